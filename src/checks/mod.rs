@@ -1,0 +1,1 @@
+//! The registry of checks: facts are gathered (IO), then judged (pure).

@@ -1,0 +1,1 @@
+//! The command line, as clap reads it. Types only.

@@ -1,0 +1,1 @@
+//! The Kubernetes API: connect, observe, apply, wait, forward. Thin.

@@ -1,0 +1,22 @@
+//! `drivemaster-mon` deploys the DriveMaster monitoring stack and proves that it works.
+//!
+//! One pipeline, of which every command is a prefix:
+//! config -> render -> observe -> plan -> apply -> wait -> verify -> report.
+
+pub mod checks;
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod helm;
+pub mod object;
+pub mod plan;
+pub mod ready;
+pub mod render;
+pub mod report;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+pub mod stack;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! The `drivemaster-mon` executable: parse, run, exit code.
+
+fn main() {}

@@ -1,0 +1,136 @@
+//! What was seen, and what is to be done.
+
+use crate::object::{Manifest, ObjectRef};
+use crate::render::bundle::{GeneratedSecret, Release};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Label of a Helm release (on its release Secret) with the short digest of its chart.
+pub const CHART_DIGEST_LABEL: &str = "drivemaster-mon/chart";
+/// Label of a Helm release with the short digest of its values.
+pub const VALUES_DIGEST_LABEL: &str = "drivemaster-mon/values";
+/// Label of a Helm release with the short digest of the cluster's API versions it was rendered for.
+pub const API_DIGEST_LABEL: &str = "drivemaster-mon/api";
+/// The one field manager of our own objects.
+pub const FIELD_MANAGER: &str = "drivemaster-mon";
+
+/// What the cluster holds of the things a bundle names.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// Objects that exist, as the API server returned them. Secrets come without their data.
+    pub objects: BTreeMap<ObjectRef, Value>,
+    /// Releases that exist, by namespace and name: the newest revision of each.
+    pub releases: BTreeMap<(String, String), ObservedRelease>,
+    /// Short digest of the API versions the cluster serves.
+    pub api_digest: String,
+    /// Version of the API server, such as `v1.37.2`.
+    pub server_version: String,
+}
+
+/// The newest revision of a Helm release, read from its release Secret's labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedRelease {
+    /// Helm's status, such as `deployed`, `failed` or `pending-install`.
+    pub status: String,
+    /// Revision number.
+    pub revision: u64,
+    /// Value of [`CHART_DIGEST_LABEL`].
+    pub chart_digest: Option<String>,
+    /// Value of [`VALUES_DIGEST_LABEL`].
+    pub values_digest: Option<String>,
+    /// Value of [`API_DIGEST_LABEL`].
+    pub api_digest: Option<String>,
+}
+
+/// What is to be done, in an order that respects every need.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// Ids of what stands already as it should.
+    pub unchanged: Vec<String>,
+    /// Short digest of the API versions the cluster serves, stored with each release.
+    pub api_digest: String,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Stable id, such as `release prometheus` or `ConfigMap drivemaster-monitoring/rules`.
+    pub id: String,
+    /// What happens.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// Ids of steps that must be done (and ready) first; ids without a step are already satisfied.
+    pub needs: Vec<String>,
+    /// What changes, one line each, secrets masked.
+    pub changes: Vec<String>,
+    /// What it is about.
+    pub target: Target,
+}
+
+/// What happens to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is taken away.
+    Delete,
+}
+
+/// Why a step is in the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Reason {
+    /// It is not there.
+    New,
+    /// The chart changed.
+    Version,
+    /// The values or the content changed.
+    Values,
+    /// The cluster serves other API versions than the release was rendered for.
+    ApiVersions,
+    /// Somebody else changed fields that are ours.
+    Drift,
+    /// The last attempt did not end well.
+    Repair {
+        /// The status it was left in.
+        status: String,
+    },
+    /// It is no longer wanted.
+    Prune,
+}
+
+/// What a step is about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+#[allow(clippy::large_enum_variant)]
+pub enum Target {
+    /// A namespace.
+    Namespace {
+        /// The namespace as it is to be.
+        manifest: Manifest,
+    },
+    /// A Secret with generated content.
+    GeneratedSecret {
+        /// Which.
+        secret: GeneratedSecret,
+    },
+    /// An object of our own.
+    Object {
+        /// The object as it is to be.
+        manifest: Manifest,
+    },
+    /// A Helm release.
+    Release {
+        /// The release as it is to be.
+        release: Release,
+    },
+}

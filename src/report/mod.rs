@@ -1,0 +1,1 @@
+//! Events and reports to people and programs; the only place that prints.
