@@ -2,6 +2,8 @@
 
 pub mod connect;
 mod objects;
+pub mod observe;
 mod request;
 
 pub use connect::{Cluster, ConnectOptions, connect};
+pub use observe::observe;
