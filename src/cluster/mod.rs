@@ -1,13 +1,16 @@
 //! The Kubernetes API: connect, observe, apply, wait, forward. Thin.
 
+pub mod apply;
 pub mod changes;
 pub mod connect;
 mod objects;
 pub mod observe;
+pub mod preflight;
 mod request;
 #[cfg(test)]
 mod script;
 pub mod snapshot;
+pub mod uninstall;
 pub mod wait;
 
 pub use connect::{Cluster, ConnectOptions, connect};
