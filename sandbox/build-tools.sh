@@ -253,9 +253,13 @@ join() {
 
 child=
 stop() {
-  trap - INT TERM
-  # A child in the background ignores Ctrl-C, so it has to be told.
-  [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true
+  trap - INT TERM HUP
+  # It is a process group of its own, so that its compilers end with it.
+  if [[ -n $child ]]; then
+    kill -TERM -- "-$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+    rm -rf -- "$cache/build" || true
+  fi
   printf '\nbuild-tools: interrupted; what was built is kept, the next run goes on from there\n' >&2
   exit "$1"
 }
@@ -267,6 +271,7 @@ failed() {
     tail -n 20 -- "$log" | sed 's/^/  | /'
     printf 'whole log: %s\n' "$log"
   } >&2
+  rm -rf -- "$cache/build"
   exit 1
 }
 
@@ -276,18 +281,18 @@ build_program() {
   # In the background and waited for, so that a signal is acted upon at once
   # and not when the compiler has ended. Without the lock, lest a compiler that
   # lingers after a kill keep it.
-  (compile "$name" "$out") >"$log" 2>&1 9>&- &
+  set -m
+  (compile "$name" "$out") </dev/null >"$log" 2>&1 9>&- &
   child=$!
+  set +m
   if ! wait "$child"; then
     child=
     printf 'failed\n'
-    rm -f -- "$out"
     failed "building $name failed" "$log"
   fi
   child=
   if ! says_its_version "$name" "$out" >>"$log" 2>&1; then
     printf 'failed\n'
-    rm -f -- "$out"
     failed "$name compiled, but does not run as it should" "$log"
   fi
   digest_of_inputs "$name"
@@ -335,6 +340,7 @@ build() {
   export GOTMPDIR=$cache/build/go
   trap 'stop 130' INT
   trap 'stop 143' TERM
+  trap 'stop 129' HUP
 
   for family in "${families[@]}"; do
     list=()
