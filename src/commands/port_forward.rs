@@ -54,10 +54,9 @@ async fn close(forwards: Vec<(&Component, Forward)>) {
 
 /// The components asked for, with their local ports.
 fn choose(config: &Config, arguments: &PortForwardArgs) -> anyhow::Result<Vec<(&'static Component, u16)>> {
-    let enabled = config.enabled_components();
     let possible: Vec<(&'static Component, u16)> = stack::COMPONENTS
         .iter()
-        .filter(|component| enabled.contains(&component.key))
+        .filter(|component| config.is_enabled(component.key))
         .filter_map(|component| component.local_port.map(|port| (component, port)))
         .collect();
     let names: Vec<String> = possible.iter().map(|(component, _)| component.key.to_owned()).collect();
