@@ -99,8 +99,10 @@ pub enum ProfileArg {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Write everything a deploy would install, as files.
-    #[command(after_help = "Examples:\n  drivemaster-mon render -o bundle/     a folder that can be installed by hand\n  \
-        drivemaster-mon render -o -           everything on stdout")]
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon render -o bundle/     a folder that can be installed by hand\n  \
+        drivemaster-mon render -o -           everything on stdout"
+    )]
     Render,
     /// Show what a deploy would change, and why.
     #[command(
@@ -109,12 +111,16 @@ pub enum Verb {
     )]
     Plan(PlanArgs),
     /// Install or upgrade the stack, wait until it is ready, and verify it.
-    #[command(after_help = "Examples:\n  drivemaster-mon deploy --sandbox\n  drivemaster-mon deploy -f drivemaster-mon.yaml --yes\n  \
-        drivemaster-mon deploy --dry-run          the same as `plan`")]
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon deploy --sandbox\n  drivemaster-mon deploy -f drivemaster-mon.yaml --yes\n  \
+        drivemaster-mon deploy --dry-run          the same as `plan`"
+    )]
     Deploy(DeployArgs),
     /// Prove that the monitoring works.
-    #[command(after_help = "Examples:\n  drivemaster-mon verify\n  drivemaster-mon verify --only targets --only rules/healthy\n  \
-        drivemaster-mon verify --endpoint prometheus=http://127.0.0.1:9090\n  drivemaster-mon verify --list")]
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon verify\n  drivemaster-mon verify --only targets --only rules/healthy\n  \
+        drivemaster-mon verify --endpoint prometheus=http://127.0.0.1:9090\n  drivemaster-mon verify --list"
+    )]
     Verify(VerifyArgs),
     /// One screen: releases, components, firing alerts.
     #[command(after_help = "Examples:\n  drivemaster-mon status\n  drivemaster-mon status -o json")]
@@ -128,8 +134,10 @@ pub enum Verb {
         drivemaster-mon port-forward grafana --port grafana=8300")]
     PortForward(PortForwardArgs),
     /// Take the stack away; volumes, namespaces, CRDs and the Grafana Secret stay unless `--all`.
-    #[command(after_help = "Examples:\n  drivemaster-mon uninstall             shows what goes and what stays, then asks\n  \
-        drivemaster-mon uninstall --all --yes")]
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon uninstall             shows what goes and what stays, then asks\n  \
+        drivemaster-mon uninstall --all --yes"
+    )]
     Uninstall(UninstallArgs),
     /// Work with the configuration.
     #[command(subcommand)]

@@ -7,7 +7,19 @@ use std::path::{Path, PathBuf};
 const PURE: &[&str] = &["object.rs", "event.rs", "stack.rs", "config", "render", "plan", "ready"];
 
 /// What a pure module does not name.
-const IO: &[&str] = &["tokio", "kube::", "reqwest", "hyper", "axum", "nix::", "std::fs", "std::net", "std::process", "std::env", "rand::"];
+const IO: &[&str] = &[
+    "tokio",
+    "kube::",
+    "reqwest",
+    "hyper",
+    "axum",
+    "nix::",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::env",
+    "rand::",
+];
 
 /// The pipeline from its start; a module uses none of those after it (`commands` use all).
 const ARROWS: &[(&str, &[&str])] = &[
@@ -34,7 +46,11 @@ fn sources(path: &Path) -> Vec<(PathBuf, String)> {
     }
     let mut found: Vec<PathBuf> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.sort();
-    found.into_iter().filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs")).flat_map(|path| sources(&path)).collect()
+    found
+        .into_iter()
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"))
+        .flat_map(|path| sources(&path))
+        .collect()
 }
 
 /// The lines of code of `text`, numbered, up to its tests, without comments.
@@ -79,7 +95,9 @@ fn arrows_point_down_the_pipeline() {
             for (number, line) in code(&text) {
                 for (index, _) in line.match_indices("crate::") {
                     let rest = &line[index + "crate::".len()..];
-                    let end = rest.find(|character: char| !(character.is_alphanumeric() || character == '_')).unwrap_or(rest.len());
+                    let end = rest
+                        .find(|character: char| !(character.is_alphanumeric() || character == '_'))
+                        .unwrap_or(rest.len());
                     let used = &rest[..end];
                     let fine = used == *module || allowed.contains(&used) || !modules.contains(&used);
                     assert!(fine, "{}:{number}: `{module}` must not use `{used}`: {line}", path.display());
@@ -94,12 +112,16 @@ fn only_its_own_module_and_the_commands_name_the_sandbox() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (path, text) in sources(&source) {
         let relative = path.strip_prefix(&source).unwrap().to_string_lossy().into_owned();
-        let may = ["sandbox", "commands/", "cli.rs", "lib.rs", "main.rs"].iter().any(|prefix| relative.starts_with(prefix));
+        let may =
+            ["sandbox", "commands/", "cli.rs", "lib.rs", "main.rs"].iter().any(|prefix| relative.starts_with(prefix));
         if may {
             continue;
         }
         for (number, line) in code(&text) {
-            assert!(!line.contains("sandbox::") && !line.contains("is_sandbox"), "{relative}:{number} names the sandbox: {line}");
+            assert!(
+                !line.contains("sandbox::") && !line.contains("is_sandbox"),
+                "{relative}:{number} names the sandbox: {line}"
+            );
         }
     }
 }

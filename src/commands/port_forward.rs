@@ -77,9 +77,12 @@ fn choose(config: &Config, arguments: &PortForwardArgs) -> anyhow::Result<Vec<(&
     for word in &arguments.ports {
         let parsed = word.split_once('=').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
         let Some((name, port)) = parsed.filter(|(_, port)| *port > 0) else {
-            return Err(Failure::new(Kind::Usage, format!("`--port {word}`: expected SERVICE=PORT, a port from 1 to 65535"))
-                .hint("`--port grafana=8300`")
-                .into());
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("`--port {word}`: expected SERVICE=PORT, a port from 1 to 65535"),
+            )
+            .hint("`--port grafana=8300`")
+            .into());
         };
         match chosen.iter_mut().find(|(component, _)| component.key == name) {
             Some(entry) => entry.1 = port,

@@ -23,7 +23,11 @@ pub(super) async fn run(session: &Session<'_>) -> anyhow::Result<()> {
     let directory = PathBuf::from(output);
     let files = files(&bundle);
     write(&directory, &files)?;
-    session.terminal.say(&format!("wrote {} files to {}; its README.md installs them\n", files.len(), directory.display()));
+    session.terminal.say(&format!(
+        "wrote {} files to {}; its README.md installs them\n",
+        files.len(),
+        directory.display()
+    ));
     Ok(())
 }
 
@@ -52,7 +56,8 @@ fn write(directory: &Path, files: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<
         std::fs::remove_dir_all(directory).map_err(failed(format!("cannot replace `{}`", directory.display())))?;
     }
     let fresh = fresh.keep();
-    std::fs::rename(&fresh, directory).map_err(failed(format!("cannot move the bundle to `{}`", directory.display())))?;
+    std::fs::rename(&fresh, directory)
+        .map_err(failed(format!("cannot move the bundle to `{}`", directory.display())))?;
     set_readable(directory)
 }
 

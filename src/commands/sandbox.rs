@@ -59,7 +59,11 @@ async fn up(session: &Session<'_>, name: &str) -> anyhow::Result<()> {
 
 async fn status(session: &Session<'_>, name: &str) -> anyhow::Result<u8> {
     let Some(status) = client::status(name).await? else {
-        session.terminal.result("sandbox-status", json!({ "name": name, "up": false }), &format!("sandbox `{name}` is down\n"));
+        session.terminal.result(
+            "sandbox-status",
+            json!({ "name": name, "up": false }),
+            &format!("sandbox `{name}` is down\n"),
+        );
         return Ok(Kind::Negative.exit_code());
     };
     let mut rows = vec![vec!["PROGRAM".to_owned(), "PID".to_owned(), "PORT".to_owned(), "STATE".to_owned()]];
@@ -72,7 +76,8 @@ async fn status(session: &Session<'_>, name: &str) -> anyhow::Result<u8> {
         ]
     }));
     let scenarios = if status.scenarios.is_empty() { "none".to_owned() } else { status.scenarios.join(", ") };
-    let text = format!("sandbox `{name}`, up for {} s, scenarios: {scenarios}\n{}", status.uptime_seconds, aligned(&rows));
+    let text =
+        format!("sandbox `{name}`, up for {} s, scenarios: {scenarios}\n{}", status.uptime_seconds, aligned(&rows));
     session.terminal.result("sandbox-status", json!({ "name": name, "up": true, "status": status }), &text);
     Ok(if status.healthy { 0 } else { Kind::Negative.exit_code() })
 }
@@ -86,10 +91,8 @@ async fn down(session: &Session<'_>, name: &str) -> anyhow::Result<()> {
 
 fn list(session: &Session<'_>) -> anyhow::Result<()> {
     let found = client::list()?;
-    let rows: Vec<Vec<String>> = found
-        .iter()
-        .map(|(name, up)| vec![name.clone(), if *up { "up" } else { "down" }.to_owned()])
-        .collect();
+    let rows: Vec<Vec<String>> =
+        found.iter().map(|(name, up)| vec![name.clone(), if *up { "up" } else { "down" }.to_owned()]).collect();
     let text = if rows.is_empty() { "no sandbox\n".to_owned() } else { aligned(&rows) };
     let value = found.iter().map(|(name, up)| json!({ "name": name, "up": up })).collect::<Vec<_>>();
     session.terminal.result("sandboxes", json!({ "sandboxes": value }), &text);
@@ -100,7 +103,11 @@ async fn run_command(session: &Session<'_>, ephemeral: bool, command: &[std::ffi
     let config = session.config()?;
     let name = match (&session.global.sandbox, ephemeral) {
         (Some(_), true) => {
-            return Err(Failure::new(Kind::Usage, "`--ephemeral` makes a sandbox of its own; it takes no `--sandbox=NAME`").into());
+            return Err(Failure::new(
+                Kind::Usage,
+                "`--ephemeral` makes a sandbox of its own; it takes no `--sandbox=NAME`",
+            )
+            .into());
         }
         (Some(name), false) => name.clone(),
         (None, true) => format!("run-{}", std::process::id()),

@@ -82,7 +82,8 @@ impl<'a> Session<'a> {
         #[cfg(feature = "sandbox")]
         if let Some(name) = &self.global.sandbox {
             let running = self.sandbox_up(name, config).await?;
-            let cluster = connect(&ConnectOptions { kubeconfig: Some(running.kubeconfig.clone()), context: None }).await?;
+            let cluster =
+                connect(&ConnectOptions { kubeconfig: Some(running.kubeconfig.clone()), context: None }).await?;
             let program_path = Some(running.path_directory.clone().into_os_string());
             return Ok(Target { cluster, program_path, throwaway: true });
         }

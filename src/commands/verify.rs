@@ -1,8 +1,8 @@
 //! `verify`: prove that the monitoring works.
 
 use super::session::{Session, Target};
-use crate::checks::runner::{Report, VerifyRequest, verify};
 use crate::checks::registry;
+use crate::checks::runner::{Report, VerifyRequest, verify};
 use crate::cli::VerifyArgs;
 use crate::config::Config;
 use crate::config::schema::nearest;

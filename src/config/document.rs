@@ -107,13 +107,7 @@ impl Document {
         }
     }
 
-    fn scalar(
-        &self,
-        scalar: &Scalar<'_>,
-        node: &MarkedYaml<'_>,
-        pointer: &str,
-        problems: &mut Vec<Problem>,
-    ) -> Value {
+    fn scalar(&self, scalar: &Scalar<'_>, node: &MarkedYaml<'_>, pointer: &str, problems: &mut Vec<Problem>) -> Value {
         match scalar {
             Scalar::Null => Value::Null,
             Scalar::Boolean(value) => Value::Bool(*value),
@@ -131,13 +125,7 @@ impl Document {
 
     fn problem(&self, node: &MarkedYaml<'_>, pointer: &str, message: &str) -> Problem {
         let (line, column) = position_of(node);
-        Problem {
-            file: self.file.clone(),
-            line,
-            column,
-            path: key_path(pointer),
-            message: message.to_owned(),
-        }
+        Problem { file: self.file.clone(), line, column, path: key_path(pointer), message: message.to_owned() }
     }
 }
 

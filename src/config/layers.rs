@@ -31,18 +31,10 @@ impl Layer {
 ///
 /// # Errors
 /// [`Kind::Usage`] with every problem of every layer at once.
-pub fn resolve(
-    profile: Option<Profile>,
-    inner: &[Layer],
-    user: &[Layer],
-    sets: &[String],
-) -> anyhow::Result<Config> {
+pub fn resolve(profile: Option<Profile>, inner: &[Layer], user: &[Layer], sets: &[String]) -> anyhow::Result<Config> {
     let mut problems = Vec::new();
     let mut outer = documents(user, &mut problems);
-    match parse_sets(sets) {
-        Ok(value) => outer.push(Document::synthetic("--set", value)),
-        Err(found) => problems.extend(found),
-    }
+    outer.push(Document::synthetic("--set", parse_sets(sets, &mut problems)));
     let profile = profile.unwrap_or_else(|| profile_of(&outer));
     let built_in = match profile {
         Profile::Local => Layer::new("values/local.yaml", LOCAL),
@@ -99,7 +91,11 @@ fn fail_on(problems: Vec<Problem>) -> anyhow::Result<()> {
     }
     let count = problems.len();
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let head = if count == 1 { "the configuration has a problem".to_owned() } else { format!("the configuration has {count} problems") };
+    let head = if count == 1 {
+        "the configuration has a problem".to_owned()
+    } else {
+        format!("the configuration has {count} problems")
+    };
     Err(Failure::new(Kind::Usage, format!("{head}\n  {}", lines.join("\n  ")))
         .hint("`drivemaster-mon config schema` prints every key with its meaning")
         .doc("docs/configuration.md")
@@ -122,9 +118,8 @@ pub fn merge(base: &mut Value, over: &Value) {
     }
 }
 
-fn parse_sets(sets: &[String]) -> Result<Value, Vec<Problem>> {
+fn parse_sets(sets: &[String], problems: &mut Vec<Problem>) -> Value {
     let mut merged = Value::Object(Map::new());
-    let mut problems = Vec::new();
     for set in sets {
         match parse_set(set) {
             Ok(value) => merge(&mut merged, &value),
@@ -137,7 +132,7 @@ fn parse_sets(sets: &[String]) -> Result<Value, Vec<Problem>> {
             }),
         }
     }
-    if problems.is_empty() { Ok(merged) } else { Err(problems) }
+    merged
 }
 
 /// `a.b=value` as `{a: {b: value}}`; the value is read as YAML, so numbers and lists work.
@@ -197,10 +192,7 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
     let email = &config.alertmanager.receivers.email;
     for (key, value) in [("smarthost", &email.smarthost), ("from", &email.from), ("criticalTo", &email.critical_to)] {
         if email.enabled && value.is_empty() {
-            report(
-                format!("/alertmanager/receivers/email/{key}"),
-                "must be set when e-mail is enabled".to_owned(),
-            );
+            report(format!("/alertmanager/receivers/email/{key}"), "must be set when e-mail is enabled".to_owned());
         }
     }
     for (key, image) in [

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_at_once_with_its_place() {
-        let told = judged("profle: local\nprometheus:\n  retention: soon\n  storageSise: 1Gi\nloki:\n  enabled: maybe\n");
+        let told =
+            judged("profle: local\nprometheus:\n  retention: soon\n  storageSise: 1Gi\nloki:\n  enabled: maybe\n");
         assert_eq!(told.len(), 4, "{told:#?}");
         assert_eq!(told[0], "my.yaml:1:1: `profle`: unknown key; did you mean `profile`?");
         assert!(told[1].starts_with("my.yaml:3:3: `prometheus.retention`: `soon` does not have the form"), "{told:#?}");
@@ -208,7 +209,10 @@ mod tests {
     #[test]
     fn a_wrong_choice_names_the_choices() {
         let told = judged("profile: locl\n");
-        assert!(told[0].contains("expected one of local, production, found `locl`; did you mean `local`?"), "{told:#?}");
+        assert!(
+            told[0].contains("expected one of local, production, found `locl`; did you mean `local`?"),
+            "{told:#?}"
+        );
         let told = judged("platform: {exporters: {redis: sometimes}}\n");
         assert!(told[0].contains("`platform.exporters.redis`: expected one of deployed, existing, none"), "{told:#?}");
     }
