@@ -7,7 +7,9 @@ use support::Run;
 #[test]
 fn help_names_the_verbs_and_the_exit_codes() {
     let answer = Run::new().run(&["--help"]).exits(0);
-    for word in ["render", "plan", "deploy", "verify", "status", "access", "port-forward", "uninstall", "sandbox", "Exit codes"] {
+    for word in
+        ["render", "plan", "deploy", "verify", "status", "access", "port-forward", "uninstall", "sandbox", "Exit codes"]
+    {
         assert!(answer.stdout.contains(word), "no `{word}` in:\n{}", answer.stdout);
     }
 }
@@ -137,7 +139,8 @@ fn render_writes_the_same_bytes_twice() {
     let run = Run::new();
     run.run(&["render", "-o", "one"]).exits(0);
     run.run(&["render", "-o", "two"]).exits(0);
-    let status = std::process::Command::new("diff").args(["-r", "one", "two"]).current_dir(run.home.path()).status().unwrap();
+    let status =
+        std::process::Command::new("diff").args(["-r", "one", "two"]).current_dir(run.home.path()).status().unwrap();
     assert!(status.success());
     run.run(&["render", "-o", "-"]).exits(0).prints("kind: Namespace");
 }
@@ -152,10 +155,19 @@ fn checks_can_be_listed_and_a_wrong_name_is_refused() {
 #[test]
 fn a_template_error_names_file_and_line() {
     let run = Run::new();
-    run.file("mine/values/local/loki.yaml", "a: 1\nb: @{ config.lokki.image }@\n");
-    let answer = run.run(&["render", "-o", "-", "--templates", "mine"]).exits(64);
+    run.file("mine/templates/values/local/loki.yaml", "a: 1\nb: @{ config.lokki.image }@\n");
+    let answer = run.run(&["render", "-o", "-", "--overlay", "mine"]).exits(64);
     answer.says("loki.yaml:2").says("lokki");
-    run.run(&["render", "-o", "-", "--templates", "nowhere"]).exits(64).says("`nowhere`");
+    run.run(&["render", "-o", "-", "--overlay", "nowhere"]).exits(64).says("`nowhere`");
+    run.file("empty/readme.txt", "");
+    run.run(&["render", "-o", "-", "--overlay", "empty"]).exits(64).says("alerts/");
+}
+
+#[test]
+fn an_overlay_adds_an_alert() {
+    let run = Run::new();
+    run.file("mine/alerts/team.yaml", "groups: [{name: team, rules: [{alert: TeamAlert, expr: vector(1)}]}]\n");
+    run.run(&["render", "-o", "-", "--overlay", "mine"]).exits(0).prints("TeamAlert");
 }
 
 #[test]
