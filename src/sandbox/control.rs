@@ -18,6 +18,15 @@ const LINE_LIMIT: u64 = 1024 * 1024;
 pub(super) enum Ask {
     /// How it is.
     Status,
+    /// Which scenarios are on.
+    Scenarios,
+    /// One more scenario.
+    SetScenario {
+        /// As the person wrote it, such as `errors user-service 8%`.
+        words: Vec<String>,
+    },
+    /// No scenario any more.
+    ClearScenarios,
 }
 
 /// What it answers.
@@ -26,6 +35,8 @@ pub(super) enum Ask {
 pub(super) enum Answer {
     /// How it is.
     Status { status: Box<Status> },
+    /// The scenarios that are on now.
+    Scenarios { scenarios: Vec<String> },
     /// It does not do that.
     Refused { message: String },
 }
@@ -38,6 +49,8 @@ pub struct Status {
     pub name: String,
     /// Version of this program that runs it.
     pub version: String,
+    /// Whether the node is ready and every program runs.
+    pub healthy: bool,
     /// Process id of its supervisor.
     pub supervisor: u32,
     /// Seconds since it was ready.
@@ -93,9 +106,8 @@ pub struct ProgramStatus {
     /// Its port on loopback, where it listens.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub port: Option<u16>,
-    /// How it ended, where it did.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub ended: Option<String>,
+    /// `running`, or how it ended.
+    pub state: String,
     /// The last lines of its log, where it ended.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub last_lines: Vec<String>,

@@ -235,16 +235,19 @@ impl Sandbox {
 
     async fn status(&self) -> Status {
         let folder = &self.options.folder;
+        let node = self.node().await;
+        let programs = self.programs();
         Status {
             name: folder.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            healthy: node.ready && programs.iter().all(|program| program.alive),
             supervisor: std::process::id(),
             uptime_seconds: self.ready_at.elapsed().as_secs(),
             server: format!("https://{}", loopback(self.ports.api_server)),
             kubeconfig: folder.kubeconfig(),
             directory: folder.directory.clone(),
-            node: self.node().await,
-            programs: self.programs(),
+            node,
+            programs,
             proxy: None,
             scenarios: Vec::new(),
         }
@@ -276,7 +279,11 @@ impl Sandbox {
                     alive: pid.is_some(),
                     pid,
                     port: self.ports.of(name),
-                    ended: ended.map(|ended| ended.how.clone()),
+                    state: match (pid, ended) {
+                        (Some(_), _) => "running".to_owned(),
+                        (None, Some(ended)) => format!("ended with {}", ended.how),
+                        (None, None) => "not running".to_owned(),
+                    },
                     last_lines: ended.map(|ended| ended.last_lines.clone()).unwrap_or_default(),
                 }
             })
