@@ -1,0 +1,1 @@
+//! The real Prometheus and Alertmanager behind their pods.
