@@ -9,7 +9,11 @@
 
 pub mod guard;
 mod guard_process;
+pub mod pki;
+pub mod process;
+pub mod programs;
 mod shim;
+pub mod state;
 
 use std::ffi::OsString;
 
