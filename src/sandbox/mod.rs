@@ -10,6 +10,7 @@
 pub mod guard;
 mod guard_process;
 pub mod pki;
+pub mod platform;
 pub mod process;
 pub mod programs;
 mod shim;
