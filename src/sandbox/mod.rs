@@ -7,8 +7,10 @@
 //! - the *guard* is the parent of every program. It ends them all when the supervisor is gone,
 //!   however it went, and the kernel ends them when the guard is gone.
 
+pub mod behind;
 pub mod guard;
 mod guard_process;
+pub mod network;
 pub mod pki;
 pub mod platform;
 pub mod process;
