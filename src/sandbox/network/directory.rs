@@ -100,12 +100,7 @@ pub struct Directory {
 
 impl Directory {
     /// A directory of what the API server holds.
-    pub fn new(
-        layout: Layout,
-        pods: &[Arc<Pod>],
-        services: &[Arc<Service>],
-        slices: &[Arc<EndpointSlice>],
-    ) -> Self {
+    pub fn new(layout: Layout, pods: &[Arc<Pod>], services: &[Arc<Service>], slices: &[Arc<EndpointSlice>]) -> Self {
         // A finished pod's address may belong to another one by now.
         let live: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| !is_finished(pod)).collect();
         let holders = Program::ALL.into_iter().filter_map(|program| {
@@ -227,11 +222,17 @@ impl Directory {
         }
         let simulated = listing.iter().find(|endpoint| {
             endpoint.namespace == self.layout.namespace
-                && self.layout.simulated.iter().any(|port| port.service == endpoint.service && port.port == endpoint.port)
+                && self
+                    .layout
+                    .simulated
+                    .iter()
+                    .any(|port| port.service == endpoint.service && port.port == endpoint.port)
         });
         match simulated {
             Some(endpoint) => Ok(Destination::Simulated { service: endpoint.service.clone(), pod: pod.name.clone() }),
-            None => Err(format!("no program runs behind pod {}/{} port {port} in the sandbox", pod.namespace, pod.name)),
+            None => {
+                Err(format!("no program runs behind pod {}/{} port {port} in the sandbox", pod.namespace, pod.name))
+            }
         }
     }
 }

@@ -137,6 +137,7 @@ impl Drop for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::PlatformService;
     use serde_json::json;
     use std::path::Path;
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -144,6 +145,7 @@ mod tests {
 
     /// A network of one simulated pod, one pod with `real` behind it and one without any program.
     async fn network(folder: &Path, real: SocketAddr) -> Network {
+        let services = vec![PlatformService { name: "user-service".into(), port: 3001 }];
         let options = NetworkOptions {
             socket: folder.join("egress.sock"),
             api_server: ([127, 0, 0, 1], 1).into(),
@@ -151,7 +153,7 @@ mod tests {
             real: [(9090, real)].into(),
             simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
             namespace: "drivemaster".into(),
-            simulator: Arc::new(crate::sandbox::platform::tests_simulator()),
+            simulator: Arc::new(Simulator::new(services, Vec::new(), "drivemaster", 1).unwrap()),
         };
         let network = start(options).await.unwrap();
         let mut pods = Vec::new();
@@ -227,7 +229,11 @@ mod tests {
         for (target, status, body) in [
             ("10.244.0.10:9090", "HTTP/1.1 200 OK", "hello GET /metrics HTTP/1.1"),
             ("10.244.0.30:3001", "HTTP/1.1 200 OK", "http_requests_total"),
-            ("10.244.0.12:3000", "HTTP/1.1 502 no program runs behind pod monitoring/grafana-0 port 3000 in the sandbox", ""),
+            (
+                "10.244.0.12:3000",
+                "HTTP/1.1 502 no program runs behind pod monitoring/grafana-0 port 3000 in the sandbox",
+                "",
+            ),
             ("example.com:443", "HTTP/1.1 502 example.com is outside the sandbox: it knows pods and Services only", ""),
         ] {
             let mut stream = UnixStream::connect(folder.path().join("egress.sock")).await.unwrap();
@@ -249,7 +255,10 @@ mod tests {
             ("http://10.244.0.10:9090/metrics?x=1", "hello GET /metrics?x=1 HTTP/1.1"),
             ("http://10.244.0.30:3001/metrics", "http_requests_total"),
             ("http://10.244.0.30:3001/nowhere", "HTTP/1.1 404"),
-            ("http://10.244.0.31:3001/metrics", "HTTP/1.1 502 no pod or Service of the sandbox has the address 10.244.0.31"),
+            (
+                "http://10.244.0.31:3001/metrics",
+                "HTTP/1.1 502 no pod or Service of the sandbox has the address 10.244.0.31",
+            ),
             ("https://10.244.0.30:3001/metrics", "HTTP/1.1 400"),
             ("/metrics", "HTTP/1.1 400"),
         ] {

@@ -90,8 +90,12 @@ mod tests {
 
     #[test]
     fn a_program_stands_behind_the_oldest_running_pod_that_asks_for_it() {
-        let pods =
-            [pod("b", 2, "Running", false), pod("a", 1, "Pending", false), pod("c", 0, "Running", true), pod("d", 3, "Running", false)];
+        let pods = [
+            pod("b", 2, "Running", false),
+            pod("a", 1, "Pending", false),
+            pod("c", 0, "Running", true),
+            pod("d", 3, "Running", false),
+        ];
         let name = |program| holder(program, &pods).and_then(|pod| pod.metadata.name.clone());
         assert_eq!(name(Program::Prometheus).as_deref(), Some("b"));
         assert_eq!(name(Program::Alertmanager), None);

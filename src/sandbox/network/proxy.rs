@@ -66,7 +66,7 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
         Err(reason) => refuse(StatusCode::BAD_GATEWAY, &reason),
         Ok(Destination::Simulated { service, pod }) => {
             let path = request.uri().path();
-            simulated::answer(&shared, &service, &pod, request.method(), path, request.headers())
+            simulated::answer(&shared, &service, &pod, request.method(), path)
                 .unwrap_or_else(|| refuse(StatusCode::BAD_GATEWAY, &format!("connection refused by pod {pod}")))
         }
         Ok(Destination::Address(address)) => {
@@ -84,7 +84,8 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
 /// so a limit holds and no half answer is passed on.
 async fn relay(request: Request, address: SocketAddr) -> Result<Response<Body>> {
     let (mut parts, body) = request.into_parts();
-    let body = to_bytes(Body::new(body), REQUEST_LIMIT).await.map_err(|_| anyhow!("request broken off or too large"))?;
+    let body =
+        to_bytes(Body::new(body), REQUEST_LIMIT).await.map_err(|_| anyhow!("request broken off or too large"))?;
     if let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {

@@ -5,7 +5,7 @@ use super::wire::{self, Closed, Request, refuse};
 use crate::sandbox::platform::Answer;
 use anyhow::{Context, Result};
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Response, StatusCode, header};
+use axum::http::{Method, Response, StatusCode, header};
 use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,24 +13,15 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Path that every simulated pod answers, unless it is down.
+/// Path to ask a simulated pod for to see whether it answers at all.
 const HEALTH: &str = "/health";
 
 /// The simulator's answer to one request to `pod`; `None` when the pod is down.
-pub(super) fn answer(
-    shared: &Shared,
-    service: &str,
-    pod: &str,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-) -> Option<Response<Body>> {
+pub(super) fn answer(shared: &Shared, service: &str, pod: &str, method: &Method, path: &str) -> Option<Response<Body>> {
     if method != Method::GET && method != Method::HEAD {
         return Some(refuse(StatusCode::METHOD_NOT_ALLOWED, "a simulated pod answers GET only"));
     }
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Answer::Response { status, content_type, body } = shared.simulator.respond(service, pod, path, accept, now())
-    else {
+    let Answer::Response { status, content_type, body } = shared.simulator.respond(service, pod, path, now()) else {
         return None;
     };
     let built = Response::builder().status(status).header(header::CONTENT_TYPE, content_type).body(Body::from(body));
@@ -39,12 +30,12 @@ pub(super) fn answer(
 
 /// Whether `pod` takes no connections.
 pub(super) fn is_down(shared: &Shared, service: &str, pod: &str) -> bool {
-    matches!(shared.simulator.respond(service, pod, HEALTH, "", now()), Answer::Refused)
+    matches!(shared.simulator.respond(service, pod, HEALTH, now()), Answer::Refused)
 }
 
 /// Answers one request that came in on a connection to `pod` itself.
 pub(super) fn respond(shared: &Shared, service: &str, pod: &str, request: &Request) -> Result<Response<Body>, Closed> {
-    answer(shared, service, pod, request.method(), request.uri().path(), request.headers()).ok_or(Closed)
+    answer(shared, service, pod, request.method(), request.uri().path()).ok_or(Closed)
 }
 
 /// Listens on loopback for each simulated port, for whoever comes by port alone: the first pod of

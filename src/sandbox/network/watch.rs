@@ -46,7 +46,8 @@ where
         .reflect(writer)
         .filter_map(|event| async move {
             // The store takes a new list over only when it is complete.
-            let shown = matches!(event, Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone));
+            let shown =
+                matches!(event, Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone));
             shown.then_some(())
         });
     (store, changes)
