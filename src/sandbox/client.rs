@@ -178,7 +178,7 @@ async fn scenarios(name: &str, question: &Ask) -> Result<Vec<String>> {
     };
     match ask(&record.control_socket, question).await.map_err(|error| silent(name, error))? {
         Answer::Scenarios { scenarios } => Ok(scenarios),
-        Answer::Refused { message } => Err(Failure::new(Kind::Usage, message).into()),
+        Answer::Refused { message, hint } => Err(Failure { hint, ..Failure::new(Kind::Usage, message) }.into()),
         Answer::Status { .. } => Err(anyhow!("the supervisor of sandbox `{name}` answered something else")),
     }
 }
@@ -258,7 +258,7 @@ fn silent(name: &str, error: anyhow::Error) -> anyhow::Error {
 async fn status_of(record: &Record) -> Result<Status> {
     match ask(&record.control_socket, &Ask::Status).await? {
         Answer::Status { status } => Ok(*status),
-        Answer::Refused { message } => Err(anyhow!(message)),
+        Answer::Refused { message, .. } => Err(anyhow!(message)),
         Answer::Scenarios { .. } => Err(anyhow!("the supervisor answered something else")),
     }
 }

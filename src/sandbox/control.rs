@@ -38,7 +38,11 @@ pub(super) enum Answer {
     /// The scenarios that are on now.
     Scenarios { scenarios: Vec<String> },
     /// It does not do that.
-    Refused { message: String },
+    Refused {
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        hint: Option<String>,
+    },
 }
 
 /// How a sandbox is.
@@ -131,7 +135,7 @@ pub(super) async fn serve<F: Future<Output = Answer>>(mut stream: UnixStream, an
     let exchange = async {
         let reply = match read_line(&mut stream).await {
             Ok(ask) => answer(ask).await,
-            Err(error) => Answer::Refused { message: format!("the question is not understood: {error:#}") },
+            Err(error) => Answer::Refused { message: format!("the question is not understood: {error:#}"), hint: None },
         };
         write_line(&mut stream, &reply).await
     };
@@ -160,10 +164,10 @@ mod tests {
     async fn a_question_that_is_not_understood_is_refused_and_does_not_hang() {
         for (question, answered) in [("{\"ask\":\"status\"}\n", "fine"), ("{\"ask\":\"dance\"}\n", "not understood")] {
             let (mut client, server) = UnixStream::pair().unwrap();
-            tokio::spawn(serve(server, async |_| Answer::Refused { message: "fine".to_owned() }));
+            tokio::spawn(serve(server, async |_| Answer::Refused { message: "fine".to_owned(), hint: None }));
             client.write_all(question.as_bytes()).await.unwrap();
             let answer: Answer = read_line(&mut client).await.unwrap();
-            let Answer::Refused { message } = answer else { panic!("{answer:?}") };
+            let Answer::Refused { message, .. } = answer else { panic!("{answer:?}") };
             assert!(message.contains(answered), "{message}");
         }
     }

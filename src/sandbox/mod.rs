@@ -7,6 +7,7 @@
 //! - the *guard* is the parent of every program. It ends them all when the supervisor is gone,
 //!   however it went, and the kernel ends them when the guard is gone.
 
+pub mod behind;
 mod bring_up;
 pub mod client;
 pub mod control;
@@ -15,7 +16,10 @@ pub mod guard;
 mod guard_process;
 mod handshake;
 pub mod objects;
+pub mod network;
 pub mod pki;
+pub mod platform;
+mod platform_start;
 pub mod process;
 pub mod programs;
 mod shim;
