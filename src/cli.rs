@@ -51,6 +51,9 @@ pub struct GlobalArgs {
     /// Which set of charts and sizes.
     #[arg(long, value_enum, value_name = "PROFILE", global = true, help_heading = CONFIGURATION)]
     pub profile: Option<ProfileArg>,
+    /// Folder whose `alerts/`, `dashboards/` and `templates/` replace or add to the built-in files.
+    #[arg(long, value_name = "DIR", global = true, help_heading = CONFIGURATION)]
+    pub overlay: Option<PathBuf>,
     /// Kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).
     #[arg(long, value_name = "FILE", global = true, help_heading = CLUSTER)]
     pub kubeconfig: Option<PathBuf>,

@@ -155,10 +155,19 @@ fn checks_can_be_listed_and_a_wrong_name_is_refused() {
 #[test]
 fn a_template_error_names_file_and_line() {
     let run = Run::new();
-    run.file("mine/values/local/loki.yaml", "a: 1\nb: @{ config.lokki.image }@\n");
-    let answer = run.run(&["render", "-o", "-", "--templates", "mine"]).exits(64);
+    run.file("mine/templates/values/local/loki.yaml", "a: 1\nb: @{ config.lokki.image }@\n");
+    let answer = run.run(&["render", "-o", "-", "--overlay", "mine"]).exits(64);
     answer.says("loki.yaml:2").says("lokki");
-    run.run(&["render", "-o", "-", "--templates", "nowhere"]).exits(64).says("`nowhere`");
+    run.run(&["render", "-o", "-", "--overlay", "nowhere"]).exits(64).says("`nowhere`");
+    run.file("empty/readme.txt", "");
+    run.run(&["render", "-o", "-", "--overlay", "empty"]).exits(64).says("alerts/");
+}
+
+#[test]
+fn an_overlay_adds_an_alert() {
+    let run = Run::new();
+    run.file("mine/alerts/team.yaml", "groups: [{name: team, rules: [{alert: TeamAlert, expr: vector(1)}]}]\n");
+    run.run(&["render", "-o", "-", "--overlay", "mine"]).exits(0).prints("TeamAlert");
 }
 
 #[test]

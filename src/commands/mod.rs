@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod deploy;
+mod overlay;
 mod plan;
 mod port_forward;
 mod render;

@@ -6,7 +6,7 @@ use crate::config::{Config, Layer, Profile, resolve};
 use crate::error::{Failure, Kind};
 use crate::event::Events;
 use crate::helm::Helm;
-use crate::render::{Bundle, render};
+use crate::render::{Bundle, Sources, render_from};
 use crate::report::Terminal;
 use std::ffi::OsString;
 use std::future::Future;
@@ -72,7 +72,11 @@ impl<'a> Session<'a> {
     /// The configuration and what it renders to.
     pub(super) fn bundle(&self) -> anyhow::Result<(Config, Bundle)> {
         let config = self.config()?;
-        let bundle = render(&config)?;
+        let sources = match &self.global.overlay {
+            Some(folder) => Sources::embedded().with_overlay(super::overlay::read(folder)?),
+            None => Sources::embedded(),
+        };
+        let bundle = render_from(&config, &sources)?;
         Ok((config, bundle))
     }
 
