@@ -70,7 +70,7 @@ async fn status(session: &Session<'_>, name: &str) -> anyhow::Result<u8> {
     rows.extend(status.programs.iter().map(|program| {
         vec![
             program.name.clone(),
-            program.pid.to_string(),
+            program.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             program.port.map_or_else(|| "-".to_owned(), |port| port.to_string()),
             program.state.clone(),
         ]
