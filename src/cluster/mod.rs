@@ -1,1 +1,3 @@
 //! The Kubernetes API: connect, observe, apply, wait, forward. Thin.
+
+pub mod forward;
