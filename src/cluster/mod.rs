@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod connect;
+pub mod forward;
 mod objects;
 pub mod observe;
 mod request;

@@ -56,7 +56,7 @@ async fn close(forwards: Vec<(&Component, Forward)>) {
 fn choose(config: &Config, arguments: &PortForwardArgs) -> anyhow::Result<Vec<(&'static Component, u16)>> {
     let possible: Vec<(&'static Component, u16)> = stack::COMPONENTS
         .iter()
-        .filter(|component| config.is_enabled(component.key))
+        .filter(|component| config.component_enabled(component.key))
         .filter_map(|component| component.local_port.map(|port| (component, port)))
         .collect();
     let names: Vec<String> = possible.iter().map(|(component, _)| component.key.to_owned()).collect();
