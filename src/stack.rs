@@ -187,7 +187,13 @@ pub struct Exporter {
 
 /// The exporters, in the order people see them.
 pub const EXPORTERS: &[Exporter] = &[
-    Exporter { key: "postgresql", title: "PostgreSQL exporter", job: "postgresql", service: "postgres-exporter", port: 9187 },
+    Exporter {
+        key: "postgresql",
+        title: "PostgreSQL exporter",
+        job: "postgresql",
+        service: "postgres-exporter",
+        port: 9187,
+    },
     Exporter { key: "redis", title: "Redis exporter", job: "redis", service: "redis-exporter", port: 9121 },
     Exporter { key: "kafka", title: "Kafka exporter", job: "kafka", service: "kafka-exporter", port: 9308 },
     Exporter {

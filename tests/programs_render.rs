@@ -141,8 +141,38 @@ fn the_values_files_mean_the_same_to_helm_as_the_values() {
     fs::write(chart.path().join("Chart.yaml"), "apiVersion: v2\nname: echo\nversion: 0.1.0\n").unwrap();
     fs::write(chart.path().join("templates/echo.yaml"), "{{ toJson .Values }}\n").unwrap();
     let ambiguous = [
-        "yes", "No", "on", "OFF", "y", "n", "true", "False", "null", "~", "", "1_000", "0x1f", "0o17", "017", "1e3", ".5",
-        "1:30", "2024-01-01", ".inf", ".nan", "<<", "=", "- a", "a: b", "a #b", "@a", "%a", "a\nb", "a\nb\n", " a\n b", "é",
+        "yes",
+        "No",
+        "on",
+        "OFF",
+        "y",
+        "n",
+        "true",
+        "False",
+        "null",
+        "~",
+        "",
+        "1_000",
+        "0x1f",
+        "0o17",
+        "017",
+        "1e3",
+        ".5",
+        "1:30",
+        "2024-01-01",
+        ".inf",
+        ".nan",
+        "<<",
+        "=",
+        "- a",
+        "a: b",
+        "a #b",
+        "@a",
+        "%a",
+        "a\nb",
+        "a\nb\n",
+        " a\n b",
+        "é",
         "{{ x }}",
     ];
     let mut with_words = bundle(everything_on());
@@ -268,7 +298,9 @@ fn no_storage_class_is_named_where_the_default_is_meant() {
             .iter()
             .filter(|object| object["kind"] == "PersistentVolumeClaim")
             .map(|claim| claim["spec"].clone())
-            .chain(objects.iter().filter_map(|object| Some(object.pointer("/spec/volumeClaimTemplates/0/spec")?.clone())))
+            .chain(
+                objects.iter().filter_map(|object| Some(object.pointer("/spec/volumeClaimTemplates/0/spec")?.clone())),
+            )
             .collect();
         assert_eq!(claims.len(), 5);
         for claim in claims {
@@ -285,7 +317,8 @@ fn each_web_interface_gets_its_ingress_when_asked() {
         of_kind.map(|ingress| ingress.pointer("/spec/rules/0/host").unwrap().clone()).collect::<Vec<_>>()
     };
     assert!(ingresses(json!({})).is_empty());
-    let mut hosts: Vec<String> = ingresses(everything_on()).iter().map(|host| host.as_str().unwrap().to_owned()).collect();
+    let mut hosts: Vec<String> =
+        ingresses(everything_on()).iter().map(|host| host.as_str().unwrap().to_owned()).collect();
     hosts.sort();
     assert_eq!(
         hosts,
@@ -301,7 +334,11 @@ fn the_configuration_in_the_cluster_is_the_one_that_was_rendered() {
     let values = |release: &str| &bundle.releases.iter().find(|found| found.name == release).unwrap().values;
     for (config_map, key, rendered) in [
         ("prometheus-kube-prometheus-prometheus", "prometheus.yml", &values("prometheus")["prometheus"]["config"]),
-        ("prometheus-kube-prometheus-alertmanager", "alertmanager.yml", &values("prometheus")["alertmanager"]["config"]),
+        (
+            "prometheus-kube-prometheus-alertmanager",
+            "alertmanager.yml",
+            &values("prometheus")["alertmanager"]["config"],
+        ),
         ("loki", "loki.yaml", &values("loki")["config"]),
         ("jaeger", "config.yaml", &values("jaeger")["config"]),
         ("otel-collector", "config.yaml", &values("otel-collector")["config"]),
@@ -314,7 +351,9 @@ fn the_configuration_in_the_cluster_is_the_one_that_was_rendered() {
 
 #[test]
 fn promtool_accepts_the_configuration_and_the_rules() {
-    for more in [json!({}), everything_on(), json!({ "alertmanager": { "enabled": false }, "platform": { "services": [] } })] {
+    for more in
+        [json!({}), everything_on(), json!({ "alertmanager": { "enabled": false }, "platform": { "services": [] } })]
+    {
         let bundle = bundle(more);
         let folder = written(&bundle);
         let objects = templated(&bundle, folder.path());
@@ -340,7 +379,11 @@ fn rule_files(objects: &[Manifest]) -> Vec<(String, String)> {
 
 #[test]
 fn amtool_accepts_the_configuration_and_routes_by_severity() {
-    for more in [json!({}), everything_on(), json!({ "alertmanager": { "receivers": { "email": { "enabled": true, "username": "" } } } })] {
+    for more in [
+        json!({}),
+        everything_on(),
+        json!({ "alertmanager": { "receivers": { "email": { "enabled": true, "username": "" } } } }),
+    ] {
         let objects = all_objects(more);
         let config = find(&objects, "ConfigMap", "prometheus-kube-prometheus-alertmanager");
         let folder = tempfile::tempdir().unwrap();
@@ -365,7 +408,8 @@ fn amtool_accepts_the_configuration_and_routes_by_severity() {
 fn kubectl_reads_the_stream_as_namespaces_and_objects() {
     let bundle = bundle(json!({}));
     let stream = files::stream(&bundle);
-    let names: Vec<String> = documents(&stream).into_iter().map(|object| Manifest(object).reference().to_string()).collect();
+    let names: Vec<String> =
+        documents(&stream).into_iter().map(|object| Manifest(object).reference().to_string()).collect();
     let expected: Vec<String> =
         bundle.namespaces.iter().chain(&bundle.objects).map(|object| object.reference().to_string()).collect();
     assert_eq!(names, expected);

@@ -86,15 +86,20 @@ pub(super) fn dashboards(
             .map_err(|error| wrong("renders to invalid JSON".to_owned()).caused_by(error))?;
         let text = |key: &str| {
             let value = model.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
-            value.map(str::to_owned).ok_or_else(|| wrong(format!("has no `{key}`: it must be the bare dashboard model")))
+            value
+                .map(str::to_owned)
+                .ok_or_else(|| wrong(format!("has no `{key}`: it must be the bare dashboard model")))
         };
         let (uid, title) = (text("uid")?, text("title")?);
         if let Some(other) = expected.iter().find(|other| other.uid == uid) {
             return Err(wrong(format!("has the same `uid` as ConfigMap `{}`", other.config_map)).into());
         }
         let config_map_name = format!("drivemaster-dashboard-{}", file.trim_end_matches(".json"));
-        let mut manifest =
-            config_map(namespace, &config_map_name, json!({ file: format!("{}\n", serde_json::to_string_pretty(&model)?) }));
+        let mut manifest = config_map(
+            namespace,
+            &config_map_name,
+            json!({ file: format!("{}\n", serde_json::to_string_pretty(&model)?) }),
+        );
         manifest.0["metadata"]["labels"]["grafana_dashboard"] = json!("1");
         manifest.0["metadata"]["annotations"] = json!({ "grafana_folder": DASHBOARD_FOLDER });
         manifests.push(manifest);

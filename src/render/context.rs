@@ -76,20 +76,21 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
         // The services expose a label `service` themselves.
         honor_labels: true,
     });
-    let exporters = EXPORTERS.iter().filter(|exporter| exporter_mode(config, exporter.key) != ExporterMode::None).map(
-        |exporter| ScrapeJob {
-            target: ExpectedTarget {
-                job: exporter.job.to_owned(),
-                namespace: namespaces.platform.clone(),
-                service: exporter.service.to_owned(),
-                port: exporter.port,
-                component: None,
-            },
-            interval: config.prometheus.exporter_scrape_interval.clone(),
-            // Its labels name the objects it watches.
-            honor_labels: exporter.key == "kubeState",
-        },
-    );
+    let exporters =
+        EXPORTERS.iter().filter(|exporter| exporter_mode(config, exporter.key) != ExporterMode::None).map(|exporter| {
+            ScrapeJob {
+                target: ExpectedTarget {
+                    job: exporter.job.to_owned(),
+                    namespace: namespaces.platform.clone(),
+                    service: exporter.service.to_owned(),
+                    port: exporter.port,
+                    component: None,
+                },
+                interval: config.prometheus.exporter_scrape_interval.clone(),
+                // Its labels name the objects it watches.
+                honor_labels: exporter.key == "kubeState",
+            }
+        });
     own.chain(services).chain(exporters).collect()
 }
 
@@ -102,11 +103,8 @@ const SPAN_METRICS: &str = "span-metrics";
 /// None in practice: the configuration is plain data.
 pub(super) fn context(config: &Config) -> Result<Value> {
     let jobs = scrape_jobs(config);
-    let platform_services: Vec<&str> = jobs
-        .iter()
-        .filter(|job| job.target.component.is_none())
-        .map(|job| job.target.service.as_str())
-        .collect();
+    let platform_services: Vec<&str> =
+        jobs.iter().filter(|job| job.target.component.is_none()).map(|job| job.target.service.as_str()).collect();
     let mut components = Map::new();
     for component in COMPONENTS {
         components.insert(component.key.to_owned(), component_row(config, component)?);
@@ -141,7 +139,8 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
     let has_ingress = config.ingress.enabled && component.host.is_some();
     let scheme = if config.ingress.tls { "https" } else { "http" };
     // Only Grafana has a login of its own.
-    let class = if component.key == "grafana" { &config.ingress.class_name } else { &config.ingress.internal_class_name };
+    let class =
+        if component.key == "grafana" { &config.ingress.class_name } else { &config.ingress.internal_class_name };
     let tls_secret = match component.host {
         Some(host) if config.ingress.tls => format!("{host}-tls"),
         _ => String::new(),

@@ -185,7 +185,10 @@ mod tests {
             let lines = readme.lines().filter_map(|line| line.strip_prefix("helm upgrade --install "));
             lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>()
         };
-        assert_eq!(order(vec![release("a", &["b", "absent"]), release("b", &["c"]), release("c", &[])]), ["c", "b", "a"]);
+        assert_eq!(
+            order(vec![release("a", &["b", "absent"]), release("b", &["c"]), release("c", &[])]),
+            ["c", "b", "a"]
+        );
         assert_eq!(order(vec![release("a", &[]), release("b", &[])]), ["a", "b"]);
         assert_eq!(order(vec![release("a", &["b"]), release("b", &["a"])]), ["a", "b"]);
     }

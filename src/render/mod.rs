@@ -101,7 +101,11 @@ fn judge_config(config: &Config) -> Result<()> {
         (slack.enabled, "slack.criticalChannel", &slack.critical_channel),
         (slack.enabled, "slack.warningChannel", &slack.warning_channel),
         (slack.enabled, "slack.infoChannel", &slack.info_channel),
-        (email.enabled || slack.enabled || receivers.pagerduty.enabled, "credentialsSecret", &receivers.credentials_secret),
+        (
+            email.enabled || slack.enabled || receivers.pagerduty.enabled,
+            "credentialsSecret",
+            &receivers.credentials_secret,
+        ),
     ];
     match needed.iter().find(|(is_needed, _, value)| config.alertmanager.enabled && *is_needed && value.is_empty()) {
         Some((_, key, _)) => {

@@ -58,8 +58,9 @@ fn values(release: &str, templates: &Templates) -> Result<Value> {
 
 /// Reads the rendered `text` of the template at `path` as YAML.
 pub(super) fn parse_yaml(path: &str, text: &str) -> Result<Value> {
-    serde_yaml::from_str(text)
-        .map_err(|error| Failure::new(Kind::Usage, format!("template `{path}` renders to invalid YAML")).caused_by(error))
+    serde_yaml::from_str(text).map_err(|error| {
+        Failure::new(Kind::Usage, format!("template `{path}` renders to invalid YAML")).caused_by(error)
+    })
 }
 
 #[derive(Deserialize)]

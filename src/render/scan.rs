@@ -189,9 +189,10 @@ mod tests {
             ("@{- a -}@@%- if x -%@", &["Name(\"a\")", "Name(\"if\") Name(\"x\")"]),
             ("@{ {\"k\": 1}}@", &["Symbol(\"{\") Text(\"k\") Symbol(\":\") Number Symbol(\"}\")"]),
             ("@{ 'it\\'s }@' }@", &["Text(\"it\\\\'s }@\")"]),
-            ("@{ a?.b[0] // 2 }@", &[
-                "Name(\"a\") Symbol(\"?.\") Name(\"b\") Symbol(\"[\") Number Symbol(\"]\") Symbol(\"//\") Number",
-            ]),
+            (
+                "@{ a?.b[0] // 2 }@",
+                &["Name(\"a\") Symbol(\"?.\") Name(\"b\") Symbol(\"[\") Number Symbol(\"]\") Symbol(\"//\") Number"],
+            ),
             ("@# @{ a }@ #@@{ b }@", &["Name(\"b\")"]),
             ("@% raw -%@ @{ a }@ @%- endraw %@@{ b }@", &["Name(\"b\")"]),
             ("@{ a", &none),

@@ -37,18 +37,21 @@ impl Templates {
         for (folder, is_template) in FOLDERS {
             for (path, content) in sources.below(folder).filter(|(path, _)| is_template(path)) {
                 let name = format!("{folder}{path}");
-                let text = std::str::from_utf8(content)
-                    .map_err(|error| Failure::new(Kind::Usage, format!("template `{name}` is not UTF-8")).caused_by(error))?;
+                let text = std::str::from_utf8(content).map_err(|error| {
+                    Failure::new(Kind::Usage, format!("template `{name}` is not UTF-8")).caused_by(error)
+                })?;
                 texts.push((name, text));
             }
         }
-        tera.add_raw_templates(texts.iter().map(|(name, text)| (name.as_str(), *text))).map_err(|error| usage(&error))?;
+        tera.add_raw_templates(texts.iter().map(|(name, text)| (name.as_str(), *text)))
+            .map_err(|error| usage(&error))?;
 
         let unknown: Vec<String> = texts
             .iter()
             .flat_map(|(name, text)| {
                 strict::unknown_variables(text, context).into_iter().map(move |unknown| {
-                    let place = format!("{name}:{}:{}: unknown variable `{}`", unknown.line, unknown.column, unknown.path);
+                    let place =
+                        format!("{name}:{}:{}: unknown variable `{}`", unknown.line, unknown.column, unknown.path);
                     match unknown.suggestion {
                         Some(suggestion) => format!("{place}, did you mean `{suggestion}`?"),
                         None => place,
@@ -142,9 +145,7 @@ fn our_delimiters(message: &str) -> String {
         ("expected }}", "expected `}@`"),
         ("expected %}", "expected `%@`"),
     ];
-    theirs_and_ours
-        .iter()
-        .fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+    theirs_and_ours.iter().fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 #[cfg(test)]
@@ -168,7 +169,9 @@ mod tests {
 
     #[test]
     fn other_languages_pass_untouched() {
-        for text in ["{{ $labels.x }} {% y %}", "[[1,2],[3,4]]", "<<: *a", "$${__value.raw} ${x}", "rate(a[5m] @ end())", "a@b"] {
+        for text in
+            ["{{ $labels.x }} {% y %}", "[[1,2],[3,4]]", "<<: *a", "$${__value.raw} ${x}", "rate(a[5m] @ end())", "a@b"]
+        {
             assert_eq!(render(text).unwrap(), text);
         }
     }
@@ -183,7 +186,10 @@ mod tests {
     fn a_bad_template_is_a_usage_error_with_file_line_and_column() {
         for (text, message) in [
             ("a\n  @{ config.nam }@", "alerts/x.yaml:2:6: unknown variable `config.nam`, did you mean `config.name`?"),
-            ("@% if config.nam %@x@% endif %@", "alerts/x.yaml:1:7: unknown variable `config.nam`, did you mean `config.name`?"),
+            (
+                "@% if config.nam %@x@% endif %@",
+                "alerts/x.yaml:1:7: unknown variable `config.nam`, did you mean `config.name`?",
+            ),
             ("@{ q }@\n@{ r }@", "alerts/x.yaml:1:4: unknown variable `q`\nalerts/x.yaml:2:4: unknown variable `r`"),
             ("a\n @{ config.name }", "alerts/x.yaml:2:17: Found `}` but expected `}@`"),
             ("a\n @{ }@", "alerts/x.yaml:2:5: Found `}@`"),
@@ -202,7 +208,10 @@ mod tests {
     #[test]
     fn partial_components_are_shared_by_dashboards() {
         let sources = sources(&[
-            ("dashboards/partials/panel.json", "@% component panel(title: string) %@{\"title\": @{ title | json }@}@% endcomponent panel %@"),
+            (
+                "dashboards/partials/panel.json",
+                "@% component panel(title: string) %@{\"title\": @{ title | json }@}@% endcomponent panel %@",
+            ),
             ("dashboards/a.json", "{\"panels\": [@{ <panel title=\"x\" /> }@]}"),
         ]);
         let templates = Templates::new(&sources, &json!({})).unwrap();

@@ -105,7 +105,10 @@ fn what_is_disabled_leaves_no_trace() {
 #[test]
 fn rules_become_one_config_map_and_the_groups_expected_of_prometheus() {
     let sources = overlay(&[
-        ("alerts/zz-mine.yaml", "groups:\n  - name: mine\n    rules:\n      - {alert: A, expr: 'up{job=\"@{ services[0].name }@\"} == 0'}\n      - {record: 'b:c', expr: vector(1)}\n"),
+        (
+            "alerts/zz-mine.yaml",
+            "groups:\n  - name: mine\n    rules:\n      - {alert: A, expr: 'up{job=\"@{ services[0].name }@\"} == 0'}\n      - {record: 'b:c', expr: vector(1)}\n",
+        ),
         ("alerts/zz-mine.test.yaml", "@{ not a template }@"),
     ]);
     let bundle = render_from(&local(json!({})), &sources).unwrap();
@@ -118,7 +121,10 @@ fn rules_become_one_config_map_and_the_groups_expected_of_prometheus() {
 
 #[test]
 fn a_dashboard_becomes_a_config_map_that_grafana_finds() {
-    let sources = overlay(&[("dashboards/zz-mine.json", r#"{"uid": "mine", "title": "Mine", "x": @{ config.cluster | json }@}"#)]);
+    let sources = overlay(&[(
+        "dashboards/zz-mine.json",
+        r#"{"uid": "mine", "title": "Mine", "x": @{ config.cluster | json }@}"#,
+    )]);
     let bundle = render_from(&local(json!({})), &sources).unwrap();
     let expected = bundle.expected.dashboards.iter().find(|dashboard| dashboard.uid == "mine").unwrap();
     assert_eq!((expected.config_map.as_str(), expected.title.as_str()), ("drivemaster-dashboard-zz-mine", "Mine"));
@@ -135,11 +141,19 @@ fn bad_templates_are_usage_errors_that_name_the_file() {
         ("alerts/x.yaml", "groups: @{ config.nope }@", "alerts/x.yaml:1:12: unknown variable `config.nope`"),
         ("alerts/x.yaml", "groups: [", "template `alerts/x.yaml` renders to invalid YAML"),
         ("alerts/x.yaml", "group: []", "`alerts/x.yaml` is not a file of rules"),
-        ("alerts/x.yaml", "groups: [{name: g, rules: [{expr: up}]}]", "group `g` of `alerts/x.yaml` has a rule without"),
+        (
+            "alerts/x.yaml",
+            "groups: [{name: g, rules: [{expr: up}]}]",
+            "group `g` of `alerts/x.yaml` has a rule without",
+        ),
         ("dashboards/x.json", "{", "template `dashboards/x.json` renders to invalid JSON"),
         ("dashboards/x.json", r#"{"dashboard": {"uid": "a"}}"#, "template `dashboards/x.json` has no `uid`"),
         ("dashboards/x.json", r#"{"uid": "a", "title": ""}"#, "template `dashboards/x.json` has no `title`"),
-        ("templates/values/local/loki.yaml", "a: b: c", "template `templates/values/local/loki.yaml` renders to invalid YAML"),
+        (
+            "templates/values/local/loki.yaml",
+            "a: b: c",
+            "template `templates/values/local/loki.yaml` renders to invalid YAML",
+        ),
     ] {
         let error = render_from(&local(json!({})), &overlay(&[(path, text)])).unwrap_err();
         assert_eq!(exit_code_of(&error), 64, "{text}");
@@ -154,14 +168,15 @@ fn two_dashboards_never_share_a_uid() {
         ("dashboards/y.json", r#"{"uid": "same", "title": "Y"}"#),
     ]);
     let error = render_from(&local(json!({})), &sources).unwrap_err();
-    assert_eq!(message_of(&error), "template `dashboards/y.json` has the same `uid` as ConfigMap `drivemaster-dashboard-x`");
+    assert_eq!(
+        message_of(&error),
+        "template `dashboards/y.json` has the same `uid` as ConfigMap `drivemaster-dashboard-x`"
+    );
 }
 
 #[test]
 fn a_configuration_that_contradicts_itself_is_refused() {
-    let services = |names: &[&str]| {
-        json!({ "platform": { "services": names.iter().map(|name| json!({ "name": name, "port": 1 })).collect::<Vec<_>>() } })
-    };
+    let services = |names: &[&str]| json!({ "platform": { "services": names.iter().map(|name| json!({ "name": name, "port": 1 })).collect::<Vec<_>>() } });
     let receiver = |name: &str, more: Value| {
         let mut receivers = json!({ name: { "enabled": true } });
         merge(&mut receivers, more);
@@ -169,12 +184,18 @@ fn a_configuration_that_contradicts_itself_is_refused() {
     };
     for (more, message) in [
         (json!({ "profile": "production" }), "profile `production` is not built yet"),
-        (json!({ "platform": { "exporters": { "mysql": "existing" } } }), "`platform.exporters.mysql` is no exporter we know"),
+        (
+            json!({ "platform": { "exporters": { "mysql": "existing" } } }),
+            "`platform.exporters.mysql` is no exporter we know",
+        ),
         (json!({ "platform": { "exporters": { "redis": "deployed" } } }), "`platform.exporters.redis` is `deployed`"),
         (services(&["a", "a"]), "`a` in `platform.services` is the name of another scrape job"),
         (services(&["redis"]), "`redis` in `platform.services` is the name of another scrape job"),
         (services(&["annotated-services"]), "`annotated-services` in"),
-        (receiver("email", json!({ "email": { "smarthost": "" } })), "`alertmanager.receivers.email.smarthost` is empty"),
+        (
+            receiver("email", json!({ "email": { "smarthost": "" } })),
+            "`alertmanager.receivers.email.smarthost` is empty",
+        ),
         (receiver("slack", json!({ "credentialsSecret": "" })), "`alertmanager.receivers.credentialsSecret` is empty"),
     ] {
         let error = render(&local(more)).unwrap_err();
