@@ -15,6 +15,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a killed program may take to be gone.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the guard may take to end everything; it gives up by itself after 10 s.
+const END_DEADLINE: Duration = Duration::from_secs(12);
 /// Ends that a slow listener may lag behind.
 const EXIT_BACKLOG: usize = 256;
 
@@ -107,7 +109,8 @@ pub struct Guard {
 
 struct Shared {
     pid: u32,
-    input: tokio::sync::Mutex<ChildStdin>,
+    /// `None` once the guard was told to end.
+    input: tokio::sync::Mutex<Option<ChildStdin>>,
     exits: broadcast::Sender<Exit>,
     /// False once the guard's process is gone.
     alive: watch::Receiver<bool>,
@@ -129,6 +132,7 @@ impl Guard {
     /// When the process cannot be started.
     pub fn start(executable: &Path) -> Result<Self> {
         let mut child = Command::new(executable)
+            .arg0("drivemaster-mon")
             .arg(super::GUARD_MODE)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -143,13 +147,24 @@ impl Guard {
         let (alive_sender, alive) = watch::channel(true);
         let state = Arc::new(Mutex::new(State::default()));
         tokio::spawn(listen(child, output, state.clone(), exits.clone(), alive_sender));
-        let input = tokio::sync::Mutex::new(input);
+        let input = tokio::sync::Mutex::new(Some(input));
         Ok(Guard { shared: Arc::new(Shared { pid, input, exits, alive, state }) })
     }
 
     /// Process id of the guard.
     pub fn pid(&self) -> u32 {
         self.shared.pid
+    }
+
+    /// Ends every program by force and then the guard itself.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn end(&self) -> Result<()> {
+        drop(self.shared.input.lock().await.take());
+        tokio::time::timeout(END_DEADLINE, self.gone())
+            .await
+            .with_context(|| format!("the guard (process {}) does not end", self.shared.pid))
     }
 
     /// Waits until the guard's process is gone, and every program with it.
@@ -227,6 +242,7 @@ impl Guard {
         let exchange = async {
             {
                 let mut input = self.shared.input.lock().await;
+                let input = input.as_mut().context("the guard is gone")?;
                 input.write_all(&line).await.context("the guard is gone")?;
                 input.flush().await.context("the guard is gone")?;
             }

@@ -159,6 +159,7 @@ impl Guarded {
             .with_context(|| format!("cannot open the log `{}`", spec.log.display()))?;
         // This very executable, even if its file was replaced since it was started.
         let child = Command::new("/proc/self/exe")
+            .arg0("drivemaster-mon")
             .arg(SHIM_MODE)
             .arg(std::process::id().to_string())
             .arg("--")

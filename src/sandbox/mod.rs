@@ -8,20 +8,29 @@
 //!   however it went, and the kernel ends them when the guard is gone.
 
 pub mod behind;
+mod bring_up;
+pub mod client;
+pub mod control;
+pub mod control_plane;
 pub mod guard;
 mod guard_process;
+mod handshake;
 pub mod network;
+pub mod objects;
 pub mod pki;
 pub mod platform;
 pub mod process;
 pub mod programs;
 mod shim;
 pub mod state;
+mod supervisor;
 
 use std::ffi::OsString;
 
 /// First argument of the guard's process.
 const GUARD_MODE: &str = "__guard";
+/// First argument of the supervisor's process.
+const SUPERVISOR_MODE: &str = "__supervisor";
 /// First argument of a process that becomes a program bound to the guard's life.
 const SHIM_MODE: &str = "__shim";
 
@@ -34,6 +43,7 @@ pub fn reexec_entry(arguments: &[OsString]) -> Option<u8> {
     let mode = arguments.get(1)?.to_str()?;
     let rest = arguments.get(2..).unwrap_or_default();
     match mode {
+        SUPERVISOR_MODE => Some(supervisor::run()),
         GUARD_MODE => Some(guard_process::run()),
         SHIM_MODE => Some(shim::run(rest)),
         _ => None,

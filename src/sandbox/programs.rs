@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, Kind};
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -27,8 +28,8 @@ const NEEDED: &[Needed] = &[
 ];
 
 /// The programs, all of them found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Programs(BTreeMap<&'static str, PathBuf>);
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
     /// Finds every program: first in `tools` (or its `bin`), then on PATH, then in the tool cache.
@@ -46,7 +47,7 @@ impl Programs {
         for needed in NEEDED {
             match folders.iter().map(|folder| folder.join(needed.name)).find(|path| is_executable(path)) {
                 Some(path) => {
-                    found.insert(needed.name, path);
+                    found.insert(needed.name.to_owned(), path);
                 }
                 None => missing.push(needed),
             }

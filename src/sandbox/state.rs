@@ -17,7 +17,7 @@ const SOCKET_PATH_LIMIT: usize = 107;
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The folders of one sandbox. Nothing needs to exist yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folder {
     /// Name of the sandbox.
     pub name: String,
