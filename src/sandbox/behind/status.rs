@@ -1,6 +1,10 @@
 //! From how a program stands to the status of its pod, as a kubelet would write it. Pure.
 
-use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    Pod, PodCondition,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -83,27 +87,40 @@ pub fn patch_of(pod: &Pod, container: &str, standing: &Standing, restarts: i32, 
         && conditions.iter().all(|new| {
             status.and_then(|status| status.conditions.as_ref()).is_some_and(|conditions| conditions.contains(new))
         });
-    (!unchanged).then(|| json!({ "status": { "conditions": conditions, "containerStatuses": statuses } }))
+    (!unchanged).then(|| {
+        let conditions: Vec<Value> = conditions.iter().map(with_nulls).collect();
+        json!({ "status": { "conditions": conditions, "containerStatuses": statuses } })
+    })
 }
 
 fn condition(kind: &str, old: Option<&PodCondition>, standing: &Standing, now: Timestamp) -> PodCondition {
     let why = standing.why();
-    let mut new = PodCondition {
+    let status = if why.is_none() { "True" } else { "False" };
+    let (reason, message) = why.map(|(reason, message)| (reason.to_owned(), message)).unzip();
+    if let Some(old) = old
+        && (old.status.as_str(), &old.reason, &old.message) == (status, &reason, &message)
+    {
+        return old.clone();
+    }
+    PodCondition {
         type_: kind.to_owned(),
-        status: if why.is_none() { "True" } else { "False" }.to_owned(),
-        // An empty text takes away what an earlier patch left there; the server drops it.
-        reason: why.as_ref().map(|(reason, _)| (*reason).to_owned()),
-        message: why.map(|(_, message)| message),
+        status: status.to_owned(),
+        reason,
+        message,
+        last_transition_time: Some(Time(now)),
         ..PodCondition::default()
-    };
-    let same = |old: &&PodCondition| (&old.status, &old.reason, &old.message) == (&new.status, &new.reason, &new.message);
-    match old.filter(same) {
-        Some(old) => old.clone(),
-        None => {
-            new.last_transition_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
-            new
+    }
+}
+
+/// A condition as JSON. A field that a merge patch leaves out would keep its old value.
+fn with_nulls(condition: &PodCondition) -> Value {
+    let mut value = json!(condition);
+    for key in ["reason", "message"] {
+        if value.get(key).is_none() {
+            value[key] = Value::Null;
         }
     }
+    value
 }
 
 fn container_status(
@@ -114,40 +131,39 @@ fn container_status(
     now: Timestamp,
 ) -> ContainerStatus {
     let ready = *standing == Standing::Ready;
-    let running = ready || matches!(standing, Standing::Starting { .. });
-    let old_running = old.and_then(|old| old.state.as_ref()).and_then(|state| state.running.clone());
-    let mut status = ContainerStatus {
+    let fresh = || ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
-        ready,
-        started: Some(ready),
-        restart_count: restarts,
         ..ContainerStatus::default()
     };
-    let mut state = ContainerState::default();
-    if running {
-        let started = || json!({ "startedAt": now });
-        state.running = old_running.or_else(|| serde_json::from_value(started()).ok());
-    } else if let Some((reason, message)) = standing.why() {
-        state.waiting = serde_json::from_value(json!({ "reason": reason, "message": message })).ok();
-    }
-    status.state = Some(state);
-    status.last_state = old.and_then(|old| old.last_state.clone()).or_else(|| Some(ContainerState::default()));
-    if let Standing::Crashed { code, message } = standing {
-        let same = status.last_state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|terminated| {
-            terminated.exit_code == *code && terminated.message.as_deref() == Some(message) && old.is_some_and(|old| old.restart_count == restarts)
-        });
-        if !same {
-            let terminated = json!({ "exitCode": code, "reason": "Error", "message": message, "finishedAt": now });
-            status.last_state = serde_json::from_value(json!({ "terminated": terminated })).ok();
+    // What the server or KWOK filled in stays.
+    let mut status = old.cloned().unwrap_or_else(fresh);
+    let was_running = status.state.take().and_then(|state| state.running);
+    let state = match standing.why() {
+        Some((reason, message)) if !matches!(standing, Standing::Starting { .. }) => ContainerState {
+            waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message: Some(message) }),
+            ..ContainerState::default()
+        },
+        _ => ContainerState {
+            running: was_running.or_else(|| Some(ContainerStateRunning { started_at: Some(Time(now)) })),
+            ..ContainerState::default()
+        },
+    };
+    if let (Standing::Crashed { code, .. }, Some((_, message))) = (standing, standing.why()) {
+        let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let told = last.is_some_and(|last| last.exit_code == *code && last.message.as_ref() == Some(&message));
+        if !told || status.restart_count != restarts {
+            let terminated = ContainerStateTerminated {
+                exit_code: *code,
+                reason: Some("Error".to_owned()),
+                message: Some(message),
+                finished_at: Some(Time(now)),
+                ..ContainerStateTerminated::default()
+            };
+            status.last_state = Some(ContainerState { terminated: Some(terminated), ..ContainerState::default() });
         }
     }
-    if let Some(old) = old {
-        // What the server or KWOK filled in stays.
-        let filled = (old.image.clone(), old.image_id.clone(), old.container_id.clone(), old.resources.clone());
-        (status.image, status.image_id, status.container_id, status.resources) = filled;
-    }
-    status
+    ContainerStatus { ready, started: Some(ready), restart_count: restarts, state: Some(state), ..status }
 }
 
 #[cfg(test)]
@@ -175,10 +191,11 @@ mod tests {
         let patch = patch_of(&pod, "prometheus", standing, restarts, at(second))?;
         let status = pod.status.as_mut().unwrap();
         for condition in patch["status"]["conditions"].as_array().unwrap() {
-            let condition: PodCondition = serde_json::from_value(condition.clone()).unwrap();
             let conditions = status.conditions.as_mut().unwrap();
-            conditions.retain(|old| old.type_ != condition.type_);
-            conditions.push(condition);
+            let old = conditions.iter().position(|old| condition["type"] == json!(old.type_));
+            let mut merged = old.map_or_else(|| json!({}), |index| json!(conditions.remove(index)));
+            merged.as_object_mut().unwrap().extend(condition.as_object().unwrap().clone());
+            conditions.push(serde_json::from_value(merged).unwrap());
         }
         status.container_statuses = serde_json::from_value(patch["status"]["containerStatuses"].clone()).unwrap();
         Some(pod)
@@ -213,6 +230,15 @@ mod tests {
         assert_eq!((waiting.reason.as_deref(), waiting.message.as_deref()), (Some("ConfigurationRejected"), Some("line 3: no")));
         assert_eq!((containers[0].ready, containers[0].restart_count), (false, 2));
         assert!(containers[1].ready && containers[1].state.as_ref().unwrap().running.is_some());
+    }
+
+    #[test]
+    fn a_pod_that_is_ready_again_keeps_no_old_reason() {
+        let rejected = patched(pod(), &Standing::Rejected { message: "no".into() }, 0, 0).unwrap();
+        let ready = patched(rejected, &Standing::Ready, 0, 5).unwrap();
+        let conditions = ready.status.unwrap().conditions.unwrap();
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!((ready.status.as_str(), &ready.reason, &ready.message), ("True", &None, &None));
     }
 
     #[test]
