@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use crate::cli::PortForwardArgs;
-use crate::cluster::forward::{Forward, LocalPort, ServicePort, open};
+use crate::cluster::forward::{Forward, LocalPort, PortOf, ServicePort, open};
 use crate::config::Config;
 use crate::config::schema::nearest;
 use crate::error::{Failure, Kind};
@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &PortForwardArgs) -> a
         let service = ServicePort {
             namespace: config.namespaces.monitoring.clone(),
             service: component.service.to_owned(),
-            port: component.ports[0].service,
+            port: PortOf::Number(component.ports[0].service),
         };
         let opened = session
             .unless_interrupted(open(&target.cluster.client, service, LocalPort::Fixed(local), session.events.clone()))
