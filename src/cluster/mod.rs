@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod changes;
 pub mod connect;
+pub mod forward;
 mod objects;
 pub mod observe;
 pub mod preflight;
