@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &PortForwardArgs) -> a
         let service = ServicePort {
             namespace: config.namespaces.monitoring.clone(),
             service: component.service.to_owned(),
-            port: PortOf::Number(component.ports[0].service),
+            port: PortOf::Service(component.ports[0].service),
         };
         let opened = session
             .unless_interrupted(open(&target.cluster.client, service, LocalPort::Fixed(local), session.events.clone()))
