@@ -7,8 +7,8 @@ use super::guard::{Exit, Guard};
 use super::handshake::{Options, Report, Reporter, TAKEN};
 use super::network::{self, Network};
 use super::objects;
-use super::platform_start::Platform;
 use super::pki::Pki;
+use super::platform_start::Platform;
 use super::process::ProcessRef;
 use super::state::{ProgramRecord, Record};
 use crate::error::failure_of;
@@ -211,14 +211,20 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     let socket = folder.control_socket();
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on `{}`", socket.display()))?;
     tokio::spawn(objects::recycle_volumes(client.clone()));
-    Ok(Sandbox { options, ports, guard, client, listener, ready_at: Instant::now(), ended: Mutex::default(), exits })
+    Ok(Sandbox {
+        options,
+        ports,
+        guard,
+        client,
+        listener,
+        ready_at: Instant::now(),
+        ended: Mutex::default(),
+        platform,
+        network,
+    })
 }
 
-async fn serve_until_end(
-    sandbox: &Arc<Sandbox>,
-    ends: &mut Ends,
-    exits: &mut broadcast::Receiver<Exit>,
-) -> Result<()> {
+async fn serve_until_end(sandbox: &Arc<Sandbox>, ends: &mut Ends, exits: &mut broadcast::Receiver<Exit>) -> Result<()> {
     loop {
         tokio::select! {
             () = ends.wait() => return Ok(()),
