@@ -8,7 +8,7 @@ use super::handshake::{Options, Report, Reporter, TAKEN};
 use super::network::{self, Network};
 use super::objects;
 use super::pki::Pki;
-use super::platform_start::Platform;
+use super::platform_start::{Platform, platform_of};
 use super::process::ProcessRef;
 use super::state::{ProgramRecord, Record};
 use crate::error::failure_of;
@@ -116,17 +116,23 @@ async fn supervise(options: Options, mut caller: mpsc::UnboundedReceiver<()>) ->
     let guard = Guard::start(Path::new("/proc/self/exe"))?;
     let mut exits = guard.exits();
     let folder = options.folder.clone();
-    let sandbox = tokio::select! {
-        started = start(options, guard.clone()) => started,
-        () = ends.wait() => Err(anyhow::anyhow!("ended before it was ready")),
-        _ = caller.recv() => Err(anyhow::anyhow!("the process that started it is gone")),
-        () = guard.gone() => Err(anyhow::anyhow!("the guard is gone")),
+    let started = tokio::select! {
+        started = start(options, guard.clone()) => Some(started),
+        () = guard.gone() => Some(Err(anyhow::anyhow!("the guard is gone"))),
+        () = ends.wait() => None,
+        // Only its end is said before it is told that the sandbox is ready.
+        _ = caller.recv() => None,
     };
-    let sandbox = match sandbox {
-        Ok(sandbox) => Arc::new(sandbox),
-        Err(error) => {
+    let sandbox = match started {
+        Some(Ok(sandbox)) => Arc::new(sandbox),
+        // The logs tell why, so the folder stays.
+        Some(Err(error)) => {
             guard.end().await?;
             return Err(error);
+        }
+        None => {
+            guard.end().await?;
+            return folder.remove();
         }
     };
     Reporter.send(&Report::Ready);
@@ -167,14 +173,9 @@ struct Ended {
 async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     let folder = &options.folder;
     let pki = Pki::create(&folder.pki()).context("cannot make the certificates")?;
-    let mut record = Record {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        supervisor: ProcessRef::of(std::process::id()).context("cannot read this process's start")?,
-        guard: ProcessRef::of(guard.pid()),
-        programs: BTreeMap::new(),
-        control_socket: folder.control_socket(),
-        proxy: None,
-    };
+    let mut record =
+        Record { guard: ProcessRef::of(guard.pid()), ..Record::of_supervisor(folder, std::process::id())? };
+    record.platform = platform_of(&options.config);
     folder.write_record(&record)?;
     let platform = Platform::new(&options.config)?;
     let mut attempt = 1;

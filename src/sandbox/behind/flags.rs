@@ -144,7 +144,11 @@ mod tests {
     fn alertmanager_never_joins_a_cluster_and_data_without_a_volume_stays_in_the_root() {
         let line = rewritten(
             Program::Alertmanager,
-            &["--storage.path=/alertmanager", "--cluster.listen-address=[10.0.0.1]:9094", "--web.external-url=http://a/b/"],
+            &[
+                "--storage.path=/alertmanager",
+                "--cluster.listen-address=[10.0.0.1]:9094",
+                "--web.external-url=http://a/b/",
+            ],
         );
         assert_eq!(
             line.arguments,
