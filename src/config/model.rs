@@ -391,3 +391,18 @@ pub struct Verify {
     /// Components (keys of the catalogue) whose program may be absent: their checks may be unknown.
     pub may_be_unknown: Vec<String>,
 }
+
+impl Config {
+    /// Whether the component with the catalogue's `key` is deployed.
+    pub fn is_enabled(&self, key: &str) -> bool {
+        match key {
+            "prometheus" => self.prometheus.enabled,
+            "alertmanager" => self.alertmanager.enabled,
+            "grafana" => self.grafana.enabled,
+            "loki" => self.loki.enabled,
+            "jaeger" => self.jaeger.enabled,
+            "otelCollector" => self.otel_collector.enabled,
+            _ => false,
+        }
+    }
+}

@@ -38,11 +38,11 @@ impl fmt::Display for PortTaken {
 
 impl std::error::Error for PortTaken {}
 
-/// Chooses free ports, all different. The simulated ones are already listened on.
+/// Chooses free ports, all different; none simulates a pod yet.
 ///
 /// # Errors
 /// When the machine has none.
-pub(super) fn choose_ports(simulated: BTreeMap<u16, u16>) -> Result<Ports> {
+pub(super) fn choose_ports() -> Result<Ports> {
     // Held together until all are chosen, so that none is given out twice.
     let listeners = (0..6)
         .map(|_| TcpListener::bind(super::control_plane::loopback(0)))
@@ -57,7 +57,7 @@ pub(super) fn choose_ports(simulated: BTreeMap<u16, u16>) -> Result<Ports> {
         kwok: next()?,
         prometheus: next()?,
         alertmanager: next()?,
-        simulated,
+        simulated: BTreeMap::new(),
     })
 }
 
@@ -67,7 +67,7 @@ pub(super) fn choose_ports(simulated: BTreeMap<u16, u16>) -> Result<Ports> {
 /// # Errors
 /// [`PortTaken`] when it should be tried again on other ports; else when a program does not stay
 /// up or the cluster does not become ready, with the last lines of the log that tells why.
-pub(super) async fn bring_up(plane: &ControlPlane<'_>, guard: &Guard, reporter: &Reporter) -> Result<Client> {
+pub(super) async fn bring_up(plane: &ControlPlane<'_>, guard: &Guard, reporter: Reporter) -> Result<Client> {
     for (path, text) in plane.files() {
         super::state::write_private(&path, text.as_bytes())?;
     }
@@ -138,7 +138,7 @@ struct Tender<'a> {
 }
 
 impl Tender<'_> {
-    async fn start(&self, name: &str, reporter: &Reporter) -> Result<()> {
+    async fn start(&self, name: &str, reporter: Reporter) -> Result<()> {
         reporter.started(name);
         self.guard.spawn(self.plane.spec(name)?).await.map(|_| ())
     }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn ports_are_all_different() {
-        let ports = choose_ports(BTreeMap::new()).unwrap();
+        let ports = choose_ports().unwrap();
         let all = std::collections::BTreeSet::from([
             ports.etcd,
             ports.etcd_peer,

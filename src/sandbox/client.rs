@@ -2,6 +2,7 @@
 
 use super::control::{Answer, Ask, Status, ask};
 use super::handshake::{Options, Report, TAKEN};
+use super::process::ProcessRef;
 use super::programs::Programs;
 use super::state::{Folder, Record, names};
 use super::{SUPERVISOR_MODE, control_plane};
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::Signal;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How long to wait while another process starts or ends the same sandbox.
 const LOCK_PATIENCE: Duration = Duration::from_secs(180);
@@ -28,7 +31,9 @@ const END_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a killed process may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Largest exit code: a byte.
+/// This very program, even if its file was replaced since it was started.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+/// What shells add to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
 /// What to start.
@@ -41,8 +46,8 @@ pub struct UpOptions<'a> {
     pub config: &'a Config,
     /// Where progress goes.
     pub events: Events,
-    /// The executable that becomes the supervisor: this program, see [`own_executable`].
-    pub executable: PathBuf,
+    /// Cancelled when the person does not want it any more.
+    pub cancel: CancellationToken,
 }
 
 /// A sandbox that runs.
@@ -63,18 +68,25 @@ pub struct Running {
     pub attached: bool,
 }
 
-/// This very program, even if its file was replaced since it was started.
-pub fn own_executable() -> PathBuf {
-    PathBuf::from("/proc/self/exe")
-}
-
 /// Starts a sandbox and gives it when it is ready; attaches when it runs and is healthy. What a dead
 /// or crippled one left is cleared away first.
 ///
 /// # Errors
 /// [`Kind::CouldNotAsk`] when programs are missing or it does not become ready; [`Kind::Refused`]
-/// when another process keeps starting or ending it; [`Kind::Usage`] for an impossible name.
+/// when another process keeps starting or ending it; [`Kind::Usage`] for an impossible name;
+/// [`Kind::Interrupted`] when it was cancelled, which leaves nothing.
 pub async fn up(options: UpOptions<'_>) -> Result<Running> {
+    tokio::select! {
+        running = bring_up(&options) => running,
+        // The dropped future closes the supervisor's input, upon which it undoes everything.
+        () = options.cancel.cancelled() => {
+            let message = format!("interrupted; sandbox `{}` was not started", options.name);
+            Err(Failure::new(Kind::Interrupted, message).into())
+        }
+    }
+}
+
+async fn bring_up(options: &UpOptions<'_>) -> Result<Running> {
     let folder = Folder::of(&options.name)?;
     let events = &options.events;
     events.emit(Event::StageStarted { stage: Stage::Sandbox });
@@ -85,20 +97,11 @@ pub async fn up(options: UpOptions<'_>) -> Result<Running> {
         clear(&folder).await?;
         folder.create()?;
         link_programs(&folder, &programs)?;
-        start(&folder, programs, &options).await?;
+        start(&folder, programs, options).await?;
     }
     let what = if attached { "attached to" } else { "started" };
     events.emit(Event::StageFinished { stage: Stage::Sandbox, summary: format!("{what} sandbox `{}`", folder.name) });
     Ok(running(&folder, attached))
-}
-
-/// The sandbox `name`, when it runs.
-///
-/// # Errors
-/// [`Kind::Usage`] for an impossible name.
-pub async fn find(name: &str) -> Result<Option<Running>> {
-    let folder = Folder::of(name)?;
-    Ok(alive_record(&folder).map(|_| running(&folder, true)))
 }
 
 /// How the sandbox `name` is; `None` when it does not run.
@@ -108,61 +111,103 @@ pub async fn find(name: &str) -> Result<Option<Running>> {
 pub async fn status(name: &str) -> Result<Option<Status>> {
     let folder = Folder::of(name)?;
     match alive_record(&folder) {
-        Some(record) => status_of(&record).await.map(Some).map_err(|error| {
-            Failure::new(Kind::CouldNotAsk, format!("sandbox `{name}` does not answer"))
-                .hint(format!("run `drivemaster-mon sandbox down --name {name}` and start it again"))
-                .caused_by(error)
-        }),
+        Some(record) => status_of(&record).await.map(Some).map_err(|error| silent(name, error)),
         None => Ok(None),
     }
 }
 
-/// The names of the sandboxes that run, sorted.
+/// The names of the sandboxes that have a folder, sorted, and whether each runs.
 ///
 /// # Errors
 /// When their folder cannot be read.
-pub async fn list() -> Result<Vec<String>> {
-    let mut running = names()?;
-    running.retain(|name| Folder::of(name).is_ok_and(|folder| alive_record(&folder).is_some()));
-    Ok(running)
+pub fn list() -> Result<Vec<(String, bool)>> {
+    names()?
+        .into_iter()
+        .map(|name| {
+            let runs = alive_record(&Folder::of(&name)?).is_some();
+            Ok((name, runs))
+        })
+        .collect()
 }
 
 /// Ends the sandbox `name` and removes everything that belongs to it. Gives whether it ran.
 ///
 /// # Errors
 /// [`Kind::Refused`] when another process keeps starting or ending it; when a process does not end.
-pub async fn down(name: &str) -> Result<bool> {
+pub async fn down(name: &str, events: &Events) -> Result<bool> {
     let folder = Folder::of(name)?;
     let _lock = folder.lock(LOCK_PATIENCE).await?;
     let ran = alive_record(&folder).is_some();
+    let step = format!("sandbox {name}");
+    events.emit(Event::StepStarted { step: step.clone() });
     clear(&folder).await?;
+    events.emit(Event::StepFinished { step, summary: if ran { "ended" } else { "was not up" }.to_owned() });
     Ok(ran)
 }
 
-/// Runs a command against the sandbox `name`: KUBECONFIG names it, PATH starts with its kubectl and
-/// helm. Gives the command's exit code, 128 and the signal's number where a signal ended it.
+/// Changes what the simulated platform of the sandbox `name` does, as in `errors user-service 8%`.
+/// Gives the scenarios that are on now.
 ///
 /// # Errors
-/// [`Kind::CouldNotAsk`] when the sandbox does not run; [`Kind::Usage`] when there is no such command.
-pub async fn run(name: &str, command: &[OsString]) -> Result<u8> {
-    let Some(sandbox) = find(name).await? else {
+/// [`Kind::Usage`] when `words` name no scenario; [`Kind::CouldNotAsk`] when it does not run.
+pub async fn scenario_set(name: &str, words: &[String]) -> Result<Vec<String>> {
+    scenarios(name, &Ask::SetScenario { words: words.to_vec() }).await
+}
+
+/// Lets the simulated platform of the sandbox `name` run well again.
+///
+/// # Errors
+/// [`Kind::CouldNotAsk`] when it does not run.
+pub async fn scenario_clear(name: &str) -> Result<Vec<String>> {
+    scenarios(name, &Ask::ClearScenarios).await
+}
+
+/// The scenarios that are on in the sandbox `name`.
+///
+/// # Errors
+/// [`Kind::CouldNotAsk`] when it does not run.
+pub async fn scenario_list(name: &str) -> Result<Vec<String>> {
+    scenarios(name, &Ask::Scenarios).await
+}
+
+async fn scenarios(name: &str, question: &Ask) -> Result<Vec<String>> {
+    let Some(record) = alive_record(&Folder::of(name)?) else {
         return Err(Failure::new(Kind::CouldNotAsk, format!("sandbox `{name}` does not run"))
-            .hint(format!("run `drivemaster-mon sandbox up --name {name}`"))
+            .hint(format!("run `drivemaster-mon sandbox up {name}`"))
             .into());
     };
+    match ask(&record.control_socket, question).await.map_err(|error| silent(name, error))? {
+        Answer::Scenarios { scenarios } => Ok(scenarios),
+        Answer::Refused { message, hint } => Err(Failure { hint, ..Failure::new(Kind::Usage, message) }.into()),
+        Answer::Status { .. } => Err(anyhow!("the supervisor of sandbox `{name}` answered something else")),
+    }
+}
+
+/// Runs a command against a sandbox: KUBECONFIG names it, PATH starts with its kubectl and helm.
+/// Gives the command's exit code, or 128 and the signal's number where a signal ended it.
+///
+/// `cancel` is passed on as SIGTERM, except at a terminal, whose Ctrl-C reaches the command anyway.
+///
+/// # Errors
+/// [`Kind::Usage`] when there is no such command.
+pub async fn run(sandbox: &Running, command: &[OsString], cancel: &CancellationToken) -> Result<u8> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| Failure::new(Kind::Usage, "there is no command to run"))?;
-    // Ctrl-C reaches the command too, and what it makes of it is its own business.
-    let interrupts = tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
-    let child = Command::new(program).args(arguments).envs(run_environment(&sandbox)).spawn();
-    let outcome = match child {
-        Ok(mut child) => child.wait().await.context("cannot wait for the command"),
-        Err(error) => {
-            Err(Failure::new(Kind::Usage, format!("cannot run `{}`", program.to_string_lossy())).caused_by(error))
+    let mut child = Command::new(program).args(arguments).envs(run_environment(sandbox)).spawn().map_err(|error| {
+        Failure::new(Kind::Usage, format!("cannot run `{}`", program.to_string_lossy())).caused_by(error)
+    })?;
+    let process = child.id().and_then(ProcessRef::of);
+    let pass_on = async {
+        cancel.cancelled().await;
+        if let (false, Some(process)) = (std::io::stdin().is_terminal(), process) {
+            process.signal(Signal::SIGTERM);
         }
+        std::future::pending::<()>().await;
     };
-    interrupts.abort();
-    let status = outcome?;
+    let status = tokio::select! {
+        status = child.wait() => status.context("cannot wait for the command")?,
+        () = pass_on => return Ok(u8::MAX),
+    };
     let code = status.code().or_else(|| status.signal().map(|signal| SIGNALLED + signal)).unwrap_or(SIGNALLED);
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
@@ -204,10 +249,17 @@ fn alive_record(folder: &Folder) -> Option<Record> {
     folder.read_record().filter(|record| record.supervisor.is_alive())
 }
 
+fn silent(name: &str, error: anyhow::Error) -> anyhow::Error {
+    Failure::new(Kind::CouldNotAsk, format!("sandbox `{name}` does not answer"))
+        .hint(format!("run `drivemaster-mon sandbox down {name}` and start it again"))
+        .caused_by(error)
+}
+
 async fn status_of(record: &Record) -> Result<Status> {
     match ask(&record.control_socket, &Ask::Status).await? {
         Answer::Status { status } => Ok(*status),
-        Answer::Refused { message } => Err(anyhow!(message)),
+        Answer::Refused { message, .. } => Err(anyhow!(message)),
+        Answer::Scenarios { .. } => Err(anyhow!("the supervisor answered something else")),
     }
 }
 
@@ -285,7 +337,7 @@ async fn start(folder: &Folder, programs: Programs, options: &UpOptions<'_>) -> 
         .mode(0o600)
         .open(&log)
         .with_context(|| format!("cannot open `{}`", log.display()))?;
-    let mut child = Command::new(&options.executable)
+    let mut child = Command::new(OWN_EXECUTABLE)
         .arg0("drivemaster-mon")
         .arg(SUPERVISOR_MODE)
         // For whoever looks at the list of processes.

@@ -18,6 +18,15 @@ const LINE_LIMIT: u64 = 1024 * 1024;
 pub(super) enum Ask {
     /// How it is.
     Status,
+    /// Which scenarios are on.
+    Scenarios,
+    /// One more scenario.
+    SetScenario {
+        /// As the person wrote it, such as `errors user-service 8%`.
+        words: Vec<String>,
+    },
+    /// No scenario any more.
+    ClearScenarios,
 }
 
 /// What it answers.
@@ -26,8 +35,14 @@ pub(super) enum Ask {
 pub(super) enum Answer {
     /// How it is.
     Status { status: Box<Status> },
+    /// The scenarios that are on now.
+    Scenarios { scenarios: Vec<String> },
     /// It does not do that.
-    Refused { message: String },
+    Refused {
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        hint: Option<String>,
+    },
 }
 
 /// How a sandbox is.
@@ -38,6 +53,8 @@ pub struct Status {
     pub name: String,
     /// Version of this program that runs it.
     pub version: String,
+    /// Whether the node is ready and every program runs.
+    pub healthy: bool,
     /// Process id of its supervisor.
     pub supervisor: u32,
     /// Seconds since it was ready.
@@ -93,9 +110,8 @@ pub struct ProgramStatus {
     /// Its port on loopback, where it listens.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub port: Option<u16>,
-    /// How it ended, where it did.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub ended: Option<String>,
+    /// `running`, or how it ended.
+    pub state: String,
     /// The last lines of its log, where it ended.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub last_lines: Vec<String>,
@@ -119,7 +135,7 @@ pub(super) async fn serve<F: Future<Output = Answer>>(mut stream: UnixStream, an
     let exchange = async {
         let reply = match read_line(&mut stream).await {
             Ok(ask) => answer(ask).await,
-            Err(error) => Answer::Refused { message: format!("the question is not understood: {error:#}") },
+            Err(error) => Answer::Refused { message: format!("the question is not understood: {error:#}"), hint: None },
         };
         write_line(&mut stream, &reply).await
     };
@@ -148,10 +164,10 @@ mod tests {
     async fn a_question_that_is_not_understood_is_refused_and_does_not_hang() {
         for (question, answered) in [("{\"ask\":\"status\"}\n", "fine"), ("{\"ask\":\"dance\"}\n", "not understood")] {
             let (mut client, server) = UnixStream::pair().unwrap();
-            tokio::spawn(serve(server, async |_| Answer::Refused { message: "fine".to_owned() }));
+            tokio::spawn(serve(server, async |_| Answer::Refused { message: "fine".to_owned(), hint: None }));
             client.write_all(question.as_bytes()).await.unwrap();
             let answer: Answer = read_line(&mut client).await.unwrap();
-            let Answer::Refused { message } = answer else { panic!("{answer:?}") };
+            let Answer::Refused { message, .. } = answer else { panic!("{answer:?}") };
             assert!(message.contains(answered), "{message}");
         }
     }

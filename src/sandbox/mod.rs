@@ -19,6 +19,7 @@ pub mod network;
 pub mod objects;
 pub mod pki;
 pub mod platform;
+mod platform_start;
 pub mod process;
 pub mod programs;
 mod shim;
@@ -26,6 +27,9 @@ pub mod state;
 mod supervisor;
 
 use std::ffi::OsString;
+
+/// The layer of values that knows the sandbox.
+pub const VALUES: &str = include_str!("../../values/sandbox.yaml");
 
 /// First argument of the guard's process.
 const GUARD_MODE: &str = "__guard";
@@ -35,13 +39,13 @@ const SUPERVISOR_MODE: &str = "__supervisor";
 const SHIM_MODE: &str = "__shim";
 
 /// Runs one of the hidden modes in which this executable starts itself again, and gives the
-/// process exit code; `None` when `arguments` (with the program's name first) ask for none.
+/// process exit code; `None` when `arguments` (without the program's name) ask for none.
 ///
 /// `main` calls it before anything starts a thread: the kernel binds the life of a program to the
 /// thread that started it, and a session can only be left before there are others to take along.
 pub fn reexec_entry(arguments: &[OsString]) -> Option<u8> {
-    let mode = arguments.get(1)?.to_str()?;
-    let rest = arguments.get(2..).unwrap_or_default();
+    let mode = arguments.first()?.to_str()?;
+    let rest = arguments.get(1..).unwrap_or_default();
     match mode {
         SUPERVISOR_MODE => Some(supervisor::run()),
         GUARD_MODE => Some(guard_process::run()),

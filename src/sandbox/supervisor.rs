@@ -5,10 +5,13 @@ use super::control::{Answer, Ask, NodeStatus, ProgramStatus, Status, serve};
 use super::control_plane::{ControlPlane, PROGRAMS, Ports, loopback};
 use super::guard::{Exit, Guard};
 use super::handshake::{Options, Report, Reporter, TAKEN};
+use super::network::{self, Network};
 use super::objects;
 use super::pki::Pki;
+use super::platform_start::Platform;
 use super::process::ProcessRef;
 use super::state::{ProgramRecord, Record};
+use crate::error::failure_of;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
@@ -21,6 +24,8 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 
+/// The step that makes the simulated platform's workloads.
+const PLATFORM_STEP: &str = "platform";
 /// How often ports are chosen again when one was taken meanwhile.
 const ATTEMPTS: usize = 3;
 /// How long programs may take to end in order: nothing they could save is kept.
@@ -109,6 +114,7 @@ impl Ends {
 async fn supervise(options: Options, mut caller: mpsc::UnboundedReceiver<()>) -> Result<()> {
     let mut ends = Ends::new().context("cannot listen for signals")?;
     let guard = Guard::start(Path::new("/proc/self/exe"))?;
+    let mut exits = guard.exits();
     let folder = options.folder.clone();
     let sandbox = tokio::select! {
         started = start(options, guard.clone()) => started,
@@ -127,7 +133,7 @@ async fn supervise(options: Options, mut caller: mpsc::UnboundedReceiver<()>) ->
     let taken = tokio::time::timeout(TAKE_DEADLINE, caller.recv()).await;
     let outcome = if matches!(taken, Ok(Some(()))) {
         log("ready");
-        serve_until_end(&sandbox, &mut ends).await
+        serve_until_end(&sandbox, &mut ends, &mut exits).await
     } else {
         Ok(())
     };
@@ -148,7 +154,8 @@ struct Sandbox {
     ready_at: Instant,
     /// The programs of the control plane that ended by themselves.
     ended: Mutex<BTreeMap<String, Ended>>,
-    exits: tokio::sync::Mutex<broadcast::Receiver<Exit>>,
+    platform: Platform,
+    network: Network,
 }
 
 #[derive(Clone)]
@@ -169,21 +176,30 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
         proxy: None,
     };
     folder.write_record(&record)?;
+    let platform = Platform::new(&options.config)?;
     let mut attempt = 1;
-    let (ports, client) = loop {
-        let ports = choose_ports(BTreeMap::new())?;
+    let (ports, network, client) = loop {
+        let mut ports = choose_ports()?;
+        // Before the API server, which goes through it to reach the node.
+        let network = network::start(platform.network(folder.egress_socket(), &ports)).await?;
+        ports.simulated = network.simulated();
         let plane = ControlPlane { folder, pki: &pki, ports: &ports, programs: &options.programs };
-        match bring_up(&plane, &guard, &Reporter).await {
-            Ok(client) => break (ports, client),
+        match bring_up(&plane, &guard, Reporter).await {
+            Ok(client) => break (ports, network, client),
             Err(error) if error.is::<PortTaken>() && attempt < ATTEMPTS => {
                 attempt += 1;
                 Reporter.send(&Report::Note { message: format!("{error}; trying others") });
                 stop_programs(&guard).await;
+                network.shutdown().await;
             }
             Err(error) => return Err(error),
         }
     };
-    let exits = tokio::sync::Mutex::new(guard.exits());
+    network.watch(client.clone());
+    record.proxy = Some(network.proxy_url());
+    Reporter.started(PLATFORM_STEP);
+    let pods = platform.apply(&client).await?;
+    Reporter.finished(PLATFORM_STEP, &format!("{pods} pods in namespace `{}`", platform.namespace));
     for (name, pid) in guard.running() {
         if let Some(process) = ProcessRef::of(pid) {
             let program = options.programs.path(&name)?.to_owned();
@@ -195,11 +211,20 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     let socket = folder.control_socket();
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on `{}`", socket.display()))?;
     tokio::spawn(objects::recycle_volumes(client.clone()));
-    Ok(Sandbox { options, ports, guard, client, listener, ready_at: Instant::now(), ended: Mutex::default(), exits })
+    Ok(Sandbox {
+        options,
+        ports,
+        guard,
+        client,
+        listener,
+        ready_at: Instant::now(),
+        ended: Mutex::default(),
+        platform,
+        network,
+    })
 }
 
-async fn serve_until_end(sandbox: &Arc<Sandbox>, ends: &mut Ends) -> Result<()> {
-    let mut exits = sandbox.exits.lock().await;
+async fn serve_until_end(sandbox: &Arc<Sandbox>, ends: &mut Ends, exits: &mut broadcast::Receiver<Exit>) -> Result<()> {
     loop {
         tokio::select! {
             () = ends.wait() => return Ok(()),
@@ -220,6 +245,18 @@ impl Sandbox {
     async fn answer(&self, ask: Ask) -> Answer {
         match ask {
             Ask::Status => Answer::Status { status: Box::new(self.status().await) },
+            Ask::Scenarios => Answer::Scenarios { scenarios: self.platform.scenarios() },
+            Ask::ClearScenarios => {
+                self.platform.simulator.clear();
+                Answer::Scenarios { scenarios: self.platform.scenarios() }
+            }
+            Ask::SetScenario { words } => match self.platform.set_scenario(&words) {
+                Ok(()) => Answer::Scenarios { scenarios: self.platform.scenarios() },
+                Err(error) => Answer::Refused {
+                    message: format!("{error:#}"),
+                    hint: failure_of(&error).and_then(|failure| failure.hint.clone()),
+                },
+            },
         }
     }
 
@@ -235,18 +272,21 @@ impl Sandbox {
 
     async fn status(&self) -> Status {
         let folder = &self.options.folder;
+        let node = self.node().await;
+        let programs = self.programs();
         Status {
             name: folder.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            healthy: node.ready && programs.iter().all(|program| program.alive),
             supervisor: std::process::id(),
             uptime_seconds: self.ready_at.elapsed().as_secs(),
             server: format!("https://{}", loopback(self.ports.api_server)),
             kubeconfig: folder.kubeconfig(),
             directory: folder.directory.clone(),
-            node: self.node().await,
-            programs: self.programs(),
-            proxy: None,
-            scenarios: Vec::new(),
+            node,
+            programs,
+            proxy: Some(self.network.proxy_url()),
+            scenarios: self.platform.scenarios(),
         }
     }
 
@@ -276,7 +316,11 @@ impl Sandbox {
                     alive: pid.is_some(),
                     pid,
                     port: self.ports.of(name),
-                    ended: ended.map(|ended| ended.how.clone()),
+                    state: match (pid, ended) {
+                        (Some(_), _) => "running".to_owned(),
+                        (None, Some(ended)) => format!("ended with {}", ended.how),
+                        (None, None) => "not running".to_owned(),
+                    },
                     last_lines: ended.map(|ended| ended.last_lines.clone()).unwrap_or_default(),
                 }
             })
