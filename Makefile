@@ -23,8 +23,8 @@ test: tools ## every test, against the real programs
 	@$(CARGO) test --locked --lib --bins --tests
 
 golden: tools ## rewrite the snapshots, then run them
-	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden
-	@$(CARGO) test --locked --test golden
+	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden --test docs
+	@$(CARGO) test --locked --test golden --test docs
 
 lint: $(TOOLS)/cargo/bin/cargo-deny ## format, clippy, dependency policy
 	@$(CARGO) fmt --check

@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use crate::cli::PortForwardArgs;
-use crate::cluster::forward::{Forward, LocalPort, ServicePort, open};
+use crate::cluster::forward::{Forward, LocalPort, PortOf, ServicePort, open};
 use crate::config::Config;
 use crate::config::schema::nearest;
 use crate::error::{Failure, Kind};
@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &PortForwardArgs) -> a
         let service = ServicePort {
             namespace: config.namespaces.monitoring.clone(),
             service: component.service.to_owned(),
-            port: component.ports[0].service,
+            port: PortOf::Service(component.ports[0].service),
         };
         let opened = session
             .unless_interrupted(open(&target.cluster.client, service, LocalPort::Fixed(local), session.events.clone()))
@@ -56,7 +56,7 @@ async fn close(forwards: Vec<(&Component, Forward)>) {
 fn choose(config: &Config, arguments: &PortForwardArgs) -> anyhow::Result<Vec<(&'static Component, u16)>> {
     let possible: Vec<(&'static Component, u16)> = stack::COMPONENTS
         .iter()
-        .filter(|component| config.is_enabled(component.key))
+        .filter(|component| config.component_enabled(component.key))
         .filter_map(|component| component.local_port.map(|port| (component, port)))
         .collect();
     let names: Vec<String> = possible.iter().map(|(component, _)| component.key.to_owned()).collect();

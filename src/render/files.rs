@@ -75,22 +75,9 @@ fn in_order(bundle: &Bundle) -> Vec<&Release> {
 }
 
 fn readme(bundle: &Bundle) -> String {
-    let mut out = String::from(
-        "# DriveMaster monitoring, to install by hand\n\n\
-         Run these lines in this folder, in this order. They may be run again: what stands is brought up to date.\n\n\
-         ## 1. Namespaces\n\n",
-    );
-    shell(&mut out, &[apply("01-namespaces")]);
-    if !bundle.generated_secrets.is_empty() {
-        out.push_str("## 2. Passwords\n\nMade once from random bytes, and kept when they are there already.\n\n");
-        shell(&mut out, &bundle.generated_secrets.iter().map(secret_line).collect::<Vec<_>>());
-    }
-    if !bundle.objects.is_empty() {
-        out.push_str("## 3. Rules and dashboards\n\n");
-        shell(&mut out, &[apply("03-objects")]);
-    }
-    out.push_str("## 4. Releases\n\n");
-    let lines = in_order(bundle).into_iter().map(|release| {
+    let secrets: Vec<String> = bundle.generated_secrets.iter().map(secret_line).collect();
+    let objects = if bundle.objects.is_empty() { Vec::new() } else { vec![apply("03-objects")] };
+    let releases = in_order(bundle).into_iter().map(|release| {
         format!(
             "helm upgrade --install {name} charts/{chart} --namespace {namespace} -f 02-values/{name}.yaml",
             name = release.name,
@@ -98,13 +85,22 @@ fn readme(bundle: &Bundle) -> String {
             namespace = release.namespace
         )
     });
-    shell(&mut out, &lines.collect::<Vec<_>>());
-    out.push_str("Then `drivemaster-mon verify` proves that it works.\n");
+    let sections = [
+        ("Namespaces", "", vec![apply("01-namespaces")]),
+        ("Passwords", "Made once from random bytes, and kept when they are there already.\n\n", secrets),
+        ("Rules and dashboards", "", objects),
+        ("Releases", "", releases.collect()),
+    ];
+    let mut out = String::from(
+        "# DriveMaster monitoring, to install by hand\n\n\
+         Run these lines in this folder, in this order. They may be run again: what stands is brought up to date.\n",
+    );
+    let sections = sections.iter().filter(|(_, _, lines)| !lines.is_empty());
+    for (number, (title, text, lines)) in sections.enumerate() {
+        let _ = write!(out, "\n## {}. {title}\n\n{text}```sh\n{}\n```\n", number + 1, lines.join("\n"));
+    }
+    out.push_str("\nThen `drivemaster-mon verify` proves that it works.\n");
     out
-}
-
-fn shell(out: &mut String, lines: &[String]) {
-    let _ = write!(out, "```sh\n{}\n```\n\n", lines.join("\n"));
 }
 
 fn apply(folder: &str) -> String {
@@ -124,4 +120,92 @@ fn secret_line(secret: &GeneratedSecret) -> String {
          kubectl create secret generic {name} --namespace {namespace} --from-env-file=/dev/stdin",
         lines.concat()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::bundle::{Chart, Expected};
+    use serde_json::json;
+
+    fn release(name: &str, needs: &[&str]) -> Release {
+        Release {
+            name: name.to_owned(),
+            namespace: "m".to_owned(),
+            chart: Chart {
+                name: format!("{name}-chart"),
+                version: "0.1.0".to_owned(),
+                app_version: "1".to_owned(),
+                files: BTreeMap::from([("Chart.yaml".to_owned(), b"x".to_vec())]),
+            },
+            values: json!({ "a": "yes" }),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        }
+    }
+
+    fn bundle(releases: Vec<Release>) -> Bundle {
+        let object = |kind: &str, name: &str| {
+            Manifest(json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": name }, "data": {} }))
+        };
+        Bundle {
+            namespaces: vec![object("Namespace", "m")],
+            generated_secrets: vec![GeneratedSecret {
+                namespace: "m".to_owned(),
+                name: "s".to_owned(),
+                fixed: BTreeMap::from([("user".to_owned(), "admin".to_owned())]),
+                generated: vec!["one".to_owned(), "two".to_owned()],
+            }],
+            objects: vec![object("ConfigMap", "rules")],
+            releases,
+            expected: Expected::default(),
+        }
+    }
+
+    #[test]
+    fn the_folder_holds_everything_in_its_place() {
+        let files = files(&bundle(vec![release("a", &[])]));
+        let paths: Vec<&str> = files.keys().map(String::as_str).collect();
+        assert_eq!(
+            paths,
+            [
+                "01-namespaces/m.yaml",
+                "02-values/a.yaml",
+                "03-objects/configmap-rules.yaml",
+                "README.md",
+                "charts/a-chart/Chart.yaml"
+            ]
+        );
+        assert_eq!(files["02-values/a.yaml"], b"a: \"yes\"\n");
+    }
+
+    #[test]
+    fn the_readme_installs_a_release_behind_what_it_needs() {
+        let order = |releases| {
+            let readme = readme(&bundle(releases));
+            let lines = readme.lines().filter_map(|line| line.strip_prefix("helm upgrade --install "));
+            lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            order(vec![release("a", &["b", "absent"]), release("b", &["c"]), release("c", &[])]),
+            ["c", "b", "a"]
+        );
+        assert_eq!(order(vec![release("a", &[]), release("b", &[])]), ["a", "b"]);
+        assert_eq!(order(vec![release("a", &["b"]), release("b", &["a"])]), ["a", "b"]);
+    }
+
+    #[test]
+    fn every_generated_key_gets_a_password_of_its_own_that_stands_nowhere() {
+        let line = secret_line(&bundle(Vec::new()).generated_secrets[0]);
+        assert!(line.contains(r"printf 'user=admin\none=%s\ntwo=%s\n'"), "{line}");
+        assert_eq!(line.matches("/dev/urandom").count(), 2);
+        assert!(!line.contains("--from-literal"));
+    }
+
+    #[test]
+    fn the_stream_has_documents_for_objects_and_comments_for_values() {
+        let expected = "---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: m\ndata: {}\n\
+            ---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: rules\ndata: {}\n\
+            ---\n# Values of release a (chart a-chart 0.1.0) in namespace m:\n#   a: \"yes\"\n";
+        assert_eq!(stream(&bundle(vec![release("a", &[])])), expected);
+    }
 }

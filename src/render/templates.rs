@@ -116,9 +116,23 @@ fn usage(error: &tera::Error) -> anyhow::Error {
         ErrorKind::CircularExtend { inheritance_chain, .. } => {
             format!("templates extend each other: {}", inheritance_chain.join(" -> "))
         }
-        _ => format!("cannot render the templates: {error}"),
+        _ => located(&error.to_string()),
     };
     Failure::new(Kind::Usage, message).into()
+}
+
+/// Some problems of several templates come as one text of reports: `error: WHAT`, then ` --> WHERE`,
+/// then the source. Here each is one line.
+fn located(reports: &str) -> String {
+    let lines: Vec<&str> = reports.lines().collect();
+    let problems: Vec<String> = lines
+        .windows(2)
+        .filter_map(|two| {
+            let (what, place) = (two[0].strip_prefix("error: ")?, two[1].trim_start().strip_prefix("--> ")?);
+            Some(format!("{place}: {}", our_delimiters(what)))
+        })
+        .collect();
+    if problems.is_empty() { format!("cannot render the templates: {reports}") } else { problems.join("\n") }
 }
 
 /// Tera names its own delimiters in messages, whatever the delimiters are.

@@ -184,6 +184,11 @@ fn a_configuration_that_contradicts_itself_is_refused() {
     };
     for (more, message) in [
         (json!({ "profile": "production" }), "profile `production` is not built yet"),
+        (
+            json!({ "platform": { "exporters": { "mysql": "existing" } } }),
+            "`platform.exporters.mysql` is no exporter we know",
+        ),
+        (json!({ "platform": { "exporters": { "redis": "deployed" } } }), "`platform.exporters.redis` is `deployed`"),
         (services(&["a", "a"]), "`a` in `platform.services` is the name of another scrape job"),
         (services(&["redis"]), "`redis` in `platform.services` is the name of another scrape job"),
         (services(&["annotated-services"]), "`annotated-services` in"),

@@ -113,10 +113,13 @@ fn block(out: &mut String, text: &str, indent: usize) {
     }
 }
 
-/// A string on one line: bare where it is safe, else in double quotes with the escapes of JSON.
+/// A string on one line: bare where it is safe, else in quotes: the kind that needs no escapes, if any.
 fn string(text: &str) -> String {
     if is_bare(text) {
         return text.to_owned();
+    }
+    if text.contains(['"', '\\']) && !text.contains('\'') && text.chars().all(is_printable) {
+        return format!("'{text}'");
     }
     let mut quoted = String::from("\"");
     for character in text.chars() {

@@ -13,7 +13,7 @@ pub mod pod;
 mod proxy;
 mod simulated;
 mod watch;
-mod wire;
+pub(super) mod wire;
 
 use super::platform::Simulator;
 use anyhow::Result;

@@ -4,9 +4,8 @@ use super::directory::{Destination, Purpose};
 use super::wire::{self, Request, refuse};
 use super::{Shared, egress, simulated};
 use anyhow::{Context, Result, anyhow};
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, uri};
-use hyper_util::rt::TokioIo;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +16,6 @@ use tokio::task::JoinSet;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The largest body of a request (a batch of alerts), in bytes.
 const REQUEST_LIMIT: usize = 16 << 20;
-/// The largest body of an answer (the metrics of a large Prometheus), in bytes.
-const RESPONSE_LIMIT: usize = 64 << 20;
 /// Headers that belong to one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
@@ -94,28 +91,11 @@ async fn relay(request: Request, address: SocketAddr) -> Result<Response<Body>> 
     parts.uri = origin_form(&parts.uri)?;
     strip_hop_by_hop(&mut parts.headers);
 
-    let stream = wire::dial(address).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("connection lost")?;
-    // It ends with the exchange: the sender is dropped and the connection with it.
-    let exchange = async move {
-        let response = sender.send_request(axum::http::Request::from_parts(parts, Body::from(body))).await;
-        let (mut parts, body) = response.context("connection lost before an answer")?.into_parts();
-        let body: Bytes =
-            to_bytes(Body::new(body), RESPONSE_LIMIT).await.map_err(|_| anyhow!("answer broken off or too large"))?;
-        strip_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(header::CONTENT_LENGTH);
-        anyhow::Ok(Response::from_parts(parts, Body::from(body)))
-    };
-    let driven = async {
-        // Its errors reach the exchange as well.
-        let _ = connection.await;
-        std::future::pending::<()>().await
-    };
-    tokio::select! {
-        response = exchange => response,
-        () = driven => Err(anyhow!("connection lost")),
-    }
+    let request = axum::http::Request::from_parts(parts, Body::from(body));
+    let (mut parts, body) = wire::exchange(address, request).await?.into_parts();
+    strip_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(parts, Body::from(body)))
 }
 
 fn origin_form(uri: &Uri) -> Result<Uri> {

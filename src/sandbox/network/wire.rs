@@ -1,7 +1,7 @@
 //! The pieces that every server of the network shares: accept, answer, dial, relay.
 
-use anyhow::{Context, Result};
-use axum::body::Body;
+use anyhow::{Context, Result, anyhow};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
@@ -21,6 +21,9 @@ const DIAL_DEADLINE: Duration = Duration::from_secs(2);
 const HEAD_DEADLINE: Duration = Duration::from_secs(120);
 /// How long to rest when no connection can be accepted, such as without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The largest body of an answer (the metrics of a large Prometheus), in bytes.
+const ANSWER_LIMIT: usize = 64 << 20;
 
 /// A request as it comes in.
 pub(super) type Request = axum::http::Request<Incoming>;
@@ -95,4 +98,32 @@ pub(super) async fn dial(address: SocketAddr) -> Result<TcpStream> {
     // A scrape is one small write; without this it may wait for an acknowledgement.
     stream.set_nodelay(true).context("connection lost")?;
     Ok(stream)
+}
+
+/// Sends `request`, whose URI is a path, to the program at `address` and gives its whole answer.
+///
+/// # Errors
+/// When the program does not answer or its answer is too large. The caller sets the deadline.
+pub(in crate::sandbox) async fn exchange(
+    address: SocketAddr,
+    request: axum::http::Request<Body>,
+) -> Result<Response<Bytes>> {
+    let stream = dial(address).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("connection lost")?;
+    let exchange = async move {
+        let response = sender.send_request(request).await;
+        let (parts, body) = response.context("connection lost before an answer")?.into_parts();
+        let body = to_bytes(Body::new(body), ANSWER_LIMIT).await;
+        Ok(Response::from_parts(parts, body.map_err(|_| anyhow!("answer broken off or too large"))?))
+    };
+    let driven = async {
+        // Its errors reach the exchange as well, which ends first.
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        response = exchange => response,
+        () = driven => Err(anyhow!("connection lost")),
+    }
 }
