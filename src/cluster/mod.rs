@@ -1,14 +1,17 @@
 //! The Kubernetes API: connect, observe, apply, wait, forward. Thin.
 
+pub mod apply;
 pub mod changes;
 pub mod connect;
 pub mod forward;
 mod objects;
 pub mod observe;
+pub mod preflight;
 mod request;
 #[cfg(test)]
 mod script;
 pub mod snapshot;
+pub mod uninstall;
 pub mod wait;
 
 pub use connect::{Cluster, ConnectOptions, connect};

@@ -70,6 +70,11 @@ pub fn get_manifest(name: &str, namespace: &str) -> Vec<String> {
     words(&["get", "manifest", name, "--namespace", namespace])
 }
 
+/// `helm template` of the chart in the folder `chart_path`, values on standard input. Asks no cluster.
+pub fn template(release: &Release, chart_path: &str) -> Vec<String> {
+    words(&["template", &release.name, chart_path, "--namespace", &release.namespace, "--values", "-", "--skip-crds"])
+}
+
 /// `helm version` as `vX.Y.Z`, the same in Helm 3 and 4.
 pub fn version() -> Vec<String> {
     words(&["version", "--template", "{{.Version}}"])

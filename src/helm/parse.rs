@@ -3,7 +3,7 @@
 //! Every failure of helm is exit code 1: only the text tells one from another.
 
 use crate::error::{Failure, Kind};
-use crate::object::ObjectRef;
+use crate::object::Manifest;
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::Value;
@@ -48,30 +48,25 @@ pub fn version(text: &str) -> Option<Version> {
     parts.next().is_none().then_some(version)
 }
 
-/// The objects that a manifest as printed by `helm get manifest` names; objects without a namespace
-/// of their own that have one by nature get `namespace`.
+/// The objects in a manifest as helm prints it, those of lists one by one.
 ///
 /// # Errors
 /// When the text is not YAML.
-pub fn manifest_objects(text: &str, namespace: &str) -> Result<Vec<ObjectRef>> {
+pub fn manifest(text: &str) -> Result<Vec<Manifest>> {
     let mut objects = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
         let value = Value::deserialize(document)?;
-        let items = match value.pointer("/items").and_then(Value::as_array) {
-            Some(items) if value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => items.clone(),
-            _ => vec![value],
-        };
-        for item in items {
-            let text = |pointer: &str| item.pointer(pointer).and_then(Value::as_str);
-            let (Some(api_version), Some(kind), Some(name)) =
-                (text("/apiVersion"), text("/kind"), text("/metadata/name"))
-            else {
-                continue;
-            };
-            let own = text("/metadata/namespace").unwrap_or(namespace);
-            objects.push(ObjectRef::namespaced(api_version, kind, own, name));
+        match value.pointer("/items").and_then(Value::as_array) {
+            Some(items) if value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => {
+                objects.extend(items.iter().cloned().map(Manifest));
+            }
+            _ => objects.push(Manifest(value)),
         }
     }
+    objects.retain(|object| {
+        let reference = object.reference();
+        !reference.kind.is_empty() && !reference.name.is_empty()
+    });
     Ok(objects)
 }
 
@@ -274,17 +269,17 @@ mod tests {
                     apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: two, namespace: other}\n---\n\
                     apiVersion: v1\nkind: ConfigMapList\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: \
                     {name: three}\n";
-        let objects = manifest_objects(text, "m").unwrap();
-        let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["ConfigMap m/one", "Deployment other/two", "ConfigMap m/three"]);
+        let objects = manifest(text).unwrap();
+        let names: Vec<String> = objects.iter().map(|object| object.reference().to_string()).collect();
+        assert_eq!(names, ["ConfigMap one", "Deployment other/two", "ConfigMap three"]);
     }
 
     #[test]
     fn a_broken_manifest_is_an_error_and_not_a_panic() {
         for text in ["a: [", "\u{0}", "- - -\n a"] {
-            let _ = manifest_objects(text, "m");
+            let _ = manifest(text);
         }
-        assert!(manifest_objects("a: [", "m").is_err());
-        assert!(manifest_objects("", "m").unwrap().is_empty());
+        assert!(manifest("a: [").is_err());
+        assert!(manifest("").unwrap().is_empty());
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{Failure, Kind};
 use crate::helm::argv;
 use crate::helm::chart::write_chart;
 use crate::helm::parse::{self, Version};
-use crate::object::ObjectRef;
+use crate::object::Manifest;
 use crate::render::bundle::Release;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -108,7 +108,7 @@ impl Helm {
     /// [`Kind::CouldNotAsk`] when the program does not answer with a version.
     pub async fn version(&self) -> Result<Version> {
         let ask = || async {
-            let finished = self.ask(argv::version()).await?;
+            let finished = self.ask(argv::version(), Vec::new()).await?;
             let text = String::from_utf8_lossy(&finished.stdout).into_owned();
             parse::version(&text).filter(|_| finished.ended.is_success()).ok_or_else(|| {
                 let said = last_line(&finished.stderr).unwrap_or_else(|| first_line(&text));
@@ -173,11 +173,26 @@ impl Helm {
     ///
     /// # Errors
     /// When helm does not answer, or not with YAML.
-    pub async fn objects(&self, name: &str, namespace: &str) -> Result<Vec<ObjectRef>> {
-        let finished = self.ask(argv::get_manifest(name, namespace)).await?;
+    pub async fn manifest(&self, name: &str, namespace: &str) -> Result<Vec<Manifest>> {
+        self.objects(argv::get_manifest(name, namespace), Vec::new(), name, namespace).await
+    }
+
+    /// The objects that `release` would make, hooks included, rendered without asking the cluster.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when the chart does not accept the values.
+    pub async fn render(&self, release: &Release) -> Result<Vec<Manifest>> {
+        let chart = write_chart(&release.chart)?;
+        let values = serde_json::to_vec(&release.values).context("the values are no JSON")?;
+        let argv = argv::template(release, &chart.path().to_string_lossy());
+        self.objects(argv, values, &release.name, &release.namespace).await
+    }
+
+    async fn objects(&self, argv: Vec<String>, stdin: Vec<u8>, name: &str, namespace: &str) -> Result<Vec<Manifest>> {
+        let finished = self.ask(argv, stdin).await?;
         let text = String::from_utf8_lossy(&finished.stdout).into_owned();
         self.judge(finished, name, namespace)?;
-        parse::manifest_objects(&text, namespace).map_err(|error| {
+        parse::manifest(&text).map_err(|error| {
             Failure::new(Kind::Internal, format!("the manifest of the release `{name}` is no YAML")).caused_by(error)
         })
     }
@@ -203,9 +218,9 @@ impl Helm {
         }
     }
 
-    async fn ask(&self, argv: Vec<String>) -> Result<Finished> {
+    async fn ask(&self, argv: Vec<String>, stdin: Vec<u8>) -> Result<Finished> {
         let deadline = Instant::now() + ASK_TIMEOUT;
-        let call = Call { argv, stdin: Vec::new(), deadline, stdout_limit: STDOUT_LIMIT };
+        let call = Call { argv, stdin, deadline, stdout_limit: STDOUT_LIMIT };
         self.run(call, &CancellationToken::new()).await
     }
 
@@ -498,7 +513,7 @@ mod tests {
     #[tokio::test]
     async fn broken_output_is_an_error_and_not_a_panic() {
         let (_folder, helm) = fake("printf 'a: [\\377'; exit 0");
-        assert_eq!(exit_code_of(&helm.objects("loki", "m").await.unwrap_err()), 70);
+        assert_eq!(exit_code_of(&helm.manifest("loki", "m").await.unwrap_err()), 70);
         let (_folder, helm) = fake_program("echo '<html>'");
         let error = helm.version().await.unwrap_err();
         assert_eq!(exit_code_of(&error), 3);
