@@ -27,7 +27,8 @@ fn keys(schema: &Value, root: &Value, path: &str, found: &mut Vec<Key>) {
             keys(below, root, &path, found);
             continue;
         }
-        let meaning = below.get("description").or_else(|| target.get("description")).and_then(Value::as_str).unwrap_or_default();
+        let meaning =
+            below.get("description").or_else(|| target.get("description")).and_then(Value::as_str).unwrap_or_default();
         found.push(Key { path, kind: kind(target), meaning: meaning.replace('\n', " ") });
     }
 }

@@ -206,14 +206,15 @@ async fn accept(listener: TcpListener, client: Client, service: ServicePort, cou
 }
 
 async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     number: u64,
     client: Client,
     service: ServicePort,
     counters: Arc<Counters>,
     events: Events,
 ) {
-    if let Err(error) = carry(stream, number, &client, &service).await {
+    // The stream is closed last: who sees it closed finds the reason already kept.
+    if let Err(error) = carry(&mut stream, number, &client, &service).await {
         counters.errors.fetch_add(1, Ordering::Relaxed);
         let reason = crate::error::chain_of(&error).join(": ");
         let news =
@@ -233,7 +234,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn carry(stream: TcpStream, number: u64, client: &Client, service: &ServicePort) -> Result<()> {
+async fn carry(stream: &mut TcpStream, number: u64, client: &Client, service: &ServicePort) -> Result<()> {
     let targets = targets(client, service).await?;
     let turn = usize::try_from(number).unwrap_or_default() % targets.len().max(1);
     let target = targets.get(turn).context("no pod to connect to")?;

@@ -2,6 +2,7 @@
 
 use super::control::{Answer, Ask, Status, ask};
 use super::handshake::{Options, Report, TAKEN};
+use super::platform_start::platform_of;
 use super::process::ProcessRef;
 use super::programs::Programs;
 use super::state::{Folder, Record, names};
@@ -91,7 +92,7 @@ async fn bring_up(options: &UpOptions<'_>) -> Result<Running> {
     let events = &options.events;
     events.emit(Event::StageStarted { stage: Stage::Sandbox });
     let _lock = folder.lock(LOCK_PATIENCE).await?;
-    let attached = attach(&folder, events).await;
+    let attached = attach(&folder, options).await;
     if !attached {
         let programs = Programs::find(options.tools.as_deref())?;
         clear(&folder).await?;
@@ -264,18 +265,28 @@ async fn status_of(record: &Record) -> Result<Status> {
 }
 
 /// Whether there is a healthy sandbox to attach to. Says why not where one runs.
-async fn attach(folder: &Folder, events: &Events) -> bool {
+async fn attach(folder: &Folder, options: &UpOptions<'_>) -> bool {
     let Some(record) = alive_record(folder) else { return false };
     let problem = match status_of(&record).await {
         Ok(status) => match status.dead().next() {
             Some(program) => format!("its `{}` has ended", program.name),
             None if !status.node.ready => format!("its node is not ready: {}", status.node.reason),
-            None => return true,
+            None => {
+                if record.platform != platform_of(options.config) {
+                    let message = format!(
+                        "sandbox `{name}` simulates another platform than this configuration names; `drivemaster-mon \
+                         sandbox down {name}` lets the next run start it afresh",
+                        name = folder.name
+                    );
+                    options.events.emit(Event::Warning { message });
+                }
+                return true;
+            }
         },
         Err(error) => format!("{error:#}"),
     };
     let message = format!("sandbox `{}` runs but {problem}: it is started afresh", folder.name);
-    events.emit(Event::Warning { message });
+    options.events.emit(Event::Warning { message });
     false
 }
 
@@ -352,6 +363,9 @@ async fn start(folder: &Folder, programs: Programs, options: &UpOptions<'_>) -> 
         .context("cannot start the supervisor")?;
     let mut input = child.stdin.take().context("the supervisor has no input")?;
     let output = child.stdout.take().context("the supervisor has no output")?;
+    // It does nothing before it has its options, so from its first deed on others find it.
+    let pid = child.id().context("the supervisor ended at once")?;
+    folder.write_record(&Record::of_supervisor(folder, pid)?)?;
     let supervisor = Options { folder: folder.clone(), programs, config: options.config.clone() };
     let mut line = serde_json::to_vec(&supervisor)?;
     line.push(b'\n');

@@ -25,6 +25,11 @@ const FIELD_MANAGER: &str = "drivemaster-mon-sandbox";
 /// How long the platform's pods may take to run.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The part of a configuration that a sandbox is made for: with another one it is another sandbox.
+pub(super) fn platform_of(config: &Config) -> Value {
+    json!({"namespace": config.namespaces.platform, "platform": config.platform})
+}
+
 /// The part of the platform that is simulated.
 pub(super) struct Platform {
     pub(super) namespace: String,

@@ -230,9 +230,27 @@ pub struct Record {
     pub control_socket: PathBuf,
     /// The proxy that scrapes go through.
     pub proxy: Option<String>,
+    /// The part of the configuration that it simulates.
+    pub platform: serde_json::Value,
 }
 
 impl Record {
+    /// The record of a supervisor that has just started as the process `pid`.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of_supervisor(folder: &Folder, pid: u32) -> Result<Self> {
+        Ok(Record {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            supervisor: ProcessRef::of(pid).with_context(|| format!("process {pid} has ended"))?,
+            guard: None,
+            programs: BTreeMap::new(),
+            control_socket: folder.control_socket(),
+            proxy: None,
+            platform: serde_json::Value::Null,
+        })
+    }
+
     /// Every process of the sandbox, the supervisor last.
     pub fn processes(&self) -> Vec<ProcessRef> {
         let programs = self.programs.values().map(|program| program.process);
@@ -396,6 +414,7 @@ mod tests {
             )]),
             control_socket: folder.control_socket(),
             proxy: None,
+            platform: serde_json::json!({"services": []}),
         };
         folder.write_record(&record).unwrap();
         assert_eq!(folder.read_record(), Some(record.clone()));

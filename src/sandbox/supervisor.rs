@@ -1,5 +1,6 @@
 //! The process that knows what a sandbox is made of, and lives as long as it does.
 
+use super::behind::{self, Behind, BehindOptions};
 use super::bring_up::{PortTaken, bring_up, choose_ports, last_lines};
 use super::control::{Answer, Ask, NodeStatus, ProgramStatus, Status, serve};
 use super::control_plane::{ControlPlane, PROGRAMS, Ports, loopback};
@@ -8,7 +9,7 @@ use super::handshake::{Options, Report, Reporter, TAKEN};
 use super::network::{self, Network};
 use super::objects;
 use super::pki::Pki;
-use super::platform_start::Platform;
+use super::platform_start::{Platform, platform_of};
 use super::process::ProcessRef;
 use super::state::{ProgramRecord, Record};
 use crate::error::failure_of;
@@ -30,6 +31,8 @@ const PLATFORM_STEP: &str = "platform";
 const ATTEMPTS: usize = 3;
 /// How long programs may take to end in order: nothing they could save is kept.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How long the programs behind pods may take to end in order.
+const BEHIND_GRACE: Duration = Duration::from_secs(3);
 /// How long the starting process may take to say that it takes the sandbox.
 const TAKE_DEADLINE: Duration = Duration::from_secs(30);
 /// How much of a dead program's log the status shows.
@@ -116,17 +119,23 @@ async fn supervise(options: Options, mut caller: mpsc::UnboundedReceiver<()>) ->
     let guard = Guard::start(Path::new("/proc/self/exe"))?;
     let mut exits = guard.exits();
     let folder = options.folder.clone();
-    let sandbox = tokio::select! {
-        started = start(options, guard.clone()) => started,
-        () = ends.wait() => Err(anyhow::anyhow!("ended before it was ready")),
-        _ = caller.recv() => Err(anyhow::anyhow!("the process that started it is gone")),
-        () = guard.gone() => Err(anyhow::anyhow!("the guard is gone")),
+    let started = tokio::select! {
+        started = start(options, guard.clone()) => Some(started),
+        () = guard.gone() => Some(Err(anyhow::anyhow!("the guard is gone"))),
+        () = ends.wait() => None,
+        // Only its end is said before it is told that the sandbox is ready.
+        _ = caller.recv() => None,
     };
-    let sandbox = match sandbox {
-        Ok(sandbox) => Arc::new(sandbox),
-        Err(error) => {
+    let sandbox = match started {
+        Some(Ok(sandbox)) => Arc::new(sandbox),
+        // The logs tell why, so the folder stays.
+        Some(Err(error)) => {
             guard.end().await?;
             return Err(error);
+        }
+        None => {
+            guard.end().await?;
+            return folder.remove();
         }
     };
     Reporter.send(&Report::Ready);
@@ -156,6 +165,8 @@ struct Sandbox {
     ended: Mutex<BTreeMap<String, Ended>>,
     platform: Platform,
     network: Network,
+    /// `None` once the sandbox ends.
+    behind: Mutex<Option<Behind>>,
 }
 
 #[derive(Clone)]
@@ -167,14 +178,9 @@ struct Ended {
 async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     let folder = &options.folder;
     let pki = Pki::create(&folder.pki()).context("cannot make the certificates")?;
-    let mut record = Record {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        supervisor: ProcessRef::of(std::process::id()).context("cannot read this process's start")?,
-        guard: ProcessRef::of(guard.pid()),
-        programs: BTreeMap::new(),
-        control_socket: folder.control_socket(),
-        proxy: None,
-    };
+    let mut record =
+        Record { guard: ProcessRef::of(guard.pid()), ..Record::of_supervisor(folder, std::process::id())? };
+    record.platform = platform_of(&options.config);
     folder.write_record(&record)?;
     let platform = Platform::new(&options.config)?;
     let mut attempt = 1;
@@ -197,6 +203,18 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     };
     network.watch(client.clone());
     record.proxy = Some(network.proxy_url());
+    let behind = behind::start(BehindOptions {
+        client: client.clone(),
+        guard: guard.clone(),
+        prometheus: options.programs.path("prometheus")?.to_owned(),
+        alertmanager: options.programs.path("alertmanager")?.to_owned(),
+        prometheus_address: loopback(ports.prometheus),
+        alertmanager_address: loopback(ports.alertmanager),
+        directory: folder.behind(),
+        api_server_url: format!("https://{}", loopback(ports.api_server)),
+        ca_file: pki.authority(),
+        proxy_url: network.proxy_url(),
+    })?;
     Reporter.started(PLATFORM_STEP);
     let pods = platform.apply(&client).await?;
     Reporter.finished(PLATFORM_STEP, &format!("{pods} pods in namespace `{}`", platform.namespace));
@@ -221,6 +239,7 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
         ended: Mutex::default(),
         platform,
         network,
+        behind: Mutex::new(Some(behind)),
     })
 }
 
@@ -287,6 +306,7 @@ impl Sandbox {
             programs,
             proxy: Some(self.network.proxy_url()),
             scenarios: self.platform.scenarios(),
+            problems: self.problems(),
         }
     }
 
@@ -327,7 +347,18 @@ impl Sandbox {
             .collect()
     }
 
+    /// What cannot be kept behind the pods.
+    fn problems(&self) -> Vec<String> {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind.as_ref().map(Behind::problems).unwrap_or_default()
+    }
+
     async fn stop(&self) {
+        // First, or it would start again what is stopped.
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(behind) = behind {
+            let _ = tokio::time::timeout(BEHIND_GRACE, behind.shutdown()).await;
+        }
         stop_programs(&self.guard).await;
     }
 }

@@ -154,8 +154,14 @@ mod tests {
     #[test]
     fn the_container_is_the_one_of_the_programs_name_or_else_of_its_image() {
         for (containers, expected) in [
-            (json!([{ "name": "x", "image": "quay.io/prometheus/prometheus:v3" }, { "name": "prometheus" }]), Some("prometheus")),
-            (json!([{ "name": "a", "image": "reloader:1" }, { "name": "b", "image": "r:5000/prometheus@sha256:1" }]), Some("b")),
+            (
+                json!([{ "name": "x", "image": "quay.io/prometheus/prometheus:v3" }, { "name": "prometheus" }]),
+                Some("prometheus"),
+            ),
+            (
+                json!([{ "name": "a", "image": "reloader:1" }, { "name": "b", "image": "r:5000/prometheus@sha256:1" }]),
+                Some("b"),
+            ),
             (json!([{ "name": "a", "image": "prometheus-config-reloader:1" }]), None),
             (json!([]), None),
         ] {
@@ -190,8 +196,11 @@ mod tests {
         let from = |source: serde_json::Value| {
             let pod = pod(json!([{ "name": "prometheus", "env": [{ "name": "A", "valueFrom": source }] }]));
             let mut objects = Objects::default();
-            objects.config_maps.insert("there".into(), serde_json::from_value(json!({ "data": { "k": "v" } })).unwrap());
-            environment_of(&pod, container_of(&pod, Program::Prometheus).unwrap(), &objects).map_err(|missing| missing.message)
+            objects
+                .config_maps
+                .insert("there".into(), serde_json::from_value(json!({ "data": { "k": "v" } })).unwrap());
+            environment_of(&pod, container_of(&pod, Program::Prometheus).unwrap(), &objects)
+                .map_err(|missing| missing.message)
         };
         assert_eq!(from(json!({ "configMapKeyRef": { "name": "there", "key": "k" } })).unwrap()["A"], "v");
         assert_eq!(

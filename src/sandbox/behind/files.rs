@@ -177,7 +177,11 @@ pub fn files_of(pod: &Pod, container: &Container, objects: &Objects) -> Result<F
                 }
             },
         };
-        files.mounts.push(Mount { path, storage, sub_path: if is_within(&sub_path) { sub_path } else { String::new() } });
+        files.mounts.push(Mount {
+            path,
+            storage,
+            sub_path: if is_within(&sub_path) { sub_path } else { String::new() },
+        });
     }
     Ok(files)
 }

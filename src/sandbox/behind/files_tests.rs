@@ -45,7 +45,11 @@ fn objects_become_files_with_their_paths_and_modes() {
             json!({ "mountPath": "/etc/p" }),
             &["/etc/p/deep/x.yml=A 600", "/etc/p/y.yml=B 400"],
         ),
-        (json!({ "configMap": { "name": "map" } }), json!({ "mountPath": "/etc/one.yml", "subPath": "a.yml" }), &["/etc/one.yml=A 644"]),
+        (
+            json!({ "configMap": { "name": "map" } }),
+            json!({ "mountPath": "/etc/one.yml", "subPath": "a.yml" }),
+            &["/etc/one.yml=A 644"],
+        ),
         (
             json!({ "configMap": { "name": "map", "items": [{ "key": "a.yml", "path": "deep/x.yml" }] } }),
             json!({ "mountPath": "/etc/p", "subPath": "deep" }),

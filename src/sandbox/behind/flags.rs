@@ -85,12 +85,17 @@ pub fn rewrite(program: Program, deployed: &[String], places: &Places, address: 
     line
 }
 
+/// The working folder of the program in its image.
+pub fn working_directory(program: Program) -> &'static str {
+    match program {
+        Program::Prometheus => "/prometheus",
+        Program::Alertmanager => "/alertmanager",
+    }
+}
+
 /// What the program reads when no flag says so: a file in its working folder.
 fn default_config(program: Program) -> String {
-    match program {
-        Program::Prometheus => "/prometheus/prometheus.yml".to_owned(),
-        Program::Alertmanager => "/alertmanager/alertmanager.yml".to_owned(),
-    }
+    format!("{}/{}.yml", working_directory(program), program.key())
 }
 
 /// The path of a URL; of a path itself, the whole.
@@ -144,7 +149,11 @@ mod tests {
     fn alertmanager_never_joins_a_cluster_and_data_without_a_volume_stays_in_the_root() {
         let line = rewritten(
             Program::Alertmanager,
-            &["--storage.path=/alertmanager", "--cluster.listen-address=[10.0.0.1]:9094", "--web.external-url=http://a/b/"],
+            &[
+                "--storage.path=/alertmanager",
+                "--cluster.listen-address=[10.0.0.1]:9094",
+                "--web.external-url=http://a/b/",
+            ],
         );
         assert_eq!(
             line.arguments,

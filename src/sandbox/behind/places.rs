@@ -68,7 +68,10 @@ pub(super) mod tests {
                 place("/etc/prometheus", "/run/root/etc/prometheus"),
                 place("/etc/prometheus/secrets/one", "/run/root/etc/prometheus/secrets/one"),
                 place("/prometheus", "/run/claims/data"),
-                place("/var/run/secrets/kubernetes.io/serviceaccount", "/run/root/var/run/secrets/kubernetes.io/serviceaccount"),
+                place(
+                    "/var/run/secrets/kubernetes.io/serviceaccount",
+                    "/run/root/var/run/secrets/kubernetes.io/serviceaccount",
+                ),
             ],
         }
     }

@@ -146,7 +146,8 @@ fn rewrite_alertmanager(root: &mut Mapping, surroundings: &Surroundings) -> Resu
             }
         }
         for integration in receiver.values_mut().filter_map(Value::as_sequence_mut).flatten() {
-            if let Some(http) = integration.as_mapping_mut().and_then(|integration| mapping(integration, "http_config")) {
+            if let Some(http) = integration.as_mapping_mut().and_then(|integration| mapping(integration, "http_config"))
+            {
                 set_proxy(http, surroundings);
             }
         }

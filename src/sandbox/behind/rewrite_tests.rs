@@ -68,12 +68,7 @@ inhibit_rules: [{ source_matchers: [a="b"], target_matchers: [c="d"], equal: [se
 "##;
 
 fn surroundings() -> Surroundings {
-    Surroundings {
-        places: places(),
-        api_server: API.into(),
-        ca_file: "/run/ca.crt".into(),
-        proxy_url: PROXY.into(),
-    }
+    Surroundings { places: places(), api_server: API.into(), ca_file: "/run/ca.crt".into(), proxy_url: PROXY.into() }
 }
 
 /// Every leaf by its path; an empty mapping or sequence is a leaf.

@@ -227,7 +227,10 @@ mod tests {
         assert_eq!(ready.message.as_deref(), Some("line 3: no"));
         let containers = status.container_statuses.unwrap();
         let waiting = containers[0].state.as_ref().unwrap().waiting.as_ref().unwrap();
-        assert_eq!((waiting.reason.as_deref(), waiting.message.as_deref()), (Some("ConfigurationRejected"), Some("line 3: no")));
+        assert_eq!(
+            (waiting.reason.as_deref(), waiting.message.as_deref()),
+            (Some("ConfigurationRejected"), Some("line 3: no"))
+        );
         assert_eq!((containers[0].ready, containers[0].restart_count), (false, 2));
         assert!(containers[1].ready && containers[1].state.as_ref().unwrap().running.is_some());
     }

@@ -1,42 +1,10 @@
-//! The alerts before the real promtool: every rule file is valid and its unit tests pass, with
-//! all exporters and with none.
+//! Every rule file is valid and its unit tests pass, with all exporters and with none.
 
-use drivemaster_mon::stack::{COMPONENTS, EXPORTERS};
-use serde_json::{Value, json};
+use crate::{ROOT, context, promtool, render, unknown_metrics};
+use drivemaster_mon::stack::EXPORTERS;
+use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn promtool() -> PathBuf {
-    let cache = || {
-        let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache");
-        std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("drivemaster-mon/tools")
-    };
-    let tools = std::env::var_os("DRIVEMASTER_MON_TOOLS").map_or_else(cache, PathBuf::from);
-    let program = tools.join("bin/promtool");
-    assert!(program.exists(), "`{}` is missing: run `make tools`", program.display());
-    program
-}
-
-/// Runs promtool in `folder`; gives what it said when it did not succeed.
-fn run_promtool(folder: &Path, arguments: &[&str], files: &[String]) -> Result<(), String> {
-    let output = Command::new(promtool()).current_dir(folder).args(arguments).args(files).output().unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    if output.status.success() { Ok(()) } else { Err(said) }
-}
-
-/// What the templates see: the default services, and every exporter in the mode `exporters`.
-fn context(exporters: &str) -> Value {
-    let defaults: Value = serde_yaml::from_str(include_str!("../values/defaults.yaml")).unwrap();
-    let exporters: Vec<Value> = EXPORTERS
-        .iter()
-        .map(|exporter| json!({ "key": exporter.key, "job": exporter.job, "mode": exporters }))
-        .collect();
-    let services = defaults["platform"]["services"].clone();
-    json!({ "config": defaults, "components": COMPONENTS, "exporters": exporters, "services": services })
-}
+use std::path::Path;
 
 /// Names of the files in `alerts/` whose name `takes` takes.
 fn alert_files(takes: impl Fn(&str) -> bool) -> Vec<String> {
@@ -55,27 +23,11 @@ fn is_test_file(name: &str) -> bool {
     name.ends_with(".test.yaml")
 }
 
-fn render(context: &Value, name: &str) -> String {
-    let mut tera = tera::Tera::default();
-    let delimiters = tera::Delimiters {
-        block_start: "@%".into(),
-        block_end: "%@".into(),
-        variable_start: "@{".into(),
-        variable_end: "}@".into(),
-        comment_start: "@#".into(),
-        comment_end: "#@".into(),
-    };
-    tera.set_delimiters(delimiters).unwrap();
-    tera.add_raw_template(name, &std::fs::read_to_string(Path::new(ROOT).join("alerts").join(name)).unwrap()).unwrap();
-    let context = tera::Context::from_serialize(context).unwrap();
-    tera.render(name, &context).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
 /// A folder with every rendered rule file.
 fn rendered(context: &Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in alert_files(is_rule_file) {
-        std::fs::write(folder.path().join(&name), render(context, &name)).unwrap();
+        std::fs::write(folder.path().join(&name), render(context, &format!("alerts/{name}"))).unwrap();
     }
     folder
 }
@@ -85,7 +37,7 @@ fn rules(context: &Value) -> Vec<Value> {
     alert_files(is_rule_file)
         .iter()
         .flat_map(|name| {
-            let file: Value = serde_yaml::from_str(&render(context, name)).unwrap();
+            let file: Value = serde_yaml::from_str(&render(context, &format!("alerts/{name}"))).unwrap();
             let groups = file["groups"].as_array().unwrap_or_else(|| panic!("{name} has no list of groups")).clone();
             groups.into_iter().flat_map(|group| group["rules"].as_array().unwrap().clone())
         })
@@ -97,7 +49,7 @@ fn every_rule_file_is_valid_with_all_exporters_and_with_none() {
     for exporters in ["existing", "none"] {
         let folder = rendered(&context(exporters));
         let checked =
-            run_promtool(folder.path(), &["check", "rules", "--lint=all", "--lint-fatal"], &alert_files(is_rule_file));
+            promtool(folder.path(), &["check", "rules", "--lint=all", "--lint-fatal"], &alert_files(is_rule_file));
         assert_eq!(checked, Ok(()));
     }
 }
@@ -109,7 +61,7 @@ fn every_unit_test_of_the_rules_passes() {
     for name in &tests {
         std::fs::copy(Path::new(ROOT).join("alerts").join(name), folder.path().join(name)).unwrap();
     }
-    if let Err(said) = run_promtool(folder.path(), &["test", "rules"], &tests) {
+    if let Err(said) = promtool(folder.path(), &["test", "rules"], &tests) {
         panic!("{said}");
     }
 }
@@ -121,6 +73,14 @@ fn without_an_exporter_no_rule_asks_for_it() {
             let expression = rule["expr"].as_str().unwrap();
             assert!(!expression.contains(&format!("\"{}\"", exporter.job)), "{}", rule["alert"]);
         }
+    }
+}
+
+#[test]
+fn rules_ask_only_for_metrics_of_the_contract() {
+    for rule in rules(&context("existing")) {
+        let expression = rule["expr"].as_str().unwrap();
+        assert_eq!(unknown_metrics(expression), Vec::<String>::new(), "{expression}");
     }
 }
 
