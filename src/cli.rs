@@ -1,1 +1,312 @@
 //! The command line, as clap reads it. Types only.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Where the words of `--help` that belong together stand.
+const CONFIGURATION: &str = "Configuration";
+const CLUSTER: &str = "Cluster";
+const OUTPUT: &str = "Output";
+
+/// Deploys the DriveMaster monitoring stack and proves that it works.
+#[derive(Debug, Parser)]
+#[command(
+    name = "drivemaster-mon",
+    version,
+    about,
+    long_about = "Deploys the DriveMaster monitoring stack (Prometheus, Alertmanager, Grafana, Loki, Jaeger, \
+                  OpenTelemetry Collector) and proves that it works: every target scraped, every rule evaluated, \
+                  the alert path open.",
+    after_help = "Examples:\n  \
+        drivemaster-mon deploy --sandbox            try it: a throwaway real control plane on this machine\n  \
+        drivemaster-mon plan                        what a deploy would change in the current context\n  \
+        drivemaster-mon deploy --yes                deploy and verify\n  \
+        drivemaster-mon verify                      does the monitoring work?\n  \
+        drivemaster-mon port-forward                open every interface on its usual port\n\n\
+        Exit codes: 0 done, 1 the answer is no, 2 changes pending, 3 could not ask, 4 not healthy in time,\n\
+        5 refused before doing anything, 64 usage or configuration, 70 our own fault, 130 interrupted.",
+    disable_help_subcommand = true,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+/// Options of every verb.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Configuration file, later ones win (default: `drivemaster-mon.yaml` here, if there is one).
+    #[arg(short = 'f', long = "file", value_name = "FILE", global = true, help_heading = CONFIGURATION)]
+    pub files: Vec<PathBuf>,
+    /// One value, such as `prometheus.retention=30d`; wins over every file.
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true, help_heading = CONFIGURATION)]
+    pub sets: Vec<String>,
+    /// Which set of charts and sizes.
+    #[arg(long, value_enum, value_name = "PROFILE", global = true, help_heading = CONFIGURATION)]
+    pub profile: Option<ProfileArg>,
+    /// Folder whose `alerts/`, `dashboards/` and `templates/` replace or add to the built-in files.
+    #[arg(long, value_name = "DIR", global = true, help_heading = CONFIGURATION)]
+    pub overlay: Option<PathBuf>,
+    /// Kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).
+    #[arg(long, value_name = "FILE", global = true, help_heading = CLUSTER)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, value_name = "CONTEXT", global = true, help_heading = CLUSTER)]
+    pub context: Option<String>,
+    /// Namespace of the monitoring stack; the same as `--set namespaces.monitoring=...`.
+    #[arg(short = 'n', long, value_name = "NAMESPACE", global = true, help_heading = CLUSTER)]
+    pub namespace: Option<String>,
+    /// The helm executable (default: the first on PATH).
+    #[arg(long, value_name = "PROGRAM", global = true, help_heading = CLUSTER)]
+    pub helm: Option<PathBuf>,
+    /// Use a throwaway control plane on this machine, started if needed and left up.
+    #[cfg(feature = "sandbox")]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "default",
+          global = true, help_heading = CLUSTER, conflicts_with_all = ["kubeconfig", "context"])]
+    pub sandbox: Option<String>,
+    /// Folder with the sandbox's programs (default: PATH, then what `make tools` built).
+    #[cfg(feature = "sandbox")]
+    #[arg(long, value_name = "DIR", global = true, help_heading = CLUSTER)]
+    pub tools: Option<PathBuf>,
+    /// How to print: `human` or `json` (for `render`: the folder to write to, or `-`).
+    #[arg(short = 'o', long, value_name = "FORMAT", global = true, help_heading = OUTPUT)]
+    pub output: Option<String>,
+    /// Say less: errors and results only.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// Say more.
+    #[arg(short, long, global = true, help_heading = OUTPUT)]
+    pub verbose: bool,
+    /// Plain lines instead of moving progress.
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    pub no_progress: bool,
+}
+
+/// Which set of charts and sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArg {
+    /// Light embedded charts, one replica each.
+    Local,
+    /// The upstream charts.
+    Production,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Write everything a deploy would install, as files.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon render -o bundle/     a folder that can be installed by hand\n  \
+        drivemaster-mon render -o -           everything on stdout"
+    )]
+    Render,
+    /// Show what a deploy would change, and why.
+    #[command(
+        visible_alias = "diff",
+        after_help = "Examples:\n  drivemaster-mon plan\n  drivemaster-mon plan --detailed-exitcode    exit 2 when there are changes"
+    )]
+    Plan(PlanArgs),
+    /// Install or upgrade the stack, wait until it is ready, and verify it.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon deploy --sandbox\n  drivemaster-mon deploy -f drivemaster-mon.yaml --yes\n  \
+        drivemaster-mon deploy --dry-run          the same as `plan`"
+    )]
+    Deploy(DeployArgs),
+    /// Prove that the monitoring works.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon verify\n  drivemaster-mon verify --only targets --only rules/healthy\n  \
+        drivemaster-mon verify --endpoint prometheus=http://127.0.0.1:9090\n  drivemaster-mon verify --list"
+    )]
+    Verify(VerifyArgs),
+    /// One screen: releases, components, firing alerts.
+    #[command(after_help = "Examples:\n  drivemaster-mon status\n  drivemaster-mon status -o json")]
+    Status(StatusArgs),
+    /// Where each interface is reached.
+    #[command(after_help = "Examples:\n  drivemaster-mon access\n  drivemaster-mon access --show-secrets")]
+    Access(AccessArgs),
+    /// Open interfaces on local ports.
+    #[command(after_help = "Examples:\n  drivemaster-mon port-forward                         all of them\n  \
+        drivemaster-mon port-forward grafana prometheus\n  \
+        drivemaster-mon port-forward grafana --port grafana=8300")]
+    PortForward(PortForwardArgs),
+    /// Take the stack away; volumes, namespaces, CRDs and the Grafana Secret stay unless `--all`.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon uninstall             shows what goes and what stays, then asks\n  \
+        drivemaster-mon uninstall --all --yes"
+    )]
+    Uninstall(UninstallArgs),
+    /// Work with the configuration.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// A throwaway real control plane on this machine.
+    #[cfg(feature = "sandbox")]
+    #[command(subcommand)]
+    Sandbox(SandboxVerb),
+    /// Print the completion script of a shell.
+    #[command(after_help = "Example:\n  source <(drivemaster-mon completion bash)")]
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Exit 2 when there are changes.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only show the plan.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Exit 2 when there are changes; with `--dry-run`.
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// Stop after everything is ready.
+    #[arg(long)]
+    pub no_verify: bool,
+    /// How long the whole deploy may take.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+    /// How long a cause that may heal must hold before the wait ends.
+    #[arg(long, value_name = "SECONDS")]
+    pub fail_after: Option<u64>,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only these checks or categories.
+    #[arg(long, value_name = "CHECK")]
+    pub only: Vec<String>,
+    /// Not these checks or categories.
+    #[arg(long, value_name = "CHECK")]
+    pub skip: Vec<String>,
+    /// Reach a component at a URL instead of through the API server, such as `prometheus=http://...`.
+    #[arg(long = "endpoint", value_name = "COMPONENT=URL")]
+    pub endpoints: Vec<String>,
+    /// How long checks that need a first scrape or evaluation are asked again.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// List the checks and stop.
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {}
+
+/// Arguments of `access`.
+#[derive(Debug, Args)]
+pub struct AccessArgs {
+    /// Print Grafana's password.
+    #[arg(long)]
+    pub show_secrets: bool,
+}
+
+/// Arguments of `port-forward`.
+#[derive(Debug, Args)]
+pub struct PortForwardArgs {
+    /// Components, such as `grafana`; none means all.
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Another local port, such as `grafana=8300`.
+    #[arg(long = "port", value_name = "SERVICE=PORT")]
+    pub ports: Vec<String>,
+}
+
+/// Arguments of `uninstall`.
+#[derive(Debug, Args)]
+pub struct UninstallArgs {
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Also remove volumes, generated Secrets and namespaces.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// The verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print the resolved configuration as YAML.
+    Show,
+    /// Print the JSON Schema of a configuration file.
+    Schema,
+}
+
+/// The verbs of `sandbox`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Subcommand)]
+pub enum SandboxVerb {
+    /// Start a sandbox and return once it is ready.
+    Up(SandboxName),
+    /// What runs in a sandbox.
+    Status(SandboxName),
+    /// Run a command against a sandbox, with KUBECONFIG and PATH set.
+    #[command(after_help = "Examples:\n  drivemaster-mon sandbox run -- kubectl get pods -A\n  \
+        drivemaster-mon sandbox run --ephemeral -- ./my-test.sh    up, run, down in one")]
+    Run(SandboxRun),
+    /// Take a sandbox away.
+    Down(SandboxName),
+    /// List the sandboxes.
+    List,
+    /// Change what the simulated platform does.
+    #[command(subcommand)]
+    Scenario(ScenarioVerb),
+}
+
+/// Which sandbox.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxName {
+    /// Name of the sandbox (default: that of `--sandbox`, else `default`).
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// Arguments of `sandbox run`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxRun {
+    /// Start a sandbox of its own for the command, and take it away afterwards.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// The command.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// The verbs of `sandbox scenario`.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Subcommand)]
+pub enum ScenarioVerb {
+    /// Start a scenario, such as `errors user-service 8%` or `down content-service`.
+    #[command(after_help = "Examples:\n  drivemaster-mon sandbox scenario set errors user-service 8%\n  \
+        drivemaster-mon sandbox scenario set down content-service")]
+    Set {
+        /// The scenario.
+        #[arg(required = true, value_name = "WORD")]
+        words: Vec<String>,
+    },
+    /// End every scenario.
+    Clear,
+    /// The scenarios that are on.
+    List,
+}

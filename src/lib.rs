@@ -3,6 +3,7 @@
 //! One pipeline, of which every command is a prefix:
 //! config -> render -> observe -> plan -> apply -> wait -> verify -> report.
 
+pub mod access;
 pub mod checks;
 pub mod cli;
 pub mod cluster;

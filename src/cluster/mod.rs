@@ -1,1 +1,20 @@
 //! The Kubernetes API: connect, observe, apply, wait, forward. Thin.
+
+pub mod apply;
+pub mod changes;
+pub mod connect;
+pub mod forward;
+mod objects;
+pub mod observe;
+pub mod preflight;
+mod request;
+#[cfg(test)]
+mod script;
+pub mod secret;
+pub mod snapshot;
+pub mod uninstall;
+pub mod wait;
+
+pub use connect::{Cluster, ConnectOptions, connect};
+pub use observe::observe;
+pub use secret::secret_value;

@@ -1,1 +1,58 @@
 //! One verb a file: arguments to stages to report; decides nothing.
+
+mod access;
+mod config;
+mod deploy;
+mod overlay;
+mod plan;
+mod port_forward;
+mod render;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod session;
+mod status;
+mod uninstall;
+mod verify;
+
+use crate::cli::{Cli, Verb};
+use crate::error::{Failure, Kind};
+use crate::report::Terminal;
+use clap::CommandFactory;
+use session::Session;
+use tokio_util::sync::CancellationToken;
+
+/// Carries out what the command line asks for. Returns the exit code of a run that did not fail.
+///
+/// # Errors
+/// The failure to report; `cancel` ends every verb with [`Kind::Interrupted`].
+pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> anyhow::Result<u8> {
+    let session = Session::new(cli.global, terminal, cancel);
+    let done = match cli.verb {
+        Verb::Render => render::run(&session).await,
+        Verb::Plan(arguments) => return plan::run(&session, arguments.detailed_exitcode).await,
+        Verb::Deploy(arguments) if arguments.dry_run => {
+            return plan::run(&session, arguments.detailed_exitcode).await;
+        }
+        Verb::Deploy(arguments) => deploy::run(&session, &arguments).await,
+        Verb::Verify(arguments) => verify::run(&session, &arguments).await,
+        Verb::Status(_) => status::run(&session).await,
+        Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
+        Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
+        Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
+        Verb::Config(verb) => config::run(&session, &verb),
+        #[cfg(feature = "sandbox")]
+        Verb::Sandbox(verb) => return sandbox::run(&session, verb).await,
+        Verb::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "drivemaster-mon", &mut script);
+            terminal.stdout(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+    };
+    done.map(|()| 0)
+}
+
+/// The failure of a run that Ctrl-C ended.
+fn interrupted(what_stands: &str) -> anyhow::Error {
+    Failure::new(Kind::Interrupted, format!("interrupted; {what_stands}")).into()
+}

@@ -64,6 +64,21 @@ pub struct Config {
     pub verify: Verify,
 }
 
+impl Config {
+    /// Whether the component with the catalogue key `key` is deployed; false for an unknown key.
+    pub fn component_enabled(&self, key: &str) -> bool {
+        match key {
+            "prometheus" => self.prometheus.enabled,
+            "alertmanager" => self.alertmanager.enabled,
+            "grafana" => self.grafana.enabled,
+            "loki" => self.loki.enabled,
+            "jaeger" => self.jaeger.enabled,
+            "otelCollector" => self.otel_collector.enabled,
+            _ => false,
+        }
+    }
+}
+
 /// The namespaces of the platform and of the stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,1 +1,11 @@
 //! The helm executable: argument vector (pure), run (deadline, SIGTERM, grace, SIGKILL), parse (pure).
+
+pub mod argv;
+pub mod chart;
+pub mod digest;
+pub mod parse;
+pub mod run;
+
+pub use argv::Labels;
+pub use parse::Version;
+pub use run::{Context, Helm};

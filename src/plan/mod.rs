@@ -1,5 +1,27 @@
 //! (Bundle, Observed) -> Plan: each step with its reason. Pure.
 
+pub mod compare;
+pub mod difference;
 pub mod model;
 
+pub use compare::plan;
 pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
+
+impl Plan {
+    /// True when nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// One line such as `plan: 3 to create, 1 to update, 0 to delete, 12 unchanged`.
+    pub fn summary(&self) -> String {
+        let count = |action: Action| self.steps.iter().filter(|step| step.action == action).count();
+        format!(
+            "{} to create, {} to update, {} to delete, {} unchanged",
+            count(Action::Create),
+            count(Action::Update),
+            count(Action::Delete),
+            self.unchanged.len()
+        )
+    }
+}

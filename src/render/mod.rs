@@ -1,5 +1,149 @@
 //! Config -> Bundle: Helm values, objects, rules and dashboards. Pure, deterministic, byte-stable.
 
 pub mod bundle;
+mod content;
+mod context;
+pub mod digest;
+pub mod files;
+mod releases;
+mod scan;
+mod sources;
+mod strict;
+mod templates;
+mod yaml;
 
 pub use bundle::Bundle;
+pub use sources::{Sources, values_layer};
+
+use crate::config::model::{Config, ExporterMode, Profile};
+use crate::error::{Failure, Kind};
+use crate::object::Manifest;
+use crate::stack;
+use anyhow::Result;
+use bundle::{Expected, GeneratedSecret};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Renders everything that is to stand in the cluster, from the embedded templates.
+///
+/// # Errors
+/// [`Kind::Usage`] for a configuration that contradicts itself, and for a bad template with its
+/// file, line and column.
+pub fn render(config: &Config) -> Result<Bundle> {
+    render_from(config, &Sources::embedded())
+}
+
+/// The same from other `sources`, such as the embedded ones under a folder of the person's own.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_from(config: &Config, sources: &Sources) -> Result<Bundle> {
+    judge_config(config)?;
+    let templates = templates::Templates::new(sources, &context::context(config)?)?;
+    let releases = releases::releases(config, sources, &templates)?;
+    let namespace = &config.namespaces.monitoring;
+    let mut expected = Expected::default();
+    let mut objects = Vec::new();
+    if config.prometheus.enabled {
+        let (rules, groups) = content::rules(namespace, sources, &templates)?;
+        objects.extend(rules);
+        expected.rule_groups = groups;
+        expected.targets = context::scrape_jobs(config).into_iter().map(|job| job.target).collect();
+    }
+    let mut generated_secrets = Vec::new();
+    if config.grafana.enabled {
+        let (dashboards, shown) = content::dashboards(namespace, sources, &templates)?;
+        objects.extend(dashboards);
+        expected.dashboards = shown;
+        generated_secrets.push(GeneratedSecret {
+            namespace: namespace.clone(),
+            name: config.grafana.admin_secret.clone(),
+            fixed: BTreeMap::from([("admin-user".to_owned(), "admin".to_owned())]),
+            generated: vec!["admin-password".to_owned()],
+        });
+    }
+    Ok(Bundle { namespaces: namespaces(config), generated_secrets, objects, releases, expected })
+}
+
+/// What the schema cannot see because it concerns more than one key.
+fn judge_config(config: &Config) -> Result<()> {
+    if config.profile == Profile::Production {
+        return Err(Failure::new(Kind::Usage, "profile `production` is not built yet")
+            .hint("deploy the light charts: drivemaster-mon deploy --profile local")
+            .into());
+    }
+    for (key, mode) in &config.platform.exporters {
+        if stack::exporter(key).is_none() {
+            let known: Vec<&str> = stack::EXPORTERS.iter().map(|exporter| exporter.key).collect();
+            let message = format!("`platform.exporters.{key}` is no exporter we know");
+            return Err(Failure::new(Kind::Usage, message).hint(format!("use one of {}", known.join(", "))).into());
+        }
+        if *mode == ExporterMode::Deployed {
+            let message = format!("`platform.exporters.{key}` is `deployed`, but profile `local` deploys no exporters");
+            return Err(Failure::new(Kind::Usage, message).hint("set it to `existing`, or to `none`").into());
+        }
+    }
+    let mut jobs = BTreeSet::from(["annotated-services".to_owned()]);
+    for job in context::scrape_jobs(config) {
+        if !jobs.insert(job.target.job.clone()) {
+            let message = format!("`{}` in `platform.services` is the name of another scrape job", job.target.job);
+            return Err(Failure::new(Kind::Usage, message).hint("give every service a name of its own").into());
+        }
+    }
+    let receivers = &config.alertmanager.receivers;
+    let email = &receivers.email;
+    let slack = &receivers.slack;
+    let needed = [
+        (email.enabled, "email.smarthost", &email.smarthost),
+        (email.enabled, "email.from", &email.from),
+        (email.enabled, "email.criticalTo", &email.critical_to),
+        (email.enabled, "email.warningTo", &email.warning_to),
+        (slack.enabled, "slack.criticalChannel", &slack.critical_channel),
+        (slack.enabled, "slack.warningChannel", &slack.warning_channel),
+        (slack.enabled, "slack.infoChannel", &slack.info_channel),
+        (
+            email.enabled || slack.enabled || receivers.pagerduty.enabled,
+            "credentialsSecret",
+            &receivers.credentials_secret,
+        ),
+    ];
+    match needed.iter().find(|(is_needed, _, value)| config.alertmanager.enabled && *is_needed && value.is_empty()) {
+        Some((_, key, _)) => {
+            let message = format!("`alertmanager.receivers.{key}` is empty, but an enabled receiver needs it");
+            Err(Failure::new(Kind::Usage, message).hint("set it, or disable the receiver").into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The namespaces with their Pod Security labels. The platform's workloads are not ours: there we
+/// only warn.
+fn namespaces(config: &Config) -> Vec<Manifest> {
+    let warnings = ["pod-security.kubernetes.io/warn", "pod-security.kubernetes.io/audit"];
+    let platform = namespace(&config.namespaces.platform, &warnings);
+    if config.namespaces.platform == config.namespaces.monitoring {
+        return vec![platform];
+    }
+    let [warn, audit] = warnings;
+    vec![platform, namespace(&config.namespaces.monitoring, &["pod-security.kubernetes.io/enforce", warn, audit])]
+}
+
+fn namespace(name: &str, pod_security: &[&str]) -> Manifest {
+    let mut manifest = labelled(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
+    for label in pod_security {
+        manifest.0["metadata"]["labels"][*label] = json!("restricted");
+    }
+    manifest
+}
+
+/// `object` with the labels of everything that is ours.
+fn labelled(mut object: Value) -> Manifest {
+    object["metadata"]["labels"] = json!({
+        "app.kubernetes.io/managed-by": "drivemaster-mon",
+        "app.kubernetes.io/part-of": "drivemaster-monitoring",
+    });
+    Manifest(object)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+# `make demo` runs the main job; `make test` runs everything. Both do all the set-up they need.
+
+CARGO ?= cargo
+TOOLS := $(or $(DRIVEMASTER_MON_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/drivemaster-mon/tools)
+DENY_VERSION := 0.20.2
+BINARY := target/debug/drivemaster-mon
+
+.PHONY: help demo test tools lint golden build clean-sandboxes
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## build the sandbox's programs into the tool cache (once; about 15 minutes cold)
+	@sandbox/build-tools.sh
+
+build:
+	@$(CARGO) build --locked
+
+demo: tools build ## deploy the whole stack to a throwaway control plane, verify it, take it away
+	@sh tests/support/demo.sh $(BINARY)
+
+test: tools ## every test, against the real programs
+	@$(CARGO) test --locked --lib --bins --tests
+
+golden: tools ## rewrite the snapshots, then run them
+	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden --test docs
+	@$(CARGO) test --locked --test golden --test docs
+
+lint: $(TOOLS)/cargo/bin/cargo-deny ## format, clippy, dependency policy
+	@$(CARGO) fmt --check
+	@$(CARGO) clippy --locked --all-targets -- -D warnings
+	@$(CARGO) clippy --locked --lib --bins --no-default-features -- -D warnings
+	@$(TOOLS)/cargo/bin/cargo-deny --log-level error check bans licenses sources
+
+$(TOOLS)/cargo/bin/cargo-deny:
+	@echo "building cargo-deny $(DENY_VERSION) (usually 4 min)"
+	@$(CARGO) install --quiet --locked cargo-deny --version $(DENY_VERSION) --profile dev --root $(TOOLS)/cargo

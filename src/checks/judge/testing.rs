@@ -1,0 +1,130 @@
+//! The small stack that the tests of the judges judge.
+
+use super::facts::{Rule, RuleGroup};
+use super::{Check, Facts, Scope, Verdict};
+use crate::config::Config;
+use crate::event::Outcome;
+use crate::render::Bundle;
+use crate::render::bundle::{Chart, Expected, ExpectedDashboard, ExpectedRuleGroup, ExpectedTarget, Release};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The verdicts of `check` on the small stack.
+pub(in crate::checks) fn judge(check: &Check, facts: &Facts) -> Vec<Verdict> {
+    let (config, bundle) = scope();
+    (check.judge)(&Scope { config: &config, bundle: &bundle }, facts)
+}
+
+pub(in crate::checks) fn outcomes(verdicts: &[Verdict]) -> Vec<Outcome> {
+    verdicts.iter().map(|verdict| verdict.outcome).collect()
+}
+
+/// A healthy group.
+pub(in crate::checks) fn group(name: &str, rules: &[&str]) -> RuleGroup {
+    let rule = |name: &&str| Rule {
+        name: (*name).to_owned(),
+        health: "ok".to_owned(),
+        last_error: String::new(),
+        kind: "alerting".to_owned(),
+    };
+    RuleGroup {
+        name: name.to_owned(),
+        file: String::new(),
+        rules: rules.iter().map(rule).collect(),
+        interval: 15.0,
+        last_evaluation: Timestamp::default(),
+    }
+}
+
+/// A configuration in which Loki may be unknown, and a bundle of two releases.
+pub(crate) fn scope() -> (Config, Bundle) {
+    (serde_json::from_value(configuration()).unwrap(), bundle())
+}
+
+fn bundle() -> Bundle {
+    let release = |name: &str| Release {
+        name: name.to_owned(),
+        namespace: "drivemaster-monitoring".to_owned(),
+        chart: Chart {
+            name: name.to_owned(),
+            version: "0.1.0".to_owned(),
+            app_version: "3.14.0".to_owned(),
+            files: BTreeMap::new(),
+        },
+        values: Value::Null,
+        needs: vec![],
+    };
+    let target = |job: &str, namespace: &str, component: Option<&str>| ExpectedTarget {
+        job: job.to_owned(),
+        namespace: namespace.to_owned(),
+        service: job.to_owned(),
+        port: 3001,
+        component: component.map(str::to_owned),
+    };
+    let group = |name: &str, rules: &[&str]| ExpectedRuleGroup {
+        name: name.to_owned(),
+        rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
+    };
+    Bundle {
+        namespaces: vec![],
+        generated_secrets: vec![],
+        objects: vec![],
+        releases: vec![release("prometheus"), release("loki")],
+        expected: Expected {
+            targets: vec![
+                target("prometheus", "drivemaster-monitoring", Some("prometheus")),
+                target("loki", "drivemaster-monitoring", Some("loki")),
+                target("user-service", "drivemaster", None),
+                target("redis", "drivemaster", None),
+            ],
+            rule_groups: vec![group("services", &["HighErrorRate", "ServiceDown"]), group("meta", &["Watchdog"])],
+            dashboards: vec![ExpectedDashboard {
+                namespace: "drivemaster-monitoring".to_owned(),
+                config_map: "dashboard-overview".to_owned(),
+                uid: "overview".to_owned(),
+                title: "Overview".to_owned(),
+            }],
+        },
+    }
+}
+
+fn configuration() -> Value {
+    let image = json!({"repository": "example.com/x", "tag": "1"});
+    let resources = json!({"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"memory": "1Mi"}});
+    json!({
+        "profile": "local", "cluster": "test", "environment": "test", "domain": "example.com",
+        "namespaces": {"platform": "drivemaster", "monitoring": "drivemaster-monitoring"},
+        "storage": {"class": ""},
+        "ingress": {"enabled": false, "className": "nginx", "internalClassName": "internal", "tls": true},
+        "prometheus": {
+            "enabled": true, "image": image, "reloaderImage": image, "retention": "1d", "retentionSize": "1GB",
+            "storageSize": "1Gi", "scrapeInterval": "15s", "exporterScrapeInterval": "15s", "evaluationInterval": "15s",
+            "resources": resources,
+        },
+        "alertmanager": {
+            "enabled": true, "image": image, "storageSize": "1Gi", "resources": resources, "groupWait": "1s",
+            "receivers": {
+                "credentialsSecret": "c",
+                "slack": {"enabled": false, "criticalChannel": "", "warningChannel": "", "infoChannel": ""},
+                "email": {"enabled": false, "smarthost": "", "from": "", "username": "", "criticalTo": "", "warningTo": ""},
+                "pagerduty": {"enabled": false},
+            },
+        },
+        "grafana": {
+            "enabled": true, "image": image, "sidecarImage": image, "adminSecret": "grafana-admin", "storageSize": "1Gi",
+            "resources": resources,
+        },
+        "loki": {
+            "enabled": true, "image": image, "storageSize": "1Gi", "resources": resources,
+            "retention": {"application": "1h", "security": "1h", "audit": "1h"},
+        },
+        "jaeger": {"enabled": false, "image": image, "storageSize": "1Gi", "retention": "1h", "resources": resources},
+        "otelCollector": {
+            "enabled": true, "image": image, "samplingPercentage": 10, "slowTraceMilliseconds": 1, "resources": resources,
+        },
+        "platform": {"services": [{"name": "user-service", "port": 3001}], "exporters": {"redis": "existing"}},
+        "deploy": {"timeoutSeconds": 1, "failAfterSeconds": 0, "concurrency": 1},
+        "verify": {"timeoutSeconds": 1, "mayBeUnknown": ["loki"]},
+    })
+}

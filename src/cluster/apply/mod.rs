@@ -1,0 +1,237 @@
+//! Carries out a plan: its steps as a parallel graph, each started once what it needs is done.
+
+mod schedule;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use crate::cluster::Cluster;
+use crate::cluster::changes::Changes;
+use crate::error::{Failure, Kind, chain_of, failure_of};
+use crate::event::{Event, Events};
+use crate::helm::{self, Helm};
+use crate::plan::{Plan, Step, Target};
+use anyhow::Result;
+use schedule::Schedule;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What a plan is carried out with.
+#[derive(Clone)]
+pub struct ApplyContext {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Helm; bound to the cluster here.
+    pub helm: Helm,
+    /// Where progress goes.
+    pub events: Events,
+    /// When all of it must be done.
+    pub deadline: Instant,
+    /// How long a fault that may heal must hold unchanged to end the wait for a release.
+    pub fail_after: Duration,
+    /// How many steps run at once.
+    pub concurrency: usize,
+    /// Stops everything in order.
+    pub cancel: CancellationToken,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Applied {
+    /// The steps that are done, in the order in which they ended.
+    pub done: Vec<Done>,
+}
+
+/// A step that is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// Its id.
+    pub id: String,
+    /// What it came to.
+    pub summary: String,
+}
+
+/// Carries out `plan`.
+///
+/// After the first failure no step is started any more; waits end, and a helm that is at work may
+/// finish within [`helm::run::GRACE`] before it is stopped. When `cancel` comes, helm is stopped at
+/// once. Either way a note tells what is done, what was cut short and what was not started.
+///
+/// # Errors
+/// The first failure; [`Kind::Interrupted`] when it was cancelled.
+pub async fn apply(plan: &Plan, context: ApplyContext) -> Result<Applied> {
+    let mut run = Run::new(plan, context);
+    let mut tasks: JoinSet<(usize, Result<String>)> = JoinSet::new();
+    loop {
+        run.start(&mut tasks);
+        let ended = tokio::select! {
+            ended = tasks.join_next() => ended,
+            () = run.grace_over() => {
+                run.worker.stop_helm.cancel();
+                continue;
+            }
+        };
+        match ended {
+            Some(Ok((index, result))) => run.take(index, result),
+            Some(Err(error)) => {
+                run.fail(Failure::new(Kind::Internal, "a step ended by a fault of this program").caused_by(error))
+            }
+            None => return run.end(),
+        }
+    }
+}
+
+/// What every step works with.
+#[derive(Clone)]
+struct Worker {
+    cluster: Cluster,
+    helm: Helm,
+    events: Events,
+    deadline: Instant,
+    fail_after: Duration,
+    api_digest: Arc<str>,
+    changes: Arc<Changes>,
+    /// Ends waits.
+    stop_waiting: CancellationToken,
+    /// Ends helm.
+    stop_helm: CancellationToken,
+}
+
+/// One run of a plan.
+struct Run<'a> {
+    plan: &'a Plan,
+    schedule: Schedule,
+    worker: Worker,
+    cancel: CancellationToken,
+    concurrency: usize,
+    done: Vec<Done>,
+    cut_short: Vec<String>,
+    failed: Vec<String>,
+    failure: Option<anyhow::Error>,
+    grace_ends: Option<Instant>,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, context: ApplyContext) -> Self {
+        let stop_helm = context.cancel.child_token();
+        let releases = plan.steps.iter().filter_map(|step| match &step.target {
+            Target::Release { release } => Some(release.namespace.as_str()),
+            _ => None,
+        });
+        let namespaces: BTreeSet<&str> = releases.collect();
+        let worker = Worker {
+            helm: context.helm.with_context(context.cluster.helm_context()),
+            events: context.events,
+            deadline: context.deadline,
+            fail_after: context.fail_after,
+            api_digest: plan.api_digest.as_str().into(),
+            changes: Arc::new(Changes::watch(&context.cluster.client, namespaces)),
+            cluster: context.cluster,
+            stop_waiting: stop_helm.child_token(),
+            stop_helm,
+        };
+        Run {
+            plan,
+            schedule: Schedule::new(&plan.steps),
+            worker,
+            cancel: context.cancel,
+            concurrency: context.concurrency.max(1),
+            done: Vec::new(),
+            cut_short: Vec::new(),
+            failed: Vec::new(),
+            failure: None,
+            grace_ends: None,
+        }
+    }
+
+    /// Starts what may start.
+    fn start(&mut self, tasks: &mut JoinSet<(usize, Result<String>)>) {
+        while self.failure.is_none() && !self.cancel.is_cancelled() && tasks.len() < self.concurrency {
+            let Some((index, step)) = self.schedule.next(&self.plan.steps) else { return };
+            let (worker, step): (Worker, Step) = (self.worker.clone(), step.clone());
+            self.worker.events.emit(Event::StepStarted { step: step.id.clone() });
+            tasks.spawn(async move { (index, step::carry_out(&step, &worker).await) });
+        }
+    }
+
+    /// Takes in how a step ended.
+    fn take(&mut self, index: usize, result: Result<String>) {
+        let Some(step) = self.plan.steps.get(index) else { return };
+        let id = step.id.clone();
+        match result {
+            Ok(summary) => {
+                self.schedule.done(index);
+                self.worker.events.emit(Event::StepFinished { step: id.clone(), summary: summary.clone() });
+                self.done.push(Done { id, summary });
+            }
+            Err(error) => {
+                let message = chain_of(&error).join(": ");
+                self.worker.events.emit(Event::StepFailed { step: id.clone(), message });
+                let stopped = failure_of(&error).is_some_and(|failure| failure.kind == Kind::Interrupted);
+                if stopped && (self.failure.is_some() || self.cancel.is_cancelled()) {
+                    self.cut_short.push(id);
+                } else {
+                    self.failed.push(id);
+                    self.fail(error);
+                }
+            }
+        }
+    }
+
+    /// Stops everything because of `error`; the first one is the one that is told.
+    fn fail(&mut self, error: anyhow::Error) {
+        if self.failure.is_none() {
+            self.failure = Some(error);
+            self.grace_ends = Some(Instant::now() + helm::run::GRACE);
+            self.worker.stop_waiting.cancel();
+        }
+    }
+
+    async fn grace_over(&self) {
+        match self.grace_ends {
+            Some(at) if !self.worker.stop_helm.is_cancelled() => tokio::time::sleep_until(at).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn end(self) -> Result<Applied> {
+        let not_started: Vec<String> = self
+            .schedule
+            .never_started()
+            .filter_map(|index| self.plan.steps.get(index))
+            .map(|step| step.id.clone())
+            .collect();
+        let unfinished = !(not_started.is_empty() && self.cut_short.is_empty());
+        let error = match self.failure {
+            failure if self.cancel.is_cancelled() && (unfinished || failure.is_some()) => {
+                let stopped = Failure::new(Kind::Interrupted, "stopped before the plan was done")
+                    .hint("run it again: what is done is kept");
+                match failure {
+                    Some(failure) => failure.context(stopped),
+                    None => stopped.into(),
+                }
+            }
+            Some(error) => error,
+            None if !not_started.is_empty() => Failure::new(
+                Kind::Internal,
+                format!("these steps need each other in a circle: {}", not_started.join(", ")),
+            )
+            .into(),
+            None => return Ok(Applied { done: self.done }),
+        };
+        let done: Vec<String> = self.done.into_iter().map(|done| done.id).collect();
+        let parts =
+            [("done", done), ("failed", self.failed), ("cut short", self.cut_short), ("not started", not_started)];
+        for (name, ids) in parts.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+            self.worker.events.emit(Event::Note { message: format!("{name}: {}", ids.join(", ")) });
+        }
+        Err(error)
+    }
+}

@@ -1,0 +1,162 @@
+//! Carries out one step.
+
+use super::Worker;
+use crate::cluster::objects;
+use crate::cluster::observe::MANAGED_BY_LABEL;
+use crate::cluster::request::ask;
+use crate::cluster::uninstall::delete;
+use crate::cluster::wait::{WaitOptions, wait_until_ready};
+use crate::error::{Failure, Kind};
+use crate::helm::Labels;
+use crate::object::{Manifest, ObjectRef};
+use crate::plan::model::FIELD_MANAGER;
+use crate::plan::{Action, Step, Target};
+use crate::ready::chain::is_workload;
+use crate::render::bundle::{GeneratedSecret, Release};
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use serde_json::json;
+
+/// Length of a generated password: 24 of 62 characters are 142 bits.
+const PASSWORD_LENGTH: usize = 24;
+const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Carries out `step`; what it came to, in a few words.
+pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
+    match (&step.target, step.action) {
+        (Target::Release { release }, Action::Delete) => {
+            worker.helm.uninstall(&release.name, &release.namespace, worker.deadline, &worker.stop_helm).await?;
+            Ok("uninstalled".to_owned())
+        }
+        (Target::Release { release }, _) => deploy(step, release, worker).await,
+        (Target::Namespace { manifest } | Target::Object { manifest }, Action::Delete) => {
+            delete(&worker.cluster.client, &manifest.reference(), None).await?;
+            Ok("deleted".to_owned())
+        }
+        (Target::Namespace { manifest } | Target::Object { manifest }, action) => write(manifest, action, worker).await,
+        (Target::GeneratedSecret { secret }, Action::Delete) => {
+            delete(&worker.cluster.client, &secret_reference(secret), None).await?;
+            Ok("deleted".to_owned())
+        }
+        (Target::GeneratedSecret { secret }, _) => generate(secret, worker).await,
+    }
+}
+
+/// Server-side apply. Forced: the objects are ours, and a field that somebody else set in them is
+/// drift that the plan showed.
+async fn write(manifest: &Manifest, action: Action, worker: &Worker) -> Result<String> {
+    let reference = manifest.reference();
+    let api = objects::api(&worker.cluster.client, &reference);
+    // Strict: a field that the server does not know is a mistake and not to be dropped in silence.
+    let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
+    let patch = Patch::Apply(&manifest.0);
+    let written = ask(&format!("apply `{reference}`"), || api.patch(&reference.name, &parameters, &patch)).await?;
+    if written.metadata.deletion_timestamp.is_some() {
+        return Err(Failure::new(Kind::Refused, format!("`{reference}` is being deleted"))
+            .hint("wait until it is gone, then run again")
+            .into());
+    }
+    Ok(if action == Action::Create { "created" } else { "updated" }.to_owned())
+}
+
+fn secret_reference(secret: &GeneratedSecret) -> ObjectRef {
+    ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name)
+}
+
+/// Makes the Secret where there is none. One that is there is kept, whatever it holds.
+async fn generate(secret: &GeneratedSecret, worker: &Worker) -> Result<String> {
+    let mut content = secret.fixed.clone();
+    for key in &secret.generated {
+        content.insert(key.clone(), random_password()?);
+    }
+    let object: Secret = serde_json::from_value(json!({
+        "metadata": {"name": secret.name, "namespace": secret.namespace, "labels": {MANAGED_BY_LABEL: FIELD_MANAGER}},
+        "stringData": content,
+    }))
+    .context("the generated Secret is no Secret")?;
+    let api: Api<Secret> = Api::namespaced(worker.cluster.client.clone(), &secret.namespace);
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let made = ask(&format!("create `{}`", secret_reference(secret)), || async {
+        match api.create(&parameters, &object).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+            Err(error) => Err(error),
+        }
+    })
+    .await?;
+    Ok(if made { "generated" } else { "kept" }.to_owned())
+}
+
+/// A random password of letters and digits, from the random numbers of the operating system.
+fn random_password() -> Result<String> {
+    // The largest multiple of the alphabet's length that fits a byte: bytes above are drawn again,
+    // or the first letters would come more often.
+    let limit = 256 - 256 % PASSWORD_ALPHABET.len();
+    let mut password = String::with_capacity(PASSWORD_LENGTH);
+    let mut bytes = [0_u8; 64];
+    while password.len() < PASSWORD_LENGTH {
+        OsRng.try_fill_bytes(&mut bytes).context("the operating system gives no random numbers")?;
+        let letters = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < limit);
+        let letters = letters.filter_map(|byte| PASSWORD_ALPHABET.get(byte % PASSWORD_ALPHABET.len()));
+        password.extend(letters.take(PASSWORD_LENGTH - password.len()).map(|byte| char::from(*byte)));
+    }
+    Ok(password)
+}
+
+/// Installs or upgrades the release, then waits until its workloads are ready.
+async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<String> {
+    let labels = Labels::of(release, &worker.api_digest);
+    worker.helm.upgrade(release, &labels, worker.deadline, &worker.stop_helm).await?;
+    let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
+    let workloads = workloads(&manifest, &release.namespace);
+    let options = WaitOptions {
+        step: step.id.clone(),
+        deadline: worker.deadline,
+        fail_after: worker.fail_after,
+        cancel: worker.stop_waiting.clone(),
+    };
+    wait_until_ready(&worker.cluster.client, &workloads, &worker.changes, &options, &worker.events).await?;
+    Ok(match workloads.len() {
+        0 => "deployed".to_owned(),
+        1 => "1 workload ready".to_owned(),
+        count => format!("{count} workloads ready"),
+    })
+}
+
+/// The workloads in a manifest; those that name no namespace are in that of the release.
+fn workloads(manifest: &[Manifest], namespace: &str) -> Vec<ObjectRef> {
+    let references = manifest.iter().map(Manifest::reference).filter(|reference| is_workload(&reference.kind));
+    references
+        .map(|mut reference| {
+            reference.namespace.get_or_insert_with(|| namespace.to_owned());
+            reference
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_long_plain_and_never_the_same() {
+        let (one, other) = (random_password().unwrap(), random_password().unwrap());
+        assert_eq!(one.len(), PASSWORD_LENGTH);
+        assert!(one.bytes().all(|byte| PASSWORD_ALPHABET.contains(&byte)), "{one}");
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn workloads_without_a_namespace_are_in_that_of_the_release() {
+        let object = |kind: &str, namespace: Option<&str>| {
+            Manifest(json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a", "namespace": namespace}}))
+        };
+        let manifest = [object("Deployment", None), object("StatefulSet", Some("n")), object("Service", None)];
+        let names: Vec<String> = workloads(&manifest, "m").iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["Deployment m/a", "StatefulSet n/a"]);
+    }
+}

@@ -1,0 +1,262 @@
+use super::*;
+use crate::cluster::script::{Answer, Asked, Log, empty, list, refusal, scripted};
+use crate::error::{chain_of, exit_code_of};
+use crate::event::Recorder;
+use crate::object::Manifest;
+use crate::plan::{Action, Reason};
+use crate::render::bundle::{Chart, GeneratedSecret, Release};
+use http::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+
+fn step(id: &str, needs: &[&str], target: Target) -> Step {
+    Step {
+        id: id.to_owned(),
+        action: Action::Create,
+        reason: Reason::New,
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        changes: Vec::new(),
+        target,
+    }
+}
+
+fn object(name: &str, needs: &[&str]) -> Step {
+    let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "m"}});
+    step(name, needs, Target::Object { manifest: Manifest(manifest) })
+}
+
+fn release(name: &str, needs: &[&str]) -> Step {
+    let chart = Chart {
+        name: name.to_owned(),
+        version: "0.1.0".to_owned(),
+        app_version: "1".to_owned(),
+        files: BTreeMap::from([("Chart.yaml".to_owned(), Vec::new())]),
+    };
+    let release =
+        Release { name: name.to_owned(), namespace: "m".to_owned(), chart, values: json!({}), needs: Vec::new() };
+    step(name, needs, Target::Release { release })
+}
+
+/// A helm whose upgrade runs `body` (`$3` is the release), and whose releases hold one StatefulSet.
+fn fake_helm(body: &str) -> (TempDir, Helm) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("helm");
+    let script = format!(
+        "#!/bin/sh\ncase $1 in version) echo v4.3.1;;\nget) echo '{{apiVersion: apps/v1, kind: StatefulSet, metadata: {{name: a}}}}';;\n\
+         upgrade) cat >/dev/null\n{body};;\nesac\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Another test that forks at this moment still holds the script open for writing.
+    while std::process::Command::new(&program).arg("version").output().is_err() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let helm = Helm::locate(Some(&program), None).unwrap();
+    (folder, helm)
+}
+
+fn ready_set() -> Value {
+    json!([{"metadata": {"name": "a", "namespace": "m", "uid": "set", "generation": 1},
+        "spec": {"replicas": 1, "selector": {}, "serviceName": "a", "template": {}},
+        "status": {"replicas": 1, "observedGeneration": 1, "readyReplicas": 1, "currentRevision": "1", "updateRevision": "1"}}])
+}
+
+/// A server that takes everything; StatefulSet `a` is ready.
+fn willing(asked: &Asked) -> Answer {
+    if asked.path.contains("watch=true") {
+        Answer::Silence
+    } else if asked.method != Method::GET {
+        Answer::Json(200, asked.body.clone())
+    } else if asked.path.contains("/statefulsets") {
+        list(ready_set())
+    } else {
+        empty()
+    }
+}
+
+struct Ran {
+    result: Result<Applied>,
+    events: Vec<Event>,
+    log: Log,
+}
+
+async fn run(
+    steps: Vec<Step>,
+    helm: &Helm,
+    cancel: CancellationToken,
+    answer: impl FnMut(&Asked) -> Answer + Send + 'static,
+) -> Ran {
+    let (client, log) = scripted(answer);
+    let recorder = Arc::new(Recorder::default());
+    let context = ApplyContext {
+        cluster: Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2"),
+        helm: helm.clone(),
+        events: recorder.clone(),
+        deadline: Instant::now() + Duration::from_secs(120),
+        fail_after: Duration::ZERO,
+        concurrency: 4,
+        cancel,
+    };
+    let plan = Plan { steps, unchanged: Vec::new(), api_digest: "api".to_owned() };
+    let result = apply(&plan, context).await;
+    Ran { result, events: recorder.events(), log }
+}
+
+fn notes(ran: &Ran) -> Vec<String> {
+    let note = |event: &Event| match event {
+        Event::Note { message } => Some(message.clone()),
+        _ => None,
+    };
+    ran.events.iter().filter_map(note).collect()
+}
+
+fn done(ran: &Ran) -> Vec<String> {
+    ran.result.as_ref().unwrap().done.iter().map(|done| format!("{} {}", done.id, done.summary)).collect()
+}
+
+#[tokio::test]
+async fn steps_are_done_in_the_order_of_their_needs() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let steps = vec![release("loki", &["rules"]), object("rules", &["stands already"])];
+    let ran = run(steps, &helm, CancellationToken::new(), willing).await;
+    assert_eq!(done(&ran), ["rules created", "loki 1 workload ready"]);
+}
+
+#[tokio::test]
+async fn objects_are_applied_by_force_strictly_and_under_our_name() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let ran = run(vec![object("rules", &[])], &helm, CancellationToken::new(), willing).await;
+    ran.result.unwrap();
+    let log = ran.log.lock().unwrap();
+    let patch = log.iter().find(|asked| asked.method == Method::PATCH).unwrap();
+    for part in
+        ["force=true", "fieldManager=drivemaster-mon", "fieldValidation=Strict", "/namespaces/m/configmaps/rules"]
+    {
+        assert!(patch.path.contains(part), "{}", patch.path);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_generated_once_and_never_read() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let secret = GeneratedSecret {
+        namespace: "m".to_owned(),
+        name: "grafana-admin".to_owned(),
+        fixed: BTreeMap::from([("admin-user".to_owned(), "admin".to_owned())]),
+        generated: vec!["admin-password".to_owned()],
+    };
+    let steps = vec![step("secret", &[], Target::GeneratedSecret { secret })];
+    let ran = run(steps.clone(), &helm, CancellationToken::new(), willing).await;
+    assert_eq!(done(&ran), ["secret generated"]);
+    let log = ran.log.lock().unwrap().clone();
+    assert!(log.iter().all(|asked| asked.method == Method::POST), "{log:?}");
+    let password = log[0].body["stringData"]["admin-password"].as_str().unwrap().to_owned();
+    assert_eq!((password.len(), &log[0].body["stringData"]["admin-user"]), (24, &json!("admin")));
+    assert_eq!(log[0].body["metadata"]["labels"]["app.kubernetes.io/managed-by"], "drivemaster-mon");
+    assert!(!serde_json::to_string(&ran.events).unwrap().contains(&password));
+    let again = run(steps, &helm, CancellationToken::new(), |_| refusal(409, "AlreadyExists", "it exists")).await;
+    assert_eq!(done(&again), ["secret kept"]);
+}
+
+#[tokio::test]
+async fn the_first_failure_stops_the_rest_and_what_stands_is_told() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let steps = vec![object("good", &[]), object("bad", &["good"]), object("never", &["bad"])];
+    let answer = |asked: &Asked| {
+        if asked.path.contains("/configmaps/bad") {
+            refusal(
+                500,
+                "",
+                "failed to create typed patch object (m/bad; v1, Kind=ConfigMap): .nope: field not declared in schema, unknown field",
+            )
+        } else {
+            willing(asked)
+        }
+    };
+    let ran = run(steps, &helm, CancellationToken::new(), answer).await;
+    assert_eq!(notes(&ran), ["done: good", "failed: bad", "not started: never"]);
+    let attempts = ran.log.lock().unwrap().iter().filter(|asked| asked.path.contains("/configmaps/bad")).count();
+    assert_eq!(attempts, 1, "a refusal with status 500 is not repeated");
+    let error = ran.result.unwrap_err();
+    assert_eq!(exit_code_of(&error), 4);
+    assert!(chain_of(&error)[0].contains("`ConfigMap m/bad`"), "{:?}", chain_of(&error));
+}
+
+#[tokio::test]
+async fn a_release_that_fails_lets_another_helm_finish() {
+    let (_folder, helm) = fake_helm("[ $3 = bad ] && { echo 'Error: no such luck' >&2; exit 1; }\nsleep 1; exit 0");
+    let steps = vec![release("slow", &[]), release("bad", &[]), release("never", &["bad"])];
+    let ran = run(steps, &helm, CancellationToken::new(), willing).await;
+    let told = notes(&ran);
+    assert!(told.contains(&"failed: bad".to_owned()) && told.contains(&"not started: never".to_owned()), "{told:?}");
+    let error = ran.result.unwrap_err();
+    assert_eq!(chain_of(&error).last().unwrap(), "no such luck");
+    let slow = ran.events.iter().find(|event| matches!(event, Event::StepFailed { step, .. } if step == "slow"));
+    // It was written; only the wait for it was ended.
+    assert!(matches!(slow, Some(Event::StepFailed { message, .. }) if message.contains("stopped waiting")), "{slow:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_run_stops_helm_and_tells_what_stands() {
+    let (_folder, helm) = fake_helm("trap 'exit 1' TERM; while :; do sleep 0.05; done");
+    let cancel = CancellationToken::new();
+    let later = cancel.clone();
+    let steps = vec![object("good", &[]), release("loki", &["good"]), object("never", &["loki"])];
+    let answer = move |asked: &Asked| {
+        if asked.method == Method::PATCH {
+            let later = later.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                later.cancel();
+            });
+        }
+        willing(asked)
+    };
+    let ran = run(steps, &helm, cancel, answer).await;
+    assert_eq!(notes(&ran), ["done: good", "cut short: loki", "not started: never"]);
+    assert_eq!(exit_code_of(&ran.result.unwrap_err()), 130);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_asked_again() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let mut attempts = 0;
+    let answer = move |asked: &Asked| {
+        attempts += 1;
+        if attempts < 4 { refusal(429, "TooManyRequests", "later") } else { willing(asked) }
+    };
+    let ran = run(vec![object("rules", &[])], &helm, CancellationToken::new(), answer).await;
+    assert_eq!(done(&ran), ["rules created"]);
+}
+
+#[tokio::test]
+async fn steps_that_need_each_other_are_told_and_do_not_hang() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let steps = vec![object("a", &["b"]), object("b", &["a"])];
+    let error = run(steps, &helm, CancellationToken::new(), willing).await.result.unwrap_err();
+    assert_eq!(exit_code_of(&error), 70);
+    assert!(error.to_string().contains("a, b"), "{error}");
+}
+
+#[tokio::test]
+async fn each_refusal_of_an_object_has_its_exit_code() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let cases = [
+        (403, "Forbidden", "configmaps \"a\" is forbidden: User \"jane\" cannot patch resource \"configmaps\"", 5),
+        (
+            403,
+            "Forbidden",
+            "configmaps \"a\" is forbidden: unable to create new content in namespace m because it is being terminated",
+            5,
+        ),
+        (409, "Conflict", "Apply failed with 1 conflict", 4),
+        (422, "Invalid", "ConfigMap \"a\" is invalid: data: Too long", 4),
+    ];
+    for (code, reason, message, expected) in cases {
+        let ran =
+            run(vec![object("a", &[])], &helm, CancellationToken::new(), move |_| refusal(code, reason, message)).await;
+        assert_eq!(exit_code_of(&ran.result.unwrap_err()), expected, "{message}");
+    }
+}

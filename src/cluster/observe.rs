@@ -1,0 +1,203 @@
+//! Reads what the cluster holds of a bundle. Never writes, and never reads a Secret's data.
+
+use crate::cluster::Cluster;
+use crate::cluster::objects;
+use crate::cluster::request::ask;
+use crate::helm::digest::short_digest;
+use crate::object::{Manifest, ObjectRef};
+use crate::plan::model::{
+    API_DIGEST_LABEL, CHART_DIGEST_LABEL, FIELD_MANAGER, Observed, ObservedRelease, VALUES_DIGEST_LABEL,
+};
+use crate::render::Bundle;
+use anyhow::Result;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many reads go on at once.
+const CONCURRENCY: usize = 16;
+/// The label by which our own objects are known.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// Reads the namespaces, objects, generated Secrets and releases that `bundle` names. What is not
+/// there is left out; a missing namespace is no error.
+///
+/// # Errors
+/// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
+pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
+    let client = &cluster.client;
+    let manifests: Vec<ObjectRef> = bundle.namespaces.iter().chain(&bundle.objects).map(Manifest::reference).collect();
+    let secrets = bundle
+        .generated_secrets
+        .iter()
+        .map(|secret| ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name));
+    let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).collect();
+    let objects = stream::iter(references)
+        .map(|reference| async move { Ok::<_, anyhow::Error>((reference.clone(), read(client, &reference).await?)) })
+        .buffer_unordered(CONCURRENCY)
+        .try_filter_map(|(reference, found)| async move { Ok(found.map(|found| (reference, found))) })
+        .try_collect::<BTreeMap<_, _>>();
+    let namespaces: BTreeSet<&str> = bundle.releases.iter().map(|release| release.namespace.as_str()).collect();
+    let releases = stream::iter(namespaces)
+        .map(|namespace| releases(client, namespace))
+        .buffer_unordered(CONCURRENCY)
+        .try_concat();
+    let (objects, releases, api_digest) = tokio::try_join!(objects, releases, api_digest(client))?;
+    Ok(Observed {
+        objects,
+        releases: releases.into_iter().collect(),
+        api_digest,
+        server_version: cluster.server_version.clone(),
+    })
+}
+
+/// The object as the server holds it; of a Secret the metadata alone.
+async fn read(client: &Client, reference: &ObjectRef) -> Result<Option<Value>> {
+    let what = format!("read `{reference}`");
+    let api = objects::api(client, reference);
+    if reference.kind == "Secret" {
+        let found = ask(&what, || api.get_metadata_opt(&reference.name)).await?;
+        return found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose();
+    }
+    let found = ask(&what, || api.get_opt(&reference.name)).await?;
+    found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose()
+}
+
+type NamedRelease = ((String, String), ObservedRelease);
+
+/// The newest revision of each Helm release in `namespace`, from the labels of its Secrets.
+pub(crate) async fn releases(client: &Client, namespace: &str) -> Result<Vec<NamedRelease>> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let what = format!("list the Helm releases in namespace `{namespace}`");
+    let parameters = ListParams::default().labels("owner=helm");
+    let list = ask(&what, || api.list_metadata(&parameters)).await?;
+    let labels = list.items.into_iter().filter_map(|secret| secret.metadata.labels);
+    Ok(newest_revisions(labels).into_iter().map(|(name, release)| ((namespace.to_owned(), name), release)).collect())
+}
+
+/// The newest revision of each release, by name, from the labels of all release Secrets.
+fn newest_revisions(secrets: impl Iterator<Item = BTreeMap<String, String>>) -> BTreeMap<String, ObservedRelease> {
+    let mut newest: BTreeMap<String, ObservedRelease> = BTreeMap::new();
+    for labels in secrets {
+        let label = |key: &str| labels.get(key).cloned();
+        let Some(name) = label("name") else { continue };
+        let release = ObservedRelease {
+            status: label("status").unwrap_or_default(),
+            revision: label("version").and_then(|version| version.parse().ok()).unwrap_or_default(),
+            chart_digest: label(CHART_DIGEST_LABEL),
+            values_digest: label(VALUES_DIGEST_LABEL),
+            api_digest: label(API_DIGEST_LABEL),
+        };
+        match newest.get(&name) {
+            Some(known) if known.revision >= release.revision => {}
+            _ => {
+                newest.insert(name, release);
+            }
+        }
+    }
+    newest
+}
+
+/// Short digest of all group versions that the server serves. Charts ask for them, so another set
+/// may render other objects.
+async fn api_digest(client: &Client) -> Result<String> {
+    let what = "list the API groups of the cluster";
+    let (groups, core) =
+        tokio::try_join!(ask(what, || client.list_api_groups()), ask(what, || client.list_core_api_versions()))?;
+    let groups = groups.groups.into_iter().flat_map(|group| group.versions).map(|version| version.group_version);
+    Ok(digest_of_versions(groups.chain(core.versions)))
+}
+
+fn digest_of_versions(versions: impl Iterator<Item = String>) -> String {
+    let sorted: BTreeSet<String> = versions.collect();
+    short_digest(sorted.iter().map(String::as_bytes))
+}
+
+/// The kinds of objects that we make ourselves, and so the kinds that [`owned_objects`] looks for.
+const OWNED_KINDS: &[(&str, &str)] = &[("v1", "ConfigMap"), ("v1", "Secret")];
+
+/// An object of ours, with the UID that it must still have when it is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// Which.
+    pub reference: ObjectRef,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// Every object in `namespaces` that carries our label, of the kinds that we make.
+///
+/// # Errors
+/// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
+pub async fn owned_objects(cluster: &Cluster, namespaces: &[String]) -> Result<Vec<Owned>> {
+    let selector = format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}");
+    let mut found = labelled(cluster, OWNED_KINDS, namespaces, &selector).await?;
+    found.sort_by(|one, other| one.reference.cmp(&other.reference));
+    Ok(found)
+}
+
+/// The metadata of all objects of `kinds` in `namespaces` that `selector` selects.
+pub(crate) async fn labelled(
+    cluster: &Cluster,
+    kinds: &[(&str, &str)],
+    namespaces: &[String],
+    selector: &str,
+) -> Result<Vec<Owned>> {
+    let parameters = ListParams::default().labels(selector);
+    let mut found = Vec::new();
+    for namespace in namespaces {
+        for (api_version, kind) in kinds {
+            let any = ObjectRef::namespaced(api_version, kind, namespace, "");
+            let api = objects::api(&cluster.client, &any);
+            let what = format!("list the objects of kind `{kind}` in namespace `{namespace}`");
+            let list = ask(&what, || api.list_metadata(&parameters)).await?;
+            found.extend(list.items.into_iter().filter_map(|item| {
+                let reference = ObjectRef::namespaced(api_version, kind, namespace, &item.metadata.name?);
+                Some(Owned { reference, uid: item.metadata.uid? })
+            }));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(name: &str, version: &str, status: &str) -> BTreeMap<String, String> {
+        [("name", name), ("version", version), ("status", status), (CHART_DIGEST_LABEL, "c")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn the_newest_revision_counts_by_number_and_not_by_text() {
+        let secrets = [
+            secret("a", "9", "superseded"),
+            secret("a", "10", "failed"),
+            secret("a", "2", "superseded"),
+            secret("b", "1", "deployed"),
+        ];
+        let found = newest_revisions(secrets.into_iter());
+        assert_eq!(found.len(), 2);
+        assert_eq!((found["a"].revision, found["a"].status.as_str()), (10, "failed"));
+        assert_eq!(found["b"].chart_digest.as_deref(), Some("c"));
+        assert_eq!(found["b"].values_digest, None);
+    }
+
+    #[test]
+    fn a_secret_with_odd_labels_is_no_panic() {
+        let odd = [BTreeMap::new(), secret("a", "many", "")];
+        assert_eq!(newest_revisions(odd.into_iter())["a"].revision, 0);
+    }
+
+    #[test]
+    fn the_digest_of_versions_follows_their_set_and_not_their_order() {
+        let digest = |versions: &[&str]| digest_of_versions(versions.iter().map(|version| (*version).to_owned()));
+        assert_eq!(digest(&["v1", "apps/v1"]), digest(&["apps/v1", "v1"]));
+        assert_ne!(digest(&["v1", "apps/v1"]), digest(&["v1"]));
+    }
+}

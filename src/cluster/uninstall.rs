@@ -1,0 +1,406 @@
+//! Takes the stack away, and keeps what holds data.
+
+use crate::cluster::Cluster;
+use crate::cluster::objects;
+use crate::cluster::observe::{MANAGED_BY_LABEL, Owned, labelled, owned_objects, releases};
+use crate::cluster::request::{ask, explain};
+use crate::error::{Failure, Kind, chain_of};
+use crate::event::{Event, Events};
+use crate::helm::Helm;
+use crate::object::ObjectRef;
+use crate::plan::model::FIELD_MANAGER;
+use crate::render::Bundle;
+use anyhow::Result;
+use kube::Client;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long helm may take for one release, and how long a namespace may take to go.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What `uninstall` works with.
+#[derive(Clone)]
+pub struct UninstallContext {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Helm; bound to the cluster here.
+    pub helm: Helm,
+    /// Where progress goes.
+    pub events: Events,
+    /// Stops it in order.
+    pub cancel: CancellationToken,
+}
+
+/// What goes and what stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UninstallPlan {
+    /// What goes, in order.
+    pub removes: Vec<Removal>,
+    /// What stays, each with the command that removes it.
+    pub keeps: Vec<(ObjectRef, String)>,
+}
+
+/// One thing that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Removal {
+    /// A Helm release, with everything it made.
+    Release {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// An object.
+    Object {
+        /// Which.
+        reference: ObjectRef,
+        /// The UID it must still have.
+        uid: String,
+    },
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Removal::Release { name, .. } => write!(formatter, "release {name}"),
+            Removal::Object { reference, .. } => reference.fmt(formatter),
+        }
+    }
+}
+
+/// What stands of ours, as [`survey`] found it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Namespace and name of our releases, in the order in which they were deployed.
+    pub releases: Vec<(String, String)>,
+    /// Our objects, without the generated Secrets.
+    pub objects: Vec<Owned>,
+    /// The generated Secrets.
+    pub secrets: Vec<Owned>,
+    /// The claims of our releases.
+    pub claims: Vec<Owned>,
+    /// The CRDs with our label.
+    pub crds: Vec<Owned>,
+    /// The namespaces, each with an object in it that is not ours, where there is one.
+    pub namespaces: Vec<(Owned, Option<ObjectRef>)>,
+}
+
+/// What goes and what stays. What holds data or belongs to more than us stays, unless `all`; a
+/// namespace in which something is not ours always stays.
+pub fn uninstall_plan(standing: Standing, all: bool) -> UninstallPlan {
+    let mut plan = UninstallPlan::default();
+    let releases = standing.releases.into_iter().rev();
+    plan.removes.extend(releases.map(|(namespace, name)| Removal::Release { namespace, name }));
+    let remove = |owned: Owned| Removal::Object { reference: owned.reference, uid: owned.uid };
+    plan.removes.extend(standing.objects.into_iter().map(remove));
+    for owned in standing.secrets.into_iter().chain(standing.claims).chain(standing.crds) {
+        if all {
+            plan.removes.push(remove(owned));
+        } else {
+            plan.keeps.push((owned.reference.clone(), delete_command(&owned.reference)));
+        }
+    }
+    for (owned, foreign) in standing.namespaces {
+        match foreign {
+            None if all => plan.removes.push(remove(owned)),
+            Some(foreign) if all => {
+                let command = format!("{}  # `{foreign}` in it is not ours", delete_command(&owned.reference));
+                plan.keeps.push((owned.reference, command));
+            }
+            _ => plan.keeps.push((owned.reference.clone(), delete_command(&owned.reference))),
+        }
+    }
+    plan
+}
+
+fn delete_command(reference: &ObjectRef) -> String {
+    let namespace = reference.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+    format!("kubectl delete{namespace} {}", reference.kubectl_name())
+}
+
+/// Finds what stands of the stack, and plans what of it goes. Reads only.
+///
+/// # Errors
+/// [`Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
+pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<UninstallPlan> {
+    let mut standing = Standing::default();
+    let mut existing = Vec::new();
+    for manifest in &bundle.namespaces {
+        if let Some(owned) = find(&cluster.client, &manifest.reference()).await? {
+            existing.push(owned);
+        }
+    }
+    let names: Vec<String> = existing.iter().map(|owned| owned.reference.name.clone()).collect();
+    for namespace in &names {
+        let found = releases(&cluster.client, namespace).await?.into_iter();
+        // A release of the same name that somebody else made has not our labels.
+        let ours = found.filter(|(_, release)| release.chart_digest.is_some()).map(|(key, _)| key);
+        standing.releases.extend(ours);
+    }
+    let order: BTreeMap<&str, usize> =
+        bundle.releases.iter().enumerate().map(|(index, release)| (release.name.as_str(), index)).collect();
+    standing.releases.sort_by_key(|(_, name)| order.get(name.as_str()).copied());
+
+    let generated: BTreeSet<ObjectRef> = bundle
+        .generated_secrets
+        .iter()
+        .map(|secret| ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name))
+        .collect();
+    let owned = owned_objects(cluster, &names).await?;
+    (standing.secrets, standing.objects) = owned.into_iter().partition(|owned| generated.contains(&owned.reference));
+    let mut instances: BTreeSet<String> = bundle.releases.iter().map(|release| release.name.clone()).collect();
+    instances.extend(standing.releases.iter().map(|(_, name)| name.clone()));
+    if !instances.is_empty() {
+        let instances = instances.iter().cloned().collect::<Vec<_>>().join(",");
+        let selector = format!("app.kubernetes.io/instance in ({instances})");
+        standing.claims = labelled(cluster, &[("v1", "PersistentVolumeClaim")], &names, &selector).await?;
+    }
+    standing.crds = crds(cluster).await?;
+    for owned in existing {
+        let foreign =
+            if all { foreign_object(cluster, &owned.reference.name, &standing, &instances).await? } else { None };
+        standing.namespaces.push((owned, foreign));
+    }
+    Ok(uninstall_plan(standing, all))
+}
+
+async fn find(client: &Client, reference: &ObjectRef) -> Result<Option<Owned>> {
+    let api = objects::api(client, reference);
+    let found = ask(&format!("read `{reference}`"), || api.get_metadata_opt(&reference.name)).await?;
+    Ok(found.and_then(|found| Some(Owned { reference: reference.clone(), uid: found.metadata.uid? })))
+}
+
+async fn crds(cluster: &Cluster) -> Result<Vec<Owned>> {
+    let any = ObjectRef::cluster_scoped("apiextensions.k8s.io/v1", "CustomResourceDefinition", "");
+    let api = objects::api(&cluster.client, &any);
+    let parameters = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}"));
+    let list = ask("list the CRDs", || async {
+        match api.list_metadata(&parameters).await {
+            // Without the right to read them we made none either.
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+            answer => answer.map(Some),
+        }
+    });
+    let items = list.await?.map(|list| list.items).unwrap_or_default();
+    Ok(items
+        .into_iter()
+        .filter_map(|item| {
+            let reference = ObjectRef::cluster_scoped(&any.api_version, &any.kind, &item.metadata.name?);
+            Some(Owned { reference, uid: item.metadata.uid? })
+        })
+        .collect())
+}
+
+/// The kinds by which a namespace is seen to hold somebody else's things.
+const FOREIGN_KINDS: &[(&str, &str)] = &[
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "CronJob"),
+    ("batch/v1", "Job"),
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("v1", "PersistentVolumeClaim"),
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+];
+
+/// An object in `namespace` that neither we nor our releases made, where there is one.
+async fn foreign_object(
+    cluster: &Cluster,
+    namespace: &str,
+    standing: &Standing,
+    instances: &BTreeSet<String>,
+) -> Result<Option<ObjectRef>> {
+    let ours: BTreeSet<&str> = [&standing.objects, &standing.secrets, &standing.claims]
+        .into_iter()
+        .flatten()
+        .map(|owned| owned.uid.as_str())
+        .collect();
+    for (api_version, kind) in FOREIGN_KINDS {
+        let any = ObjectRef::namespaced(api_version, kind, namespace, "");
+        let api = objects::api(&cluster.client, &any);
+        let what = format!("list the objects of kind `{kind}` in namespace `{namespace}`");
+        let parameters = ListParams::default();
+        for item in ask(&what, || api.list_metadata(&parameters)).await?.items {
+            let meta = item.metadata;
+            let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
+            let release = meta.annotations.as_ref().and_then(|all| all.get("meta.helm.sh/release-name"));
+            let known = meta.uid.as_deref().is_some_and(|uid| ours.contains(uid))
+                || meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
+                || meta.name.as_deref() == Some("kube-root-ca.crt")
+                || release.is_some_and(|name| instances.contains(name))
+                || (label("owner").is_some_and(|owner| owner == "helm")
+                    && label("name").is_some_and(|name| instances.contains(name)));
+            if !known {
+                let name = meta.name.unwrap_or_default();
+                return Ok(Some(ObjectRef::namespaced(api_version, kind, namespace, &name)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Carries out `plan`, one removal after the other.
+///
+/// # Errors
+/// The first failure; [`Kind::Interrupted`] when it was cancelled. What is gone is gone: running it
+/// again takes up where it ended.
+pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Result<()> {
+    let helm = context.helm.with_context(context.cluster.helm_context());
+    let client = &context.cluster.client;
+    for removal in &plan.removes {
+        let step = removal.to_string();
+        if context.cancel.is_cancelled() {
+            return Err(Failure::new(Kind::Interrupted, format!("stopped before `{step}` was removed"))
+                .hint("run it again: what is gone stays gone")
+                .into());
+        }
+        context.events.emit(Event::StepStarted { step: step.clone() });
+        let result = match removal {
+            Removal::Release { namespace, name } => {
+                helm.uninstall(name, namespace, Instant::now() + TIMEOUT, &context.cancel).await
+            }
+            Removal::Object { reference, uid } => {
+                let deleted = delete(client, reference, Some(uid)).await;
+                match (deleted, reference.kind.as_str()) {
+                    (Ok(()), "Namespace") => until_gone(client, reference, &context.cancel).await,
+                    (deleted, _) => deleted,
+                }
+            }
+        };
+        match result {
+            Ok(()) => context.events.emit(Event::StepFinished { step, summary: "removed".to_owned() }),
+            Err(error) => {
+                let message = chain_of(&error).join(": ");
+                context.events.emit(Event::StepFailed { step, message });
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the object; with `uid`, only that very one. One that is gone, or has made place for
+/// another of its name, is fine.
+pub(crate) async fn delete(client: &Client, reference: &ObjectRef, uid: Option<&str>) -> Result<()> {
+    let api = objects::api(client, reference);
+    let mut parameters = DeleteParams::background();
+    if let Some(uid) = uid {
+        parameters = parameters.preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+    }
+    ask(&format!("delete `{reference}`"), || async {
+        match api.delete(&reference.name, &parameters).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            // The namespace controller is at it already.
+            Err(kube::Error::Api(status)) if uid.is_some() && status.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}
+
+async fn until_gone(client: &Client, reference: &ObjectRef, cancel: &CancellationToken) -> Result<()> {
+    let api = objects::api(client, reference);
+    let deadline = Instant::now() + TIMEOUT;
+    let mut last = "it was not seen yet".to_owned();
+    while Instant::now() < deadline {
+        match api.get_opt(&reference.name).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(found)) => last = remaining(&found.data),
+            Err(error) => last = explain(&format!("read `{reference}`"), &error).to_string(),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => {
+                return Err(Failure::new(Kind::Interrupted, format!("stopped waiting until `{reference}` is gone")).into());
+            }
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    Err(Failure::new(Kind::Unhealthy, format!("`{reference}` is still being deleted"))
+        .hint(format!("kubectl get {} -o yaml", reference.kubectl_name()))
+        .caused_by(anyhow::anyhow!(last)))
+}
+
+/// What the namespace controller says is left.
+fn remaining(data: &serde_json::Value) -> String {
+    let conditions = data.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+    let messages: Vec<&str> = conditions
+        .into_iter()
+        .flatten()
+        .filter(|condition| condition["status"] == "True")
+        .filter_map(|condition| condition["message"].as_str())
+        .collect();
+    if messages.is_empty() { "its content is being deleted".to_owned() } else { messages.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(kind: &str, name: &str) -> Owned {
+        Owned { reference: ObjectRef::namespaced("v1", kind, "m", name), uid: format!("uid-{name}") }
+    }
+
+    fn standing(foreign: Option<ObjectRef>) -> Standing {
+        Standing {
+            releases: vec![("m".to_owned(), "jaeger".to_owned()), ("m".to_owned(), "collector".to_owned())],
+            objects: vec![owned("ConfigMap", "rules")],
+            secrets: vec![owned("Secret", "grafana-admin")],
+            claims: vec![owned("PersistentVolumeClaim", "data-loki-0")],
+            crds: Vec::new(),
+            namespaces: vec![(
+                Owned { reference: ObjectRef::cluster_scoped("v1", "Namespace", "m"), uid: "n".to_owned() },
+                foreign,
+            )],
+        }
+    }
+
+    fn texts(plan: &UninstallPlan) -> Vec<String> {
+        plan.removes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_holds_data_stays_with_its_command() {
+        let plan = uninstall_plan(standing(None), false);
+        assert_eq!(texts(&plan), ["release collector", "release jaeger", "ConfigMap m/rules"]);
+        let commands: Vec<&str> = plan.keeps.iter().map(|(_, command)| command.as_str()).collect();
+        assert_eq!(
+            commands,
+            [
+                "kubectl delete -n m secret/grafana-admin",
+                "kubectl delete -n m persistentvolumeclaim/data-loki-0",
+                "kubectl delete namespace/m"
+            ]
+        );
+    }
+
+    #[test]
+    fn all_takes_everything_and_namespaces_last() {
+        let plan = uninstall_plan(standing(None), true);
+        assert!(plan.keeps.is_empty(), "{:?}", plan.keeps);
+        assert_eq!(texts(&plan).last().unwrap(), "Namespace m");
+        assert_eq!(plan.removes.len(), 6);
+    }
+
+    #[test]
+    fn a_namespace_with_something_foreign_always_stays() {
+        let foreign = ObjectRef::namespaced("apps/v1", "Deployment", "m", "user-service");
+        let plan = uninstall_plan(standing(Some(foreign)), true);
+        assert!(!texts(&plan).contains(&"Namespace m".to_owned()));
+        assert!(plan.keeps[0].1.contains("`Deployment m/user-service` in it is not ours"), "{:?}", plan.keeps);
+    }
+
+    #[test]
+    fn nothing_there_is_nothing_to_do() {
+        assert_eq!(uninstall_plan(Standing::default(), true), UninstallPlan::default());
+    }
+}

@@ -1,0 +1,235 @@
+//! Waits until workloads are ready, and says all the while what they wait for.
+
+use crate::cluster::changes::Changes;
+use crate::cluster::snapshot::snapshot;
+use crate::error::{Failure, Kind, failure_of};
+use crate::event::{Cause, Event, Events};
+use crate::object::ObjectRef;
+use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload};
+use anyhow::Result;
+use kube::Client;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How often everything is read again although no watch told of a change.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+/// The shortest time between two reads, however much changes.
+const SETTLE: Duration = Duration::from_millis(400);
+/// How many of the last events a failure shows.
+const EVENTS_SHOWN: usize = 3;
+
+/// How long a wait may take, and what ends it before.
+#[derive(Clone)]
+pub struct WaitOptions {
+    /// Name of the step, for its events.
+    pub step: String,
+    /// When the wait ends in any case.
+    pub deadline: Instant,
+    /// How long a fault that may heal must hold unchanged to end the wait.
+    pub fail_after: Duration,
+    /// Ends the wait at once.
+    pub cancel: CancellationToken,
+}
+
+/// Waits until all `workloads` are ready.
+///
+/// # Errors
+/// [`Kind::Unhealthy`] with the cause when a permanent one appears, a fault held for `fail_after`,
+/// or the deadline passed; [`Kind::Interrupted`] when it was cancelled.
+pub async fn wait_until_ready(
+    client: &Client,
+    workloads: &[ObjectRef],
+    changes: &Changes,
+    options: &WaitOptions,
+    events: &Events,
+) -> Result<()> {
+    let mut told = changes.listen();
+    let mut wait =
+        Wait { options, events, causes: Vec::new(), held: BTreeMap::new(), trouble: None, seen: BTreeMap::new() };
+    loop {
+        // What changes while we read counts as new.
+        told.mark_unchanged();
+        let read = async { wait.end_of(read(client, workloads).await, workloads) };
+        tokio::select! {
+            biased;
+            () = options.cancel.cancelled() => return Err(wait.cancelled()),
+            end = tokio::time::timeout_at(options.deadline, read) => match end {
+                Ok(Some(end)) => return end,
+                Ok(None) => {}
+                Err(_) => return Err(wait.timed_out()),
+            },
+        }
+        let settled = Instant::now() + SETTLE;
+        let again = wait.next_decision().unwrap_or(settled + READ_AGAIN).min(settled + READ_AGAIN).max(settled);
+        let change = async {
+            // Nobody left to tell of changes: then only the clock does.
+            if told.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep_until(settled).await;
+        };
+        tokio::select! {
+            biased;
+            () = options.cancel.cancelled() => return Err(wait.cancelled()),
+            () = tokio::time::sleep_until(options.deadline) => return Err(wait.timed_out()),
+            () = change => {}
+            () = tokio::time::sleep_until(again) => {}
+        }
+    }
+}
+
+async fn read(client: &Client, workloads: &[ObjectRef]) -> Result<BTreeMap<String, Snapshot>> {
+    let namespaces: BTreeSet<String> = workloads.iter().filter_map(|workload| workload.namespace.clone()).collect();
+    let mut seen = BTreeMap::new();
+    for namespace in namespaces {
+        let found = snapshot(client, &namespace).await?;
+        seen.insert(namespace, found);
+    }
+    Ok(seen)
+}
+
+/// What one wait knows.
+struct Wait<'a> {
+    options: &'a WaitOptions,
+    events: &'a Events,
+    /// The causes of the last read, the worst last.
+    causes: Vec<Cause>,
+    /// Since when each fault holds.
+    held: BTreeMap<(ObjectRef, String), Instant>,
+    /// Why the last read failed.
+    trouble: Option<String>,
+    seen: BTreeMap<String, Snapshot>,
+}
+
+impl Wait<'_> {
+    /// Takes in one read: how the wait ends by it, or `None` when it goes on.
+    fn end_of(&mut self, read: Result<BTreeMap<String, Snapshot>>, workloads: &[ObjectRef]) -> Option<Result<()>> {
+        match read {
+            Ok(seen) => self.seen = seen,
+            Err(error) => return self.bear(error),
+        }
+        self.trouble = None;
+        let causes = self.judge(workloads);
+        if causes.is_empty() {
+            return Some(Ok(()));
+        }
+        for cause in &causes {
+            if !self.causes.contains(cause) {
+                self.events.emit(Event::StepWaiting { step: self.options.step.clone(), cause: cause.clone() });
+            }
+        }
+        self.causes = causes;
+        let now = Instant::now();
+        let faults = self.causes.iter().filter(|cause| class_of(cause) == Class::Fault);
+        let keys: BTreeSet<(ObjectRef, String)> = faults.map(owned_key).collect();
+        self.held.retain(|key, _| keys.contains(key));
+        for key in keys {
+            self.held.entry(key).or_insert(now);
+        }
+        let ended = self.causes.iter().rev().find(|cause| match class_of(cause) {
+            Class::Permanent => true,
+            Class::Fault => {
+                self.held.get(&owned_key(cause)).is_some_and(|since| *since + self.options.fail_after <= now)
+            }
+            Class::Transitional => false,
+        })?;
+        Some(Err(self.unhealthy(ended, format!("`{}` is not ready: {}", ended.object, ended.reason))))
+    }
+
+    /// A read that failed ends the wait only where a repetition cannot help.
+    fn bear(&mut self, error: anyhow::Error) -> Option<Result<()>> {
+        if failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused) {
+            return Some(Err(error));
+        }
+        let message = error.to_string();
+        if self.trouble.as_ref() != Some(&message) {
+            self.events.emit(Event::Warning { message: format!("{message}; trying on") });
+            self.trouble = Some(message);
+        }
+        None
+    }
+
+    /// The distinct causes of all workloads that are not ready, the worst last.
+    fn judge(&self, workloads: &[ObjectRef]) -> Vec<Cause> {
+        let empty = Snapshot::default();
+        let mut causes: Vec<Cause> = Vec::new();
+        for workload in workloads {
+            let seen = workload.namespace.as_ref().and_then(|namespace| self.seen.get(namespace)).unwrap_or(&empty);
+            match judge_workload(workload, seen) {
+                Ready::Waiting(cause) | Ready::Failed(cause) if !causes.contains(&cause) => causes.push(cause),
+                _ => {}
+            }
+        }
+        causes.sort_by_key(class_of);
+        causes
+    }
+
+    /// When the first fault will have held long enough.
+    fn next_decision(&self) -> Option<Instant> {
+        self.held.values().min().map(|since| *since + self.options.fail_after)
+    }
+
+    fn unhealthy(&self, cause: &Cause, message: String) -> anyhow::Error {
+        let namespace = cause.object.namespace.clone().unwrap_or_default();
+        let events = self
+            .seen
+            .get(&namespace)
+            .map(|seen| seen.last_warnings(std::slice::from_ref(&cause.object), EVENTS_SHOWN))
+            .unwrap_or_default();
+        let reason = if cause.message.is_empty() { cause.reason.clone() } else { cause.message.clone() };
+        let mut lines = std::iter::once(reason).chain(events).rev();
+        let innermost = anyhow::anyhow!(lines.next().unwrap_or_default());
+        let failure = Failure::new(Kind::Unhealthy, message).hint(hint(cause));
+        lines.fold(innermost, anyhow::Error::context).context(failure)
+    }
+
+    fn timed_out(&self) -> anyhow::Error {
+        let step = &self.options.step;
+        match (self.causes.last(), &self.trouble) {
+            (Some(cause), _) => {
+                let message = format!("`{step}` is not ready in time: last seen `{}`: {}", cause.object, cause.reason);
+                self.unhealthy(cause, message)
+            }
+            (None, Some(trouble)) => Failure::new(Kind::CouldNotAsk, format!("cannot see whether `{step}` is ready"))
+                .caused_by(anyhow::anyhow!(trouble.clone())),
+            (None, None) => Failure::new(Kind::Unhealthy, format!("`{step}` had no time left to get ready"))
+                .hint("give it more time with --timeout")
+                .into(),
+        }
+    }
+
+    fn cancelled(&self) -> anyhow::Error {
+        let step = &self.options.step;
+        let waited = self.causes.last().map_or_else(
+            || "its state was not seen yet".to_owned(),
+            |cause| format!("it waited for `{}`: {}", cause.object, cause.reason),
+        );
+        Failure::new(Kind::Interrupted, format!("stopped waiting for `{step}`; {waited}")).into()
+    }
+}
+
+fn owned_key(cause: &Cause) -> (ObjectRef, String) {
+    let (object, reason) = fault_key(cause);
+    (object, reason.to_owned())
+}
+
+/// The one thing to run or to change for this cause.
+fn hint(cause: &Cause) -> String {
+    let object = &cause.object;
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    match cause.reason.as_str() {
+        "StorageClassNotFound" | "NoStorageClass" => {
+            "set `storage.class` to one of `kubectl get storageclass`".to_owned()
+        }
+        "CrashLoopBackOff" | "Error" | "OOMKilled" => {
+            format!("kubectl logs -n {namespace} {} --all-containers --previous", object.name)
+        }
+        "FailedCreate" if cause.message.contains("quota") => format!("kubectl describe resourcequota -n {namespace}"),
+        _ => format!("kubectl describe -n {namespace} {}", object.kubectl_name()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

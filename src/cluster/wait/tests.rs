@@ -1,0 +1,197 @@
+use super::*;
+use crate::cluster::script::{Answer, Asked, empty, list, refusal, scripted};
+use crate::error::{chain_of, exit_code_of, failure_of};
+use crate::event::Recorder;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn set() -> ObjectRef {
+    ObjectRef::namespaced("apps/v1", "StatefulSet", "m", "a")
+}
+
+fn stateful_set(ready: i32) -> Value {
+    json!({"metadata": {"name": "a", "namespace": "m", "uid": "set", "generation": 1},
+        "spec": {"replicas": 1, "selector": {}, "serviceName": "a", "template": {}},
+        "status": {"replicas": 1, "observedGeneration": 1, "readyReplicas": ready, "currentRevision": "1", "updateRevision": "1"}})
+}
+
+fn pod(reason: &str) -> Value {
+    json!({"metadata": {"name": "a-0", "namespace": "m", "uid": "pod",
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "a", "uid": "set", "controller": true}]},
+        "spec": {"containers": [], "nodeName": "n"},
+        "status": {"phase": "Pending", "containerStatuses": [{"name": "main", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": reason, "message": "it says so"}}}]}})
+}
+
+/// Answers everything a wait asks; `seen` gives the StatefulSets and pods of the round.
+fn answer(asked: &Asked, stateful_sets: Value, pods: Value) -> Answer {
+    let path = asked.path.split('?').next().unwrap();
+    if asked.path.contains("watch=true") {
+        Answer::Silence
+    } else if path.ends_with("/statefulsets") {
+        list(stateful_sets)
+    } else if path.ends_with("/pods") {
+        list(pods)
+    } else {
+        empty()
+    }
+}
+
+async fn wait(
+    client: &Client,
+    fail_after: u64,
+    timeout: u64,
+    cancel: CancellationToken,
+) -> (Result<()>, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
+    let events: Events = recorder.clone();
+    let changes = Changes::watch(client, ["m"]);
+    let options = WaitOptions {
+        step: "release a".to_owned(),
+        deadline: Instant::now() + Duration::from_secs(timeout),
+        fail_after: Duration::from_secs(fail_after),
+        cancel,
+    };
+    (wait_until_ready(client, &[set()], &changes, &options, &events).await, recorder)
+}
+
+fn reasons(recorder: &Recorder) -> Vec<String> {
+    let waiting = |event| match event {
+        Event::StepWaiting { cause, .. } => Some(cause.reason),
+        _ => None,
+    };
+    recorder.events().into_iter().filter_map(waiting).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_when_ready_and_names_each_cause_once() {
+    let mut round = 0;
+    let (client, _) = scripted(move |asked| {
+        round += usize::from(asked.path.contains("/statefulsets") && !asked.path.contains("watch"));
+        let (ready, reason) = [(0, "ContainerCreating"), (0, "ContainerCreating"), (0, "ImagePullBackOff"), (1, "")]
+            [round.clamp(1, 4) - 1];
+        answer(asked, json!([stateful_set(ready)]), json!([pod(reason)]))
+    });
+    let (result, recorder) = wait(&client, 60, 600, CancellationToken::new()).await;
+    result.unwrap();
+    assert_eq!(reasons(&recorder), ["ContainerCreating", "ImagePullBackOff"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_cause_ends_it_at_once_and_a_fault_after_it_held() {
+    for (reason, fail_after, expected) in [
+        ("InvalidImageName", 60, 0..1),
+        ("ImagePullBackOff", 60, 60..66),
+        ("ImagePullBackOff", 0, 0..1),
+        ("ContainerCreating", 0, 300..301),
+    ] {
+        let (client, _) = scripted(move |asked| answer(asked, json!([stateful_set(0)]), json!([pod(reason)])));
+        let before = Instant::now();
+        let (result, _) = wait(&client, fail_after, 300, CancellationToken::new()).await;
+        let error = result.unwrap_err();
+        // The clock is paused: this is the logic's time and not the machine's.
+        assert!(expected.contains(&before.elapsed().as_secs()), "{reason}: {:?}", before.elapsed());
+        assert_eq!(exit_code_of(&error), 4);
+        let chain = chain_of(&error);
+        assert!(chain[0].contains("`Pod m/a-0`") && chain[0].contains(reason), "{chain:?}");
+        assert!(chain[1].contains("it says so"), "{chain:?}");
+        assert_eq!(failure_of(&error).unwrap().hint.as_deref(), Some("kubectl describe -n m pod/a-0"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_alternates_between_its_two_names_still_holds() {
+    let mut round = 0;
+    let (client, _) = scripted(move |asked| {
+        round += usize::from(asked.path.contains("/pods") && !asked.path.contains("watch"));
+        let reason = if round % 2 == 0 { "ErrImagePull" } else { "ImagePullBackOff" };
+        answer(asked, json!([stateful_set(0)]), json!([pod(reason)]))
+    });
+    let before = Instant::now();
+    let (result, _) = wait(&client, 60, 600, CancellationToken::new()).await;
+    assert_eq!(exit_code_of(&result.unwrap_err()), 4);
+    assert!(before.elapsed().as_secs() < 70, "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_watch_and_a_busy_server_do_not_hang_or_end_it() {
+    let mut lists = 0;
+    let (client, _) = scripted(move |asked| {
+        if asked.path.contains("watch=true") {
+            return Answer::Bytes("{\"type\":\"BOOKMARK\",\"obj");
+        }
+        lists += 1;
+        match lists {
+            1..=20 => refusal(if lists % 2 == 0 { 429 } else { 503 }, "", "later"),
+            21..=25 => refusal(500, "InternalError", "etcdserver: no leader"),
+            _ => answer(asked, json!([stateful_set(i32::from(lists > 80))]), json!([])),
+        }
+    });
+    let (result, recorder) = wait(&client, 0, 600, CancellationToken::new()).await;
+    result.unwrap();
+    assert!(recorder.events().iter().any(|event| matches!(event, Event::Warning { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_goes_away_is_the_reason_of_the_timeout() {
+    let (client, _) = scripted(|_| refusal(500, "InternalError", "etcdserver: no leader"));
+    let (result, _) = wait(&client, 0, 60, CancellationToken::new()).await;
+    let error = result.unwrap_err();
+    assert_eq!(exit_code_of(&error), 3);
+    assert!(chain_of(&error).iter().any(|line| line.contains("reports a fault")), "{:?}", chain_of(&error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_cannot_outlast_the_deadline() {
+    let (client, _) = scripted(|_| Answer::Silence);
+    let before = Instant::now();
+    let (result, _) = wait(&client, 0, 20, CancellationToken::new()).await;
+    assert_eq!(exit_code_of(&result.unwrap_err()), 4);
+    assert_eq!(before.elapsed().as_secs(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_cancelled_says_what_it_waited_for() {
+    let cancel = CancellationToken::new();
+    let (client, _) = scripted(|asked| answer(asked, json!([stateful_set(0)]), json!([pod("ContainerCreating")])));
+    let later = cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        later.cancel();
+    });
+    let (result, _) = wait(&client, 0, 600, cancel).await;
+    let error = result.unwrap_err();
+    assert_eq!(exit_code_of(&error), 130);
+    assert!(error.to_string().contains("ContainerCreating"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_seen_before_the_next_regular_read() {
+    let mut sets = 0;
+    let (client, _) = scripted(move |asked| {
+        if asked.path.contains("/pods") && asked.path.contains("watch=true") {
+            return Answer::Bytes(
+                "{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a-0\",\"resourceVersion\":\"2\"}}}\n",
+            );
+        }
+        sets += usize::from(asked.path.contains("/statefulsets") && !asked.path.contains("watch"));
+        answer(asked, json!([stateful_set(i32::from(sets > 1))]), json!([]))
+    });
+    let before = Instant::now();
+    wait(&client, 0, 600, CancellationToken::new()).await.0.unwrap();
+    assert!(before.elapsed() < READ_AGAIN, "{:?}", before.elapsed());
+}
+
+#[test]
+fn each_cause_has_its_hint() {
+    let cause = |reason: &str, message: &str| Cause {
+        object: ObjectRef::namespaced("v1", "Pod", "m", "a-0"),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        permanent: false,
+    };
+    assert!(hint(&cause("StorageClassNotFound", "")).contains("storage.class"));
+    assert!(hint(&cause("CrashLoopBackOff", "")).contains("kubectl logs -n m a-0"));
+    assert!(hint(&cause("FailedCreate", "exceeded quota: x")).contains("resourcequota"));
+    assert!(hint(&cause("Unschedulable", "")).contains("kubectl describe -n m pod/a-0"));
+}

@@ -1,0 +1,116 @@
+//! `deploy`: plan, ask, apply, wait, verify.
+
+use super::session::{Session, Target};
+use super::{plan as plan_command, verify as verify_command};
+use crate::access::access_rows;
+use crate::cli::DeployArgs;
+use crate::cluster::apply::{Applied, ApplyContext, apply};
+use crate::cluster::preflight::preflight;
+use crate::config::Config;
+use crate::error::{Failure, Kind};
+use crate::event::{Event, Stage};
+use crate::plan::Plan;
+use crate::render::Bundle;
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow::Result<()> {
+    let (config, bundle) = session.bundle()?;
+    let (target, plan) = session
+        .unless_interrupted(async {
+            let target = session.target(&config).await?;
+            let plan = plan_command::make(session, &target, &bundle).await?;
+            Ok((target, plan))
+        })
+        .await?;
+
+    let applied = if plan.is_empty() {
+        let message = format!("nothing to change in context `{}` ({})", target.cluster.context, plan.summary());
+        session.events.emit(Event::Note { message });
+        None
+    } else {
+        session.terminal.say(&plan_command::text(&plan, &config, &target));
+        ask(session, arguments, &target)?;
+        Some(change(session, arguments, &config, &bundle, &target, &plan).await?)
+    };
+
+    let report = if arguments.no_verify {
+        None
+    } else {
+        Some(verify_command::judge(session, &config, &bundle, &target, &verify_command::Choice::default()).await?)
+    };
+    let verdict = report.as_ref().map_or(Ok(()), |report| verify_command::verdict(report));
+    let rows = access_rows(&config);
+    let value = json!({
+        "context": target.cluster.context,
+        "changed": applied.is_some(),
+        "summary": plan.summary(),
+        "applied": applied.as_ref().map(|applied| &applied.done),
+        "checks": report.as_ref().map(|report| &report.results),
+        "summaryOfChecks": report.as_ref().map(|report| &report.summary),
+        "access": rows,
+    });
+    let mut text = String::new();
+    if let Some(report) = &report {
+        text.push_str(&verify_command::text(report));
+    }
+    if verdict.is_ok() {
+        text.push('\n');
+        text.push_str(&super::access::text(&rows, None));
+        text.push_str(&next(&target));
+    }
+    session.terminal.result("deploy", value, &text);
+    verdict
+}
+
+async fn change(
+    session: &Session<'_>,
+    arguments: &DeployArgs,
+    config: &Config,
+    bundle: &Bundle,
+    target: &Target,
+    plan: &Plan,
+) -> anyhow::Result<Applied> {
+    let helm = session.helm(target)?;
+    session.events.emit(Event::StageStarted { stage: Stage::Preflight });
+    session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
+    session.events.emit(Event::StageFinished {
+        stage: Stage::Preflight,
+        summary: "cluster, permissions, storage and helm are fit".to_owned(),
+    });
+    let timeout = Duration::from_secs(arguments.timeout.unwrap_or(config.deploy.timeout_seconds));
+    let context = ApplyContext {
+        cluster: target.cluster.clone(),
+        helm,
+        events: session.events.clone(),
+        deadline: Instant::now() + timeout,
+        fail_after: Duration::from_secs(arguments.fail_after.unwrap_or(config.deploy.fail_after_seconds)),
+        concurrency: config.deploy.concurrency,
+        cancel: session.cancel.clone(),
+    };
+    session.events.emit(Event::StageStarted { stage: Stage::Apply });
+    let applied = apply(plan, context).await?;
+    session
+        .events
+        .emit(Event::StageFinished { stage: Stage::Apply, summary: format!("{} steps done", applied.done.len()) });
+    Ok(applied)
+}
+
+fn ask(session: &Session<'_>, arguments: &DeployArgs, target: &Target) -> anyhow::Result<()> {
+    if arguments.yes || target.throwaway {
+        return Ok(());
+    }
+    match session.terminal.confirm(&format!("Apply this plan to context `{}`?", target.cluster.context)) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::new(Kind::Refused, "not confirmed; nothing was changed").into()),
+        None => Err(Failure::new(Kind::Refused, "nobody is there to confirm the plan; nothing was changed")
+            .hint("`drivemaster-mon deploy --yes` deploys without asking")
+            .into()),
+    }
+}
+
+fn next(target: &Target) -> String {
+    let option = if target.throwaway { " --sandbox" } else { "" };
+    format!("\nOpen them: drivemaster-mon port-forward{option}\n")
+}

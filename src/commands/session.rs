@@ -1,0 +1,135 @@
+//! What every verb shares: the configuration, the cluster, helm, and the way out.
+
+use crate::cli::{GlobalArgs, ProfileArg};
+use crate::cluster::{Cluster, ConnectOptions, connect};
+use crate::config::{Config, Layer, Profile, resolve};
+use crate::error::{Failure, Kind};
+use crate::event::Events;
+use crate::helm::Helm;
+use crate::render::{Bundle, Sources, render_from};
+use crate::report::Terminal;
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+
+/// The file that is read when no `-f` is given.
+const DEFAULT_FILE: &str = "drivemaster-mon.yaml";
+
+/// One run of one verb.
+pub(super) struct Session<'a> {
+    /// Options of every verb.
+    pub(super) global: GlobalArgs,
+    /// Where to print.
+    pub(super) terminal: &'a Terminal,
+    /// Where the stages send their events.
+    pub(super) events: Events,
+    /// Cancelled by Ctrl-C.
+    pub(super) cancel: CancellationToken,
+}
+
+/// A cluster to work with, and the helm for it.
+pub(super) struct Target {
+    /// The connection.
+    pub(super) cluster: Cluster,
+    /// Folders to look for helm in, before PATH.
+    pub(super) program_path: Option<OsString>,
+    /// True on a sandbox, where nothing needs to be asked.
+    pub(super) throwaway: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(global: GlobalArgs, terminal: &'a Terminal, cancel: CancellationToken) -> Self {
+        Session { global, terminal, events: terminal.events(), cancel }
+    }
+
+    /// The resolved configuration.
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
+        let mut user = Vec::new();
+        let files = match self.global.files.as_slice() {
+            [] if Path::new(DEFAULT_FILE).exists() => vec![PathBuf::from(DEFAULT_FILE)],
+            files => files.to_vec(),
+        };
+        for file in &files {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                Failure::new(Kind::Usage, format!("cannot read the configuration file `{}`", file.display()))
+                    .hint("`-f FILE` names the file to read")
+                    .caused_by(error)
+            })?;
+            user.push(Layer::new(file.display().to_string(), text));
+        }
+        let mut sets = self.global.sets.clone();
+        if let Some(namespace) = &self.global.namespace {
+            sets.push(format!("namespaces.monitoring={namespace}"));
+        }
+        let profile = self.global.profile.map(|profile| match profile {
+            ProfileArg::Local => Profile::Local,
+            ProfileArg::Production => Profile::Production,
+        });
+        resolve(profile, &self.inner_layers(), &user, &sets)
+    }
+
+    /// The configuration and what it renders to.
+    pub(super) fn bundle(&self) -> anyhow::Result<(Config, Bundle)> {
+        let config = self.config()?;
+        let sources = match &self.global.overlay {
+            Some(folder) => Sources::embedded().with_overlay(super::overlay::read(folder)?),
+            None => Sources::embedded(),
+        };
+        let bundle = render_from(&config, &sources)?;
+        Ok((config, bundle))
+    }
+
+    /// Connects to the cluster that was asked for; with `--sandbox`, to that sandbox and never
+    /// to a context of the kubeconfig.
+    pub(super) async fn target(&self, config: &Config) -> anyhow::Result<Target> {
+        #[cfg(feature = "sandbox")]
+        if let Some(name) = &self.global.sandbox {
+            let running = self.sandbox_up(name, config).await?;
+            let cluster =
+                connect(&ConnectOptions { kubeconfig: Some(running.kubeconfig.clone()), context: None }).await?;
+            let program_path = Some(running.path_directory.clone().into_os_string());
+            return Ok(Target { cluster, program_path, throwaway: true });
+        }
+        let _ = config;
+        let options =
+            ConnectOptions { kubeconfig: self.global.kubeconfig.clone(), context: self.global.context.clone() };
+        Ok(Target { cluster: connect(&options).await?, program_path: None, throwaway: false })
+    }
+
+    /// The helm executable for `target`.
+    pub(super) fn helm(&self, target: &Target) -> anyhow::Result<Helm> {
+        let mut path = target.program_path.clone().unwrap_or_default();
+        if let Some(inherited) = std::env::var_os("PATH") {
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(inherited);
+        }
+        Helm::locate(self.global.helm.as_deref(), Some(&path))
+    }
+
+    /// `work`, unless Ctrl-C comes first. Only for work that leaves nothing half-done when dropped.
+    pub(super) async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.cancel.cancelled() => Err(super::interrupted("nothing was changed")),
+        }
+    }
+
+    #[cfg(feature = "sandbox")]
+    fn inner_layers(&self) -> Vec<Layer> {
+        match &self.global.sandbox {
+            Some(_) => vec![Layer::new("values/sandbox.yaml", crate::sandbox::VALUES)],
+            None => Vec::new(),
+        }
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    fn inner_layers(&self) -> Vec<Layer> {
+        Vec::new()
+    }
+}

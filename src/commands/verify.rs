@@ -1,0 +1,200 @@
+//! `verify`: prove that the monitoring works.
+
+use super::session::{Session, Target};
+use crate::checks::registry;
+use crate::checks::runner::{Report, Summary, VerifyRequest, verify};
+use crate::cli::VerifyArgs;
+use crate::config::Config;
+use crate::config::schema::nearest;
+use crate::error::{Failure, Kind};
+use crate::event::{Event, Outcome, Stage};
+use crate::render::Bundle;
+use crate::report::human::mark;
+use crate::report::table::aligned;
+use crate::stack;
+use console::style;
+use reqwest::Url;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Which checks run, and how they reach the services.
+#[derive(Debug, Default)]
+pub(super) struct Choice {
+    only: Vec<String>,
+    skip: Vec<String>,
+    endpoints: BTreeMap<String, Url>,
+    timeout: Option<Duration>,
+}
+
+pub(super) async fn run(session: &Session<'_>, arguments: &VerifyArgs) -> anyhow::Result<()> {
+    if arguments.list {
+        list(session);
+        return Ok(());
+    }
+    let choice = Choice {
+        only: known(&arguments.only)?,
+        skip: known(&arguments.skip)?,
+        endpoints: endpoints(&arguments.endpoints)?,
+        timeout: arguments.timeout.map(Duration::from_secs),
+    };
+    let (config, bundle) = session.bundle()?;
+    let report = session
+        .unless_interrupted(async {
+            let target = session.target(&config).await?;
+            judge(session, &config, &bundle, &target, &choice).await
+        })
+        .await?;
+    let value = json!({ "checks": report.results, "summary": report.summary });
+    session.terminal.result("verify", value, &text(&report));
+    verdict(&report)
+}
+
+/// Runs the checks.
+pub(super) async fn judge(
+    session: &Session<'_>,
+    config: &Config,
+    bundle: &Bundle,
+    target: &Target,
+    choice: &Choice,
+) -> anyhow::Result<Report> {
+    session.events.emit(Event::StageStarted { stage: Stage::Verify });
+    let request = VerifyRequest {
+        client: Some(target.cluster.client.clone()),
+        config,
+        bundle,
+        endpoints: choice.endpoints.clone(),
+        only: choice.only.clone(),
+        skip: choice.skip.clone(),
+        timeout: choice.timeout.unwrap_or(Duration::from_secs(config.verify.timeout_seconds)),
+        events: session.events.clone(),
+    };
+    session.unless_interrupted(verify(request)).await
+}
+
+/// The failure that `report` means; its table was already shown.
+pub(super) fn verdict(report: &Report) -> anyhow::Result<()> {
+    report.verdict().map_err(|failure| failure.already_shown().into())
+}
+
+/// The checks for people: grouped by category, the bad ones with reason, evidence and fix.
+pub(super) fn text(report: &Report) -> String {
+    let mut text = String::from("\nVerify:\n");
+    let rows: Vec<Vec<String>> = report
+        .results
+        .iter()
+        .map(|result| {
+            let note = match result.outcome {
+                Outcome::Pass => result.reason.clone(),
+                Outcome::Unknown if result.unknown_allowed => format!("unknown (allowed): {}", result.reason),
+                Outcome::Unknown => format!("unknown: {}", result.reason),
+                _ => result.reason.clone(),
+            };
+            vec![
+                format!("  {} {}", mark(result.outcome), result.id),
+                style(&result.title).dim().to_string(),
+                style(note).dim().to_string(),
+            ]
+        })
+        .collect();
+    for (row, result) in aligned(&rows).lines().zip(&report.results) {
+        text.push_str(row);
+        text.push('\n');
+        if matches!(result.outcome, Outcome::Fail | Outcome::Warn)
+            || (result.outcome == Outcome::Unknown && !result.unknown_allowed)
+        {
+            for line in &result.evidence {
+                text.push_str(&format!("        {line}\n"));
+            }
+            if let Some(hint) = &result.hint {
+                text.push_str(&format!("        {} {hint}\n", style("hint:").cyan().bold()));
+            }
+            text.push_str(&format!("        {} {}\n", style("see:").dim(), result.doc));
+        }
+    }
+    let summary = summary_text(&report.summary);
+    let coloured = if report.verdict().is_ok() { style(summary).green() } else { style(summary).red() };
+    text.push_str(&format!("{coloured}\n"));
+    text
+}
+
+/// `21 passed, 4 unknown (allowed)`: what did not happen is not named, except a failure.
+fn summary_text(summary: &Summary) -> String {
+    let mut parts = vec![format!("{} passed", summary.passed), format!("{} failed", summary.failed)];
+    let rest = [
+        (summary.warned, "with a warning"),
+        (summary.unknown, "unknown"),
+        (summary.unknown_allowed, "unknown (allowed)"),
+        (summary.skipped, "skipped"),
+    ];
+    parts.extend(rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    parts.join(", ")
+}
+
+fn list(session: &Session<'_>) {
+    let rows: Vec<Vec<String>> =
+        registry().iter().map(|check| vec![check.id.to_owned(), check.title.to_owned()]).collect();
+    session.terminal.result("checks", json!({ "checks": registry() }), &aligned(&rows));
+}
+
+/// Refuses words that name no check and no category.
+fn known(words: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for check in registry() {
+        names.push(check.id.to_owned());
+        names.extend(check.id.split_once('/').map(|(category, _)| category.to_owned()));
+    }
+    for word in words {
+        let category = word.split('/').next().unwrap_or_default();
+        let targets = category == "targets";
+        if !names.contains(word) && !targets {
+            let near = nearest(word, &names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            return Err(Failure::new(Kind::Usage, format!("no check or category is called `{word}`{near}"))
+                .hint("`drivemaster-mon verify --list` lists them")
+                .into());
+        }
+    }
+    Ok(words.to_vec())
+}
+
+fn endpoints(words: &[String]) -> anyhow::Result<BTreeMap<String, Url>> {
+    let keys: Vec<String> = stack::COMPONENTS.iter().map(|component| component.key.to_owned()).collect();
+    words
+        .iter()
+        .map(|word| {
+            let usage = |why: String| {
+                Failure::new(Kind::Usage, format!("`--endpoint {word}`: {why}"))
+                    .hint("`--endpoint prometheus=http://127.0.0.1:9090`")
+            };
+            let (key, url) = word.split_once('=').ok_or_else(|| usage("expected COMPONENT=URL".to_owned()))?;
+            if !keys.iter().any(|known| known == key) {
+                return Err(usage(format!("`{key}` is not a component; known: {}", keys.join(", "))).into());
+            }
+            let url = Url::parse(url).map_err(|error| usage(format!("not a URL: {error}")))?;
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(usage("expected an http or https URL".to_owned()).into());
+            }
+            Ok((key.to_owned(), url))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_component_and_a_url() {
+        assert!(endpoints(&["prometheus=http://127.0.0.1:1".to_owned()]).is_ok());
+        for bad in ["prometheus", "nope=http://x", "prometheus=nope", "prometheus=ftp://x"] {
+            let error = endpoints(&[bad.to_owned()]).unwrap_err();
+            assert_eq!(crate::error::exit_code_of(&error), 64, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_check_that_is_not_known_is_refused_with_the_nearest() {
+        let error = known(&["rules/helthy".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("did you mean `rules/healthy`?"), "{error}");
+    }
+}

@@ -1,0 +1,187 @@
+//! One YAML file as JSON, with the position of every key and value kept beside it.
+
+use super::Problem;
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use serde_json::{Map, Number, Value};
+use std::collections::BTreeMap;
+
+/// Line and column, both from 1.
+pub type Position = (usize, usize);
+
+/// A file that was read: its value, and where each part of it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Name for messages.
+    pub file: String,
+    /// The content. An empty file is an empty map.
+    pub value: Value,
+    /// Position of the key (or list item) at each JSON pointer.
+    positions: BTreeMap<String, Position>,
+}
+
+impl Document {
+    /// Reads `text`, named `file` in messages.
+    ///
+    /// # Errors
+    /// Malformed YAML, duplicate keys, more than one document, keys that are not text, tags, and a
+    /// top level that is not a map; the first malformation only, as nothing after it has a meaning.
+    pub fn parse(file: &str, text: &str) -> Result<Document, Vec<Problem>> {
+        let problem = |(line, column): Position, message: String| Problem {
+            file: file.to_owned(),
+            line,
+            column,
+            path: String::new(),
+            message,
+        };
+        let nodes = MarkedYaml::load_from_str(text).map_err(|error| {
+            let marker = error.marker();
+            vec![problem((marker.line(), marker.col() + 1), format!("malformed YAML: {}", error.info()))]
+        })?;
+        if nodes.len() > 1 {
+            return Err(vec![problem((1, 1), "more than one YAML document; join them into one".to_owned())]);
+        }
+        let mut document = Document {
+            file: file.to_owned(),
+            value: Value::Object(Map::new()),
+            positions: BTreeMap::from([(String::new(), (1, 1))]),
+        };
+        let Some(root) = nodes.first() else { return Ok(document) };
+        let mut problems = Vec::new();
+        let value = document.convert(root, "", &mut problems);
+        match value {
+            Value::Null => {}
+            Value::Object(_) => document.value = value,
+            _ => problems.push(problem(position_of(root), "the top level is not a map of keys".to_owned())),
+        }
+        if problems.is_empty() { Ok(document) } else { Err(problems) }
+    }
+
+    /// A document made from values of the command line, without positions.
+    pub fn synthetic(file: &str, value: Value) -> Document {
+        Document { file: file.to_owned(), value, positions: BTreeMap::new() }
+    }
+
+    /// Where the key at `pointer` stands, or the nearest key above it.
+    pub fn position(&self, pointer: &str) -> Option<Position> {
+        let mut pointer = pointer;
+        loop {
+            if let Some(position) = self.positions.get(pointer) {
+                return Some(*position);
+            }
+            pointer = &pointer[..pointer.rfind('/')?];
+        }
+    }
+
+    fn convert(&mut self, node: &MarkedYaml<'_>, pointer: &str, problems: &mut Vec<Problem>) -> Value {
+        match &node.data {
+            YamlData::Value(scalar) => self.scalar(scalar, node, pointer, problems),
+            YamlData::Sequence(items) => Value::Array(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| {
+                        let below = format!("{pointer}/{index}");
+                        self.positions.insert(below.clone(), position_of(item));
+                        self.convert(item, &below, problems)
+                    })
+                    .collect(),
+            ),
+            YamlData::Mapping(entries) => {
+                let mut map = Map::new();
+                for (key, item) in entries {
+                    let YamlData::Value(Scalar::String(name)) = &key.data else {
+                        problems.push(self.problem(key, pointer, "a key must be text; put it in quotes"));
+                        continue;
+                    };
+                    let below = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                    self.positions.insert(below.clone(), position_of(key));
+                    let value = self.convert(item, &below, problems);
+                    map.insert(name.to_string(), value);
+                }
+                Value::Object(map)
+            }
+            _ => {
+                problems.push(self.problem(node, pointer, "tags and unresolved aliases have no meaning here"));
+                Value::Null
+            }
+        }
+    }
+
+    fn scalar(&self, scalar: &Scalar<'_>, node: &MarkedYaml<'_>, pointer: &str, problems: &mut Vec<Problem>) -> Value {
+        match scalar {
+            Scalar::Null => Value::Null,
+            Scalar::Boolean(value) => Value::Bool(*value),
+            Scalar::Integer(value) => Value::Number((*value).into()),
+            Scalar::FloatingPoint(value) => match Number::from_f64(value.into_inner()) {
+                Some(number) => Value::Number(number),
+                None => {
+                    problems.push(self.problem(node, pointer, "a number must be finite"));
+                    Value::Null
+                }
+            },
+            Scalar::String(text) => Value::String(text.to_string()),
+        }
+    }
+
+    fn problem(&self, node: &MarkedYaml<'_>, pointer: &str, message: &str) -> Problem {
+        let (line, column) = position_of(node);
+        Problem { file: self.file.clone(), line, column, path: key_path(pointer), message: message.to_owned() }
+    }
+}
+
+fn position_of(node: &MarkedYaml<'_>) -> Position {
+    (node.span.start.line(), node.span.start.col() + 1)
+}
+
+/// The JSON pointer `/platform/services/0/name` as people write it: `platform.services[0].name`.
+pub fn key_path(pointer: &str) -> String {
+    let mut path = String::new();
+    for part in pointer.split('/').skip(1) {
+        if part.chars().all(|character| character.is_ascii_digit()) && !part.is_empty() {
+            path.push_str(&format!("[{part}]"));
+        } else {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&part.replace("~1", "/").replace("~0", "~"));
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_keep_their_positions() {
+        let document = Document::parse("a.yaml", "prometheus:\n  retention: 5d\nlist:\n  - x: 1\n").unwrap();
+        assert_eq!(document.value, json!({"prometheus": {"retention": "5d"}, "list": [{"x": 1}]}));
+        assert_eq!(document.position("/prometheus/retention"), Some((2, 3)));
+        assert_eq!(document.position("/list/0/x"), Some((4, 5)));
+        assert_eq!(document.position("/prometheus/nothing"), Some((1, 1)));
+    }
+
+    #[test]
+    fn bad_files_say_where() {
+        let cases = [
+            ("a: [1, 2", "malformed YAML"),
+            ("a: 1\na: 2", "malformed YAML"),
+            ("- a", "not a map"),
+            ("a: 1\n---\nb: 2", "more than one"),
+            ("1: a", "a key must be text"),
+            ("a: .inf", "finite"),
+        ];
+        for (text, expected) in cases {
+            let problems = Document::parse("a.yaml", text).unwrap_err();
+            assert!(problems[0].message.contains(expected), "{text}: {}", problems[0]);
+            assert!(problems[0].line > 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_map() {
+        assert_eq!(Document::parse("a.yaml", "# nothing\n").unwrap().value, json!({}));
+    }
+}

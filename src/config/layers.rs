@@ -1,0 +1,277 @@
+//! The layers of values, merged and resolved.
+
+use super::document::{Document, key_path};
+use super::{Config, Problem, Profile, schema};
+use crate::error::{Failure, Kind};
+use crate::stack;
+use serde_json::{Map, Value};
+
+const DEFAULTS: &str = include_str!("../../values/defaults.yaml");
+const LOCAL: &str = include_str!("../../values/local.yaml");
+const PRODUCTION: &str = include_str!("../../values/production.yaml");
+
+/// One layer of values as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// File name for messages.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl Layer {
+    /// A layer named `file`.
+    pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
+        Layer { file: file.into(), text: text.into() }
+    }
+}
+
+/// Resolves the configuration from the built-in layers, the `inner` layers of the command, the
+/// `user` layers in order, and `sets` (`key.path=value`). `profile` wins over every file.
+///
+/// # Errors
+/// [`Kind::Usage`] with every problem of every layer at once.
+pub fn resolve(profile: Option<Profile>, inner: &[Layer], user: &[Layer], sets: &[String]) -> anyhow::Result<Config> {
+    let mut problems = Vec::new();
+    let mut outer = documents(user, &mut problems);
+    outer.push(Document::synthetic("--set", parse_sets(sets, &mut problems)));
+    let profile = profile.unwrap_or_else(|| profile_of(&outer));
+    let built_in = match profile {
+        Profile::Local => Layer::new("values/local.yaml", LOCAL),
+        Profile::Production => Layer::new("values/production.yaml", PRODUCTION),
+    };
+    let mut lower = vec![Layer::new("values/defaults.yaml", DEFAULTS), built_in];
+    lower.extend_from_slice(inner);
+    let mut all = documents(&lower, &mut problems);
+    all.append(&mut outer);
+
+    let file_schema = schema::of_file();
+    problems.extend(all.iter().flat_map(|document| schema::judge(&file_schema, document)));
+    fail_on(problems)?;
+
+    let mut merged = Value::Object(Map::new());
+    for document in &all {
+        merge(&mut merged, &document.value);
+    }
+    if let Value::Object(map) = &mut merged {
+        let name = match profile {
+            Profile::Local => "local",
+            Profile::Production => "production",
+        };
+        map.insert("profile".to_owned(), Value::String(name.to_owned()));
+    }
+    fail_on(schema::judge(&schema::of_config(), &Document::synthetic("the merged configuration", merged.clone())))?;
+    let config: Config = serde_json::from_value(merged)
+        .map_err(|error| Failure::new(Kind::Usage, "cannot read the configuration").caused_by(error))?;
+    fail_on(judge_meaning(&config, &all))?;
+    Ok(config)
+}
+
+fn documents(layers: &[Layer], problems: &mut Vec<Problem>) -> Vec<Document> {
+    layers
+        .iter()
+        .filter_map(|layer| match Document::parse(&layer.file, &layer.text) {
+            Ok(document) => Some(document),
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        })
+        .collect()
+}
+
+fn profile_of(documents: &[Document]) -> Profile {
+    let name = documents.iter().rev().find_map(|document| document.value.get("profile").and_then(Value::as_str));
+    if name == Some("production") { Profile::Production } else { Profile::Local }
+}
+
+fn fail_on(problems: Vec<Problem>) -> anyhow::Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let count = problems.len();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let head = if count == 1 {
+        "the configuration has a problem".to_owned()
+    } else {
+        format!("the configuration has {count} problems")
+    };
+    Err(Failure::new(Kind::Usage, format!("{head}\n  {}", lines.join("\n  ")))
+        .hint("`drivemaster-mon config schema` prints every key with its meaning")
+        .doc("docs/configuration.md")
+        .into())
+}
+
+/// Lays `over` onto `base`: maps merge, everything else replaces; `null` takes the key away.
+pub fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                if value.is_null() {
+                    base.remove(key);
+                } else {
+                    merge(base.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}
+
+fn parse_sets(sets: &[String], problems: &mut Vec<Problem>) -> Value {
+    let mut merged = Value::Object(Map::new());
+    for set in sets {
+        match parse_set(set) {
+            Ok(value) => merge(&mut merged, &value),
+            Err(message) => problems.push(Problem {
+                file: "--set".to_owned(),
+                line: 0,
+                column: 0,
+                path: set.split('=').next().unwrap_or_default().to_owned(),
+                message,
+            }),
+        }
+    }
+    merged
+}
+
+/// `a.b=value` as `{a: {b: value}}`; the value is read as YAML, so numbers and lists work.
+fn parse_set(set: &str) -> Result<Value, String> {
+    let Some((path, text)) = set.split_once('=') else {
+        return Err("expected `key.path=value`".to_owned());
+    };
+    if path.split('.').any(str::is_empty) {
+        return Err("the key path has an empty part; expected `key.path=value`".to_owned());
+    }
+    let value = Document::parse("--set", &format!("value: {text}\n"))
+        .map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())?
+        .value["value"]
+        .clone();
+    Ok(path.rsplit('.').fold(value, |below, key| Value::Object(Map::from_iter([(key.to_owned(), below)]))))
+}
+
+/// What no schema can say: names that must stand in the catalogue, names given twice, keys that
+/// only make sense together.
+fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut report = |pointer: String, message: String| {
+        let place = documents.iter().rev().find(|document| document.value.pointer(&pointer).is_some());
+        let (line, column) = place.and_then(|document| document.position(&pointer)).unwrap_or((0, 0));
+        problems.push(Problem {
+            file: place.map_or("the merged configuration", |document| &document.file).to_owned(),
+            line,
+            column,
+            path: key_path(&pointer),
+            message,
+        });
+    };
+    let exporters: Vec<String> = stack::EXPORTERS.iter().map(|exporter| exporter.key.to_owned()).collect();
+    for key in config.platform.exporters.keys() {
+        if !exporters.contains(key) {
+            report(format!("/platform/exporters/{key}"), schema::unknown(key, &exporters));
+        }
+    }
+    let components: Vec<String> = stack::COMPONENTS.iter().map(|component| component.key.to_owned()).collect();
+    for (index, key) in config.verify.may_be_unknown.iter().enumerate() {
+        if !components.contains(key) {
+            report(
+                format!("/verify/mayBeUnknown/{index}"),
+                format!("`{key}` is not a component; known: {}", components.join(", ")),
+            );
+        }
+    }
+    for (index, service) in config.platform.services.iter().enumerate() {
+        let earlier = config.platform.services[..index].iter().any(|other| other.name == service.name);
+        if earlier {
+            report(format!("/platform/services/{index}/name"), format!("`{}` stands here twice", service.name));
+        }
+    }
+    if config.namespaces.platform == config.namespaces.monitoring {
+        report("/namespaces/monitoring".to_owned(), "must differ from `namespaces.platform`".to_owned());
+    }
+    let email = &config.alertmanager.receivers.email;
+    for (key, value) in [("smarthost", &email.smarthost), ("from", &email.from), ("criticalTo", &email.critical_to)] {
+        if email.enabled && value.is_empty() {
+            report(format!("/alertmanager/receivers/email/{key}"), "must be set when e-mail is enabled".to_owned());
+        }
+    }
+    for (key, image) in [
+        ("prometheus", &config.prometheus.image),
+        ("alertmanager", &config.alertmanager.image),
+        ("grafana", &config.grafana.image),
+        ("loki", &config.loki.image),
+        ("jaeger", &config.jaeger.image),
+        ("otelCollector", &config.otel_collector.image),
+    ] {
+        if image.tag == "latest" {
+            report(format!("/{key}/image/tag"), "`latest` is not a version; pin one".to_owned());
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(user: &str, sets: &[&str]) -> anyhow::Result<Config> {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        resolve(None, &[], &[Layer::new("my.yaml", user)], &sets)
+    }
+
+    #[test]
+    fn the_built_in_layers_are_complete() {
+        let config = local("", &[]).unwrap();
+        assert_eq!(config.profile, Profile::Local);
+        assert_eq!(config.platform.services.len(), 5);
+        resolve(Some(Profile::Production), &[], &[], &[]).unwrap();
+    }
+
+    #[test]
+    fn later_layers_win_and_set_wins_over_all() {
+        let config = local("prometheus: {retention: 3d}\ncluster: mine\n", &["prometheus.retention=4d"]).unwrap();
+        assert_eq!(config.prometheus.retention, "4d");
+        assert_eq!(config.cluster, "mine");
+    }
+
+    #[test]
+    fn a_set_value_is_read_as_yaml() {
+        let config = local("", &["platform.services=[{name: one, port: 1}]", "loki.enabled=false"]).unwrap();
+        assert_eq!(config.platform.services[0].name, "one");
+        assert!(!config.loki.enabled);
+    }
+
+    #[test]
+    fn problems_of_all_layers_come_together() {
+        let error = local("prometheus: {retenton: 3d}\n", &["loki.enable=false", "noequals"]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("3 problems"), "{text}");
+        assert!(text.contains("my.yaml:1:14: `prometheus.retenton`: unknown key; did you mean `retention`?"), "{text}");
+        assert!(text.contains("--set: `loki.enable`: unknown key"), "{text}");
+        assert!(text.contains("--set: `noequals`: expected `key.path=value`"), "{text}");
+        assert_eq!(crate::error::exit_code_of(&error), 64);
+    }
+
+    #[test]
+    fn what_no_schema_can_say_is_said_too() {
+        let cases = [
+            ("platform: {exporters: {postgres: none}}", "did you mean `postgresql`?"),
+            ("verify: {mayBeUnknown: [grafna]}", "is not a component"),
+            ("platform: {services: [{name: a, port: 1}, {name: a, port: 2}]}", "stands here twice"),
+            ("namespaces: {monitoring: drivemaster}", "must differ"),
+            ("grafana: {image: {tag: latest}}", "pin one"),
+            ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "must be set"),
+        ];
+        for (text, expected) in cases {
+            let told = local(text, &[]).unwrap_err().to_string();
+            assert!(told.contains(expected), "{text}: {told}");
+            assert!(told.contains("my.yaml:1:"), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn null_takes_a_key_back_to_missing() {
+        let told = local("domain: null\n", &[]).unwrap_err().to_string();
+        assert!(told.contains("domain"), "{told}");
+    }
+}

@@ -1,0 +1,285 @@
+//! What helm prints, understood. Pure.
+//!
+//! Every failure of helm is exit code 1: only the text tells one from another.
+
+use crate::error::{Failure, Kind};
+use crate::object::Manifest;
+use anyhow::Result;
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+
+/// A version of helm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Major.
+    pub major: u64,
+    /// Minor.
+    pub minor: u64,
+    /// Patch.
+    pub patch: u64,
+}
+
+/// The oldest helm that is supported: the first with `--labels` on an upgrade that merges, and with
+/// `--ignore-not-found`.
+pub const OLDEST: Version = Version { major: 3, minor: 14, patch: 0 };
+/// The newest major version that is supported.
+pub const NEWEST_MAJOR: u64 = 4;
+
+impl Version {
+    /// Whether this version is one we know how to call.
+    pub fn is_supported(self) -> bool {
+        self >= OLDEST && self.major <= NEWEST_MAJOR
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// Reads a version such as `v4.3.1`, `3.14.0+g12345` or `v4.0.0-rc.1`.
+pub fn version(text: &str) -> Option<Version> {
+    let text = text.trim().trim_start_matches('v');
+    let numbers = text.split(['-', '+']).next()?;
+    let mut parts = numbers.split('.').map(|part| part.parse::<u64>().ok());
+    let version = Version { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? };
+    parts.next().is_none().then_some(version)
+}
+
+/// The objects in a manifest as helm prints it, those of lists one by one.
+///
+/// # Errors
+/// When the text is not YAML.
+pub fn manifest(text: &str) -> Result<Vec<Manifest>> {
+    let mut objects = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let value = Value::deserialize(document)?;
+        match value.pointer("/items").and_then(Value::as_array) {
+            Some(items) if value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => {
+                objects.extend(items.iter().cloned().map(Manifest));
+            }
+            _ => objects.push(Manifest(value)),
+        }
+    }
+    objects.retain(|object| {
+        let reference = object.reference();
+        !reference.kind.is_empty() && !reference.name.is_empty()
+    });
+    Ok(objects)
+}
+
+/// What a failed helm means for the person, from what it wrote to its standard error while it
+/// worked on the release `name` in `namespace`.
+pub fn explain(stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
+    let reasons = reasons(stderr);
+    let all = reasons.join("; ");
+    let lower = all.to_lowercase();
+    let failure = if lower.contains("cluster unreachable") || lower.contains("kubernetes cluster unreachable") {
+        Failure::new(Kind::CouldNotAsk, format!("helm cannot reach the cluster for the release `{name}`"))
+    } else if lower.contains("another operation (install/upgrade/rollback) is in progress") {
+        Failure::new(Kind::Refused, format!("another operation on the release `{name}` is in progress or was killed"))
+            .hint(format!("helm history {name} -n {namespace}"))
+    } else if lower.contains("cannot be imported into the current release") {
+        Failure::new(
+            Kind::Refused,
+            format!("the release `{name}` would take over objects that belong to somebody else"),
+        )
+        .hint("delete or rename the named object, or deploy into another namespace")
+    } else if lower.contains("is forbidden: user") {
+        Failure::new(Kind::Refused, format!("not allowed to write the objects of the release `{name}`"))
+            .hint(format!("kubectl auth can-i --list -n {namespace}"))
+    } else if lower.contains("has been cancelled") || lower.contains("context canceled") {
+        Failure::new(Kind::Interrupted, format!("helm was stopped while it worked on the release `{name}`"))
+    } else if lower.contains("failed pre-") || lower.contains("failed post-") {
+        Failure::new(Kind::Unhealthy, format!("a hook of the release `{name}` did not finish"))
+            .hint(format!("kubectl get pods,jobs -n {namespace}"))
+    } else if is_template_error(&lower) {
+        Failure::new(Kind::Usage, format!("the chart of the release `{name}` does not accept its values"))
+    } else {
+        Failure::new(Kind::Unhealthy, format!("helm could not deploy the release `{name}`"))
+            .hint(format!("helm status {name} -n {namespace}"))
+    };
+    // Innermost first: each refused object is one line below the failure.
+    let mut reasons = reasons.into_iter().rev();
+    match reasons.next() {
+        None => failure.caused_by(anyhow::anyhow!("helm ended without saying why")),
+        Some(last) => {
+            let chain = reasons.fold(anyhow::anyhow!(last), anyhow::Error::context);
+            chain.context(failure)
+        }
+    }
+}
+
+fn is_template_error(lower: &str) -> bool {
+    [
+        "execution error at (",
+        "parse error at (",
+        "template: ",
+        "yaml parse error on",
+        "values don't meet the specifications",
+    ]
+    .iter()
+    .any(|mark| lower.contains(mark))
+}
+
+/// The reasons in helm's standard error, one line each, without its own preambles.
+pub fn reasons(stderr: &str) -> Vec<String> {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut in_error = false;
+    for line in stderr.lines() {
+        let line = line.trim();
+        if line.is_empty() || is_noise(line) {
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix("Error:") {
+            // A second `Error:` repeats or ends the first; the newest one is the answer.
+            reasons.clear();
+            in_error = true;
+            reasons.push(without_preamble(rest));
+        } else if in_error {
+            reasons.push(without_preamble(line));
+        }
+    }
+    if !in_error {
+        // It ended without its usual word: the last line is the best there is.
+        reasons
+            .extend(stderr.lines().map(str::trim).rfind(|line| !line.is_empty() && !is_noise(line)).map(str::to_owned));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    reasons.retain(|reason| !reason.is_empty() && seen.insert(reason.clone()));
+    reasons
+}
+
+/// Lines that are not about the failure: warnings, and log lines of client-go (`W1123 21:43:00...`)
+/// or of Helm 4's logger (`level=WARN msg=...`).
+fn is_noise(line: &str) -> bool {
+    let mut characters = line.chars();
+    let log_letter = characters.next().is_some_and(|letter| "IWE".contains(letter));
+    let log_line = log_letter && characters.clone().take(4).filter(char::is_ascii_digit).count() == 4;
+    log_line
+        || line.starts_with("WARNING:")
+        || line.starts_with("walk.go:")
+        || line.starts_with("level=")
+        || line.starts_with("time=")
+        || (line.starts_with("Release \"") && line.ends_with("Installing it now."))
+}
+
+fn without_preamble(line: &str) -> String {
+    const PREAMBLES: &[&str] = &[
+        "UPGRADE FAILED:",
+        "INSTALLATION FAILED:",
+        "uninstallation completed with 1 error(s):",
+        "release failed:",
+        "cannot patch:",
+        "unable to continue with install:",
+        "unable to continue with update:",
+        "server-side apply failed for",
+        "failed to create resource:",
+        "create: failed to create:",
+    ];
+    let mut rest = line.trim();
+    while let Some(shorter) = PREAMBLES.iter().find_map(|preamble| rest.strip_prefix(preamble)) {
+        rest = shorter.trim_start();
+    }
+    rest.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{chain_of, exit_code_of, failure_of};
+
+    #[test]
+    fn versions_are_read_as_helm_prints_them() {
+        let cases = [
+            ("v4.3.1", Some((4, 3, 1))),
+            ("v3.14.0\n", Some((3, 14, 0))),
+            ("3.22.0+g9f8e7d6", Some((3, 22, 0))),
+            ("v4.0.0-rc.1", Some((4, 0, 0))),
+            ("v4.3", None),
+            ("v4.3.1.2", None),
+            ("", None),
+            ("helm: command not found", None),
+        ];
+        for (text, expected) in cases {
+            let found = version(text).map(|version| (version.major, version.minor, version.patch));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_from_3_14_to_4_are_supported() {
+        let cases = [("v3.13.9", false), ("v3.14.0", true), ("v3.99.0", true), ("v4.9.9", true), ("v5.0.0", false)];
+        for (text, expected) in cases {
+            assert_eq!(version(text).unwrap().is_supported(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_refused_object_is_named() {
+        let stderr = "level=WARN msg=\"something\"\nError: server-side apply failed for object t/two /v1, Kind=Service: \
+                      Service \"two\" is invalid: spec.ports[0].port: Invalid value: 800000\n\
+                      server-side apply failed for object t/two apps/v1, Kind=Deployment: Deployment.apps \"two\" is \
+                      invalid: spec.replicas: Invalid value: -1";
+        let error = explain(stderr, "two", "t");
+        let chain = chain_of(&error);
+        assert_eq!(exit_code_of(&error), 4);
+        assert_eq!(chain[0], "helm could not deploy the release `two`");
+        assert!(chain[1].starts_with("object t/two /v1, Kind=Service: Service \"two\" is invalid"), "{chain:?}");
+        assert!(chain[2].contains("spec.replicas: Invalid value: -1"), "{chain:?}");
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_exit_code() {
+        let cases = [
+            ("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress", 5),
+            ("Error: kubernetes cluster unreachable: Get \"http://localhost:8080/version\": connection refused", 3),
+            (
+                "Error: unable to continue with install: ConfigMap \"a\" in namespace \"t\" exists and cannot be \
+                 imported into the current release: invalid ownership metadata",
+                5,
+            ),
+            ("Error: configmaps is forbidden: User \"jane\" cannot create resource \"configmaps\"", 5),
+            ("Error: failed pre-install: resource Pod/t/six-hook not ready\ncontext deadline exceeded", 4),
+            ("Error: execution error at (loki/templates/a.yaml:3:4): size is required", 64),
+            ("Error: release pend failed: Release \"pend\" has been cancelled", 130),
+            ("Error: something new", 4),
+            ("", 4),
+        ];
+        for (stderr, expected) in cases {
+            assert_eq!(exit_code_of(&explain(stderr, "loki", "m")), expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn preambles_and_log_lines_are_left_out() {
+        let stderr = "WARNING: Kubernetes configuration file is group-readable.\n\
+                      W1123 21:43:00.123456 1 warnings.go:70] unknown field\n\
+                      Error: UPGRADE FAILED: cannot patch: Service \"a\" is invalid\n";
+        assert_eq!(reasons(stderr), ["Service \"a\" is invalid"]);
+        assert_eq!(reasons("panic: boom\n\n"), ["panic: boom"]);
+        assert!(failure_of(&explain(stderr, "a", "m")).unwrap().hint.is_some());
+    }
+
+    #[test]
+    fn a_manifest_names_its_objects() {
+        let text = "---\n# Source: a.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n---\n---\n\
+                    apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: two, namespace: other}\n---\n\
+                    apiVersion: v1\nkind: ConfigMapList\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: \
+                    {name: three}\n";
+        let objects = manifest(text).unwrap();
+        let names: Vec<String> = objects.iter().map(|object| object.reference().to_string()).collect();
+        assert_eq!(names, ["ConfigMap one", "Deployment other/two", "ConfigMap three"]);
+    }
+
+    #[test]
+    fn a_broken_manifest_is_an_error_and_not_a_panic() {
+        for text in ["a: [", "\u{0}", "- - -\n a"] {
+            let _ = manifest(text);
+        }
+        assert!(manifest("a: [").is_err());
+        assert!(manifest("").unwrap().is_empty());
+    }
+}

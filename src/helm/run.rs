@@ -1,0 +1,522 @@
+//! Finds helm and runs it: deadline, bounded output, cancellation by SIGTERM and then SIGKILL.
+
+use crate::error::{Failure, Kind};
+use crate::helm::argv;
+use crate::helm::chart::write_chart;
+use crate::helm::parse::{self, Version};
+use crate::object::Manifest;
+use crate::render::bundle::Release;
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long helm may go on after SIGTERM, to record the release as `failed`, before SIGKILL.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// How long the calls that only ask something may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much later than helm's own `--timeout` we end it, so that its own message comes first.
+const DEADLINE_SLACK: Duration = Duration::from_secs(5);
+/// The most that is kept of standard error: a head and a tail of half this size each.
+const STDERR_LIMIT: usize = 64 * 1024;
+/// The most that is read of standard output where it is data.
+const STDOUT_LIMIT: usize = 64 * 1024 * 1024;
+
+/// Variables that would send helm to another server, or as another user, than the one we talk to.
+const FOREIGN_VARIABLES: &[&str] = &[
+    "HELM_KUBEAPISERVER",
+    "HELM_KUBEASGROUPS",
+    "HELM_KUBEASUSER",
+    "HELM_KUBECAFILE",
+    "HELM_KUBECONTEXT",
+    "HELM_KUBEINSECURE_SKIP_TLS_VERIFY",
+    "HELM_KUBETLS_SERVER_NAME",
+    "HELM_KUBETOKEN",
+    "HELM_NAMESPACE",
+];
+
+/// Which cluster helm works on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Options appended to every call, such as `--kube-context NAME`.
+    pub arguments: Vec<String>,
+    /// Variables set on top of the inherited environment, such as `KUBECONFIG`.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// The helm executable, bound to a cluster.
+#[derive(Debug, Clone)]
+pub struct Helm {
+    program: PathBuf,
+    context: Context,
+    grace: Duration,
+    version: Arc<OnceCell<Version>>,
+}
+
+impl Helm {
+    /// Finds helm: `explicit` where given, else the first `helm` in the folders of `path`, the
+    /// value of the variable `PATH`. Starts no process.
+    ///
+    /// # Errors
+    /// [`Kind::CouldNotAsk`] when there is none.
+    pub fn locate(explicit: Option<&Path>, path: Option<&OsStr>) -> Result<Helm> {
+        let program = match explicit {
+            Some(program) if is_executable(program) => program.to_owned(),
+            Some(program) => {
+                return Err(Failure::new(
+                    Kind::CouldNotAsk,
+                    format!("`{}` is not an executable helm", program.display()),
+                )
+                .hint("name an existing helm, or leave the option out to search PATH")
+                .into());
+            }
+            None => std::env::split_paths(path.unwrap_or_default())
+                .map(|folder| folder.join("helm"))
+                .find(|program| is_executable(program))
+                .ok_or_else(|| {
+                    Failure::new(Kind::CouldNotAsk, "there is no `helm` in any folder of PATH")
+                        .hint("install Helm 4 (or 3.14 and later), see https://helm.sh/docs/intro/install")
+                })?,
+        };
+        Ok(Helm { program, context: Context::default(), grace: GRACE, version: Arc::default() })
+    }
+
+    /// The same helm, working on the cluster of `context`.
+    #[must_use]
+    pub fn with_context(mut self, context: Context) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The path of the executable.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Helm's version, asked once.
+    ///
+    /// # Errors
+    /// [`Kind::CouldNotAsk`] when the program does not answer with a version.
+    pub async fn version(&self) -> Result<Version> {
+        let ask = || async {
+            let finished = self.ask(argv::version(), Vec::new()).await?;
+            let text = String::from_utf8_lossy(&finished.stdout).into_owned();
+            parse::version(&text).filter(|_| finished.ended.is_success()).ok_or_else(|| {
+                let said = last_line(&finished.stderr).unwrap_or_else(|| first_line(&text));
+                Failure::new(Kind::CouldNotAsk, format!("`{}` does not answer as helm does", self.program.display()))
+                    .hint("name a working helm with --helm")
+                    .caused_by(anyhow::anyhow!("`helm version` said: {said}"))
+            })
+        };
+        self.version.get_or_try_init(ask).await.copied()
+    }
+
+    /// Installs or upgrades `release`, and returns once helm has written it (and its hooks ended).
+    /// Does not wait until its objects are ready.
+    ///
+    /// # Errors
+    /// What helm said, classified; [`Kind::Interrupted`] when `cancel` ended it.
+    pub async fn upgrade(
+        &self,
+        release: &Release,
+        labels: &argv::Labels,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let version = self.version().await?;
+        let chart = write_chart(&release.chart)?;
+        let values = serde_json::to_vec(&release.values).context("the values are no JSON")?;
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let path = chart.path().to_string_lossy();
+        let call = Call {
+            argv: argv::upgrade(version, release, &path, labels, timeout),
+            stdin: values,
+            deadline: deadline + DEADLINE_SLACK,
+            stdout_limit: STDERR_LIMIT,
+        };
+        let finished = self.run(call, cancel).await?;
+        self.judge(finished, &release.name, &release.namespace)
+    }
+
+    /// Uninstalls the release `name`; one that is not there is fine.
+    ///
+    /// # Errors
+    /// What helm said, classified; [`Kind::Interrupted`] when `cancel` ended it.
+    pub async fn uninstall(
+        &self,
+        name: &str,
+        namespace: &str,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let call = Call {
+            argv: argv::uninstall(name, namespace, timeout),
+            stdin: Vec::new(),
+            deadline: deadline + DEADLINE_SLACK,
+            stdout_limit: STDERR_LIMIT,
+        };
+        let finished = self.run(call, cancel).await?;
+        self.judge(finished, name, namespace)
+    }
+
+    /// The objects in the manifest of the newest revision of the release `name`.
+    ///
+    /// # Errors
+    /// When helm does not answer, or not with YAML.
+    pub async fn manifest(&self, name: &str, namespace: &str) -> Result<Vec<Manifest>> {
+        self.objects(argv::get_manifest(name, namespace), Vec::new(), name, namespace).await
+    }
+
+    /// The objects that `release` would make, hooks included, rendered without asking the cluster.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when the chart does not accept the values.
+    pub async fn render(&self, release: &Release) -> Result<Vec<Manifest>> {
+        let chart = write_chart(&release.chart)?;
+        let values = serde_json::to_vec(&release.values).context("the values are no JSON")?;
+        let argv = argv::template(release, &chart.path().to_string_lossy());
+        self.objects(argv, values, &release.name, &release.namespace).await
+    }
+
+    async fn objects(&self, argv: Vec<String>, stdin: Vec<u8>, name: &str, namespace: &str) -> Result<Vec<Manifest>> {
+        let finished = self.ask(argv, stdin).await?;
+        let text = String::from_utf8_lossy(&finished.stdout).into_owned();
+        self.judge(finished, name, namespace)?;
+        parse::manifest(&text).map_err(|error| {
+            Failure::new(Kind::Internal, format!("the manifest of the release `{name}` is no YAML")).caused_by(error)
+        })
+    }
+
+    fn judge(&self, finished: Finished, name: &str, namespace: &str) -> Result<()> {
+        match finished.ended {
+            Ended::Exited(status) if status.success() => Ok(()),
+            Ended::Exited(_) => Err(parse::explain(&finished.stderr, name, namespace)),
+            Ended::Cancelled => Err(Failure::new(
+                Kind::Interrupted,
+                format!("helm was stopped while it worked on the release `{name}`"),
+            )
+            .into()),
+            Ended::TimedOut => {
+                let said = last_line(&finished.stderr).unwrap_or_else(|| "it said nothing".to_owned());
+                Err(Failure::new(
+                    Kind::Unhealthy,
+                    format!("helm did not finish with the release `{name}` in time and was stopped"),
+                )
+                .hint(format!("helm status {name} -n {namespace}"))
+                .caused_by(anyhow::anyhow!("the last thing helm said: {said}")))
+            }
+        }
+    }
+
+    async fn ask(&self, argv: Vec<String>, stdin: Vec<u8>) -> Result<Finished> {
+        let deadline = Instant::now() + ASK_TIMEOUT;
+        let call = Call { argv, stdin, deadline, stdout_limit: STDOUT_LIMIT };
+        self.run(call, &CancellationToken::new()).await
+    }
+
+    /// Runs one call to its end. Must not be dropped before: helm would be killed hard and leave
+    /// its release `pending`. Cancel it by the token.
+    async fn run(&self, call: Call, cancel: &CancellationToken) -> Result<Finished> {
+        let mut command = Command::new(&self.program);
+        command.args(&call.argv).args(&self.context.arguments);
+        for variable in FOREIGN_VARIABLES {
+            command.env_remove(variable);
+        }
+        // Releases are looked for in Secrets; another driver would hide them from the next plan.
+        command.env("HELM_DRIVER", "secret");
+        command.envs(self.context.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: Ctrl-C at the terminal reaches us alone, and we end helm in order.
+        command.process_group(0).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| {
+            Failure::new(Kind::CouldNotAsk, format!("cannot start `{}`", self.program.display())).caused_by(error)
+        })?;
+
+        if let Some(mut stdin) = child.stdin.take() {
+            let input = call.stdin;
+            // A helm that ends early closes the pipe; its exit code tells why.
+            tokio::spawn(async move {
+                let _ = stdin.write_all(&input).await;
+            });
+        }
+        let stdout = capture(child.stdout.take(), call.stdout_limit);
+        let stderr = capture(child.stderr.take(), STDERR_LIMIT);
+        let ended = tokio::select! {
+            status = child.wait() => Ended::Exited(status.context("cannot wait for helm")?),
+            () = cancel.cancelled() => self.stop(&mut child).await.map_or(Ended::Cancelled, Ended::Exited),
+            () = tokio::time::sleep_until(call.deadline) => {
+                self.stop(&mut child).await.map_or(Ended::TimedOut, Ended::Exited)
+            }
+        };
+        let stdout = stdout.finish().await;
+        let stderr = String::from_utf8_lossy(&stderr.finish().await).into_owned();
+        Ok(Finished { ended, stdout, stderr })
+    }
+
+    /// SIGTERM, the grace, SIGKILL to the whole group. A status only where helm still succeeded.
+    async fn stop(&self, child: &mut Child) -> Option<ExitStatus> {
+        let pid = Pid::from_raw(i32::try_from(child.id()?).ok()?);
+        // It may have ended by itself in between; then there is nobody to signal, and that is fine.
+        let _ = kill(pid, Signal::SIGTERM);
+        let waited = tokio::time::timeout(self.grace, child.wait()).await;
+        // Also what helm itself started, such as a plugin that ignores SIGTERM.
+        let _ = killpg(pid, Signal::SIGKILL);
+        match waited {
+            Ok(status) => status.ok().filter(ExitStatus::success),
+            Err(_) => {
+                let _ = child.wait().await;
+                None
+            }
+        }
+    }
+}
+
+struct Call {
+    argv: Vec<String>,
+    stdin: Vec<u8>,
+    deadline: Instant,
+    stdout_limit: usize,
+}
+
+struct Finished {
+    ended: Ended,
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+enum Ended {
+    Exited(ExitStatus),
+    Cancelled,
+    TimedOut,
+}
+
+impl Ended {
+    fn is_success(&self) -> bool {
+        matches!(self, Ended::Exited(status) if status.success())
+    }
+}
+
+/// Keeps the head and the tail of a stream, each up to half the limit.
+#[derive(Default)]
+struct Kept {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    half: usize,
+}
+
+impl Kept {
+    fn take(&mut self, bytes: &[u8]) {
+        let room = self.half.saturating_sub(self.head.len()).min(bytes.len());
+        let (first, rest) = bytes.split_at(room);
+        self.head.extend_from_slice(first);
+        self.tail.extend_from_slice(rest);
+        // Cut only at twice the size, so that a flood is not copied once a read.
+        if self.tail.len() > self.half.saturating_mul(2) {
+            self.tail.drain(..self.tail.len() - self.half);
+        }
+    }
+}
+
+struct Capture {
+    kept: Arc<Mutex<Kept>>,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+impl Capture {
+    /// What was read. A grandchild may hold the pipe open for ever, so the end is not waited for long.
+    async fn finish(self) -> Vec<u8> {
+        let abort = self.reader.abort_handle();
+        if tokio::time::timeout(Duration::from_secs(1), self.reader).await.is_err() {
+            abort.abort();
+        }
+        self.kept.lock().map(|kept| [kept.head.as_slice(), kept.tail.as_slice()].concat()).unwrap_or_default()
+    }
+}
+
+fn capture(stream: Option<impl AsyncRead + Unpin + Send + 'static>, limit: usize) -> Capture {
+    let kept = Arc::new(Mutex::new(Kept { half: limit / 2, ..Kept::default() }));
+    let writer = Arc::clone(&kept);
+    let reader = tokio::spawn(async move {
+        let Some(mut stream) = stream else { return };
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            if let (Ok(mut kept), Some(bytes)) = (writer.lock(), buffer.get(..count)) {
+                kept.take(bytes);
+            }
+        }
+    });
+    Capture { kept, reader }
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+fn last_line(text: &str) -> Option<String> {
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or("nothing").chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{chain_of, exit_code_of};
+    use crate::render::bundle::Chart;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    /// A folder with a shell script that plays helm.
+    fn fake(body: &str) -> (TempDir, Helm) {
+        fake_program(&format!("if [ \"$1\" = version ]; then echo v4.3.1; exit 0; fi\n{body}"))
+    }
+
+    fn fake_program(body: &str) -> (TempDir, Helm) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("helm");
+        std::fs::write(&program, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Another test that forks at this moment still holds the script open for writing.
+        while std::process::Command::new(&program).arg("version").output().is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let helm = Helm::locate(Some(&program), None).unwrap();
+        (folder, helm)
+    }
+
+    fn release() -> Release {
+        Release {
+            name: "loki".to_owned(),
+            namespace: "m".to_owned(),
+            chart: Chart {
+                name: "loki".to_owned(),
+                version: "0.1.0".to_owned(),
+                app_version: "3".to_owned(),
+                files: BTreeMap::from([("Chart.yaml".to_owned(), b"name: loki".to_vec())]),
+            },
+            values: json!({"greeting": "hello from the values"}),
+            needs: Vec::new(),
+        }
+    }
+
+    async fn upgrade(helm: &Helm, timeout: Duration, cancel: &CancellationToken) -> Result<()> {
+        let labels = argv::Labels::of(&release(), "api");
+        helm.upgrade(&release(), &labels, Instant::now() + timeout, cancel).await
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn helm_is_found_in_the_path_and_its_absence_is_told() {
+        let (folder, _) = fake("");
+        let path = std::env::join_paths([Path::new("/nonexistent"), folder.path()]).unwrap();
+        assert_eq!(Helm::locate(None, Some(&path)).unwrap().program(), folder.path().join("helm"));
+        assert_eq!(exit_code_of(&Helm::locate(None, Some(OsStr::new("/nonexistent"))).unwrap_err()), 3);
+        assert_eq!(exit_code_of(&Helm::locate(None, None).unwrap_err()), 3);
+        let plain = folder.path().join("plain");
+        std::fs::write(&plain, "no program").unwrap();
+        assert_eq!(exit_code_of(&Helm::locate(Some(&plain), None).unwrap_err()), 3);
+    }
+
+    #[tokio::test]
+    async fn chart_and_values_reach_helm() {
+        let (folder, helm) = fake(
+            "echo \"$@\" > \"$OUT/argv\"; cat > \"$OUT/stdin\"; cp \"$4/Chart.yaml\" \"$OUT/chart\"; env > \"$OUT/env\"",
+        );
+        let helm = helm.with_context(Context {
+            arguments: vec!["--kube-context".to_owned(), "sandbox".to_owned()],
+            environment: vec![("OUT".into(), folder.path().into()), ("KUBECONFIG".into(), "/tmp/k".into())],
+        });
+        upgrade(&helm, LONG, &CancellationToken::new()).await.unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("stdin"), r#"{"greeting":"hello from the values"}"#);
+        assert_eq!(read("chart"), "name: loki");
+        assert!(read("argv").trim().ends_with("--kube-context sandbox"), "{}", read("argv"));
+        assert!(!read("argv").contains("hello from the values"));
+        assert!(read("env").lines().any(|line| line == "KUBECONFIG=/tmp/k"));
+        assert!(read("env").lines().any(|line| line == "HELM_DRIVER=secret"));
+    }
+
+    #[tokio::test]
+    async fn a_helm_that_hangs_is_stopped_in_order_when_cancelled() {
+        let (folder, helm) =
+            fake("trap 'echo stopped > \"$OUT/trap\"; exit 1' TERM\ntouch \"$OUT/up\"\nwhile :; do sleep 0.05; done");
+        let helm = helm
+            .with_context(Context { arguments: Vec::new(), environment: vec![("OUT".into(), folder.path().into())] });
+        let cancel = CancellationToken::new();
+        let up = folder.path().join("up");
+        let stopper = async {
+            while !up.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            cancel.cancel();
+        };
+        let (result, ()) = tokio::join!(upgrade(&helm, LONG, &cancel), stopper);
+        assert_eq!(exit_code_of(&result.unwrap_err()), 130);
+        assert_eq!(std::fs::read_to_string(folder.path().join("trap")).unwrap(), "stopped\n");
+    }
+
+    #[tokio::test]
+    async fn a_helm_that_ignores_sigterm_is_killed_after_the_grace() {
+        let (_folder, mut helm) = fake("trap '' TERM\necho 'still busy' >&2\nwhile :; do sleep 0.05; done");
+        helm.grace = Duration::from_millis(200);
+        let call = Call {
+            argv: vec!["upgrade".to_owned()],
+            stdin: Vec::new(),
+            deadline: Instant::now() + Duration::from_millis(500),
+            stdout_limit: 1024,
+        };
+        let finished = helm.run(call, &CancellationToken::new()).await.unwrap();
+        let error = helm.judge(finished, "loki", "m").unwrap_err();
+        assert_eq!(exit_code_of(&error), 4);
+        assert!(chain_of(&error).iter().any(|line| line.contains("still busy")), "{:?}", chain_of(&error));
+    }
+
+    #[tokio::test]
+    async fn a_flood_on_standard_error_is_cut_and_its_end_is_kept() {
+        let (_folder, helm) =
+            fake("head -c 20000000 /dev/zero | tr '\\0' 'x' >&2; echo >&2; echo 'Error: the reason' >&2; exit 1");
+        let call = Call {
+            argv: vec!["upgrade".to_owned()],
+            stdin: Vec::new(),
+            deadline: Instant::now() + LONG,
+            stdout_limit: 1024,
+        };
+        let finished = helm.run(call, &CancellationToken::new()).await.unwrap();
+        assert!(finished.stderr.len() <= 2 * STDERR_LIMIT, "{} bytes kept", finished.stderr.len());
+        let error = helm.judge(finished, "loki", "m").unwrap_err();
+        assert_eq!(chain_of(&error).last().unwrap(), "the reason");
+    }
+
+    #[tokio::test]
+    async fn a_grandchild_that_keeps_the_pipe_open_does_not_hang_us() {
+        let (_folder, helm) = fake("sleep 30 & echo 'Error: gone' >&2; exit 1");
+        let error = upgrade(&helm, LONG, &CancellationToken::new()).await.unwrap_err();
+        assert_eq!(chain_of(&error).last().unwrap(), "gone");
+    }
+
+    #[tokio::test]
+    async fn broken_output_is_an_error_and_not_a_panic() {
+        let (_folder, helm) = fake("printf 'a: [\\377'; exit 0");
+        assert_eq!(exit_code_of(&helm.manifest("loki", "m").await.unwrap_err()), 70);
+        let (_folder, helm) = fake_program("echo '<html>'");
+        let error = helm.version().await.unwrap_err();
+        assert_eq!(exit_code_of(&error), 3);
+        assert!(chain_of(&error).iter().any(|line| line.contains("<html>")));
+    }
+}

@@ -1,0 +1,280 @@
+//! The comparison of what is to stand with what stands.
+
+use super::difference::difference;
+use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
+use crate::object::{Manifest, ObjectRef};
+use crate::render::bundle::{Bundle, GeneratedSecret, Release};
+use crate::render::digest::{chart_digest, values_digest};
+
+/// Plans what turns `observed` into `bundle`. The order of the steps respects their needs:
+/// namespaces, generated Secrets, our objects, then the releases.
+pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
+    let mut plan = Plan { steps: Vec::new(), unchanged: Vec::new(), api_digest: observed.api_digest.clone() };
+    for manifest in &bundle.namespaces {
+        let target = Target::Namespace { manifest: manifest.clone() };
+        plan_manifest(&mut plan, manifest, observed, Vec::new(), target);
+    }
+    for secret in &bundle.generated_secrets {
+        plan_secret(&mut plan, secret, observed);
+    }
+    for manifest in &bundle.objects {
+        let needs = manifest.reference().namespace.iter().map(|name| namespace_id(name)).collect();
+        let target = Target::Object { manifest: manifest.clone() };
+        plan_manifest(&mut plan, manifest, observed, needs, target);
+    }
+    for release in in_order(&bundle.releases) {
+        plan_release(&mut plan, release, bundle, observed);
+    }
+    plan
+}
+
+/// The id of the step of a release.
+pub fn release_id(name: &str) -> String {
+    format!("release {name}")
+}
+
+fn namespace_id(name: &str) -> String {
+    ObjectRef::cluster_scoped("v1", "Namespace", name).to_string()
+}
+
+fn secret_reference(secret: &GeneratedSecret) -> ObjectRef {
+    ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name)
+}
+
+fn plan_manifest(plan: &mut Plan, manifest: &Manifest, observed: &Observed, needs: Vec<String>, target: Target) {
+    let reference = manifest.reference();
+    let id = reference.to_string();
+    let (action, reason, changes) = match observed.objects.get(&reference) {
+        None => (Action::Create, Reason::New, Vec::new()),
+        Some(live) => {
+            let changes = difference(&manifest.0, live);
+            if changes.is_empty() {
+                plan.unchanged.push(id);
+                return;
+            }
+            (Action::Update, Reason::Values, changes)
+        }
+    };
+    plan.steps.push(Step { id, action, reason, needs, changes, target });
+}
+
+fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
+    let reference = secret_reference(secret);
+    let id = reference.to_string();
+    if observed.objects.contains_key(&reference) {
+        // Generated once and kept, whatever it holds.
+        plan.unchanged.push(id);
+        return;
+    }
+    plan.steps.push(Step {
+        id,
+        action: Action::Create,
+        reason: Reason::New,
+        needs: vec![namespace_id(&secret.namespace)],
+        changes: vec![format!("generates {} (never shown)", secret.generated.join(", "))],
+        target: Target::GeneratedSecret { secret: secret.clone() },
+    });
+}
+
+fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &Observed) {
+    let id = release_id(&release.name);
+    let seen = observed.releases.get(&(release.namespace.clone(), release.name.clone()));
+    let Some((action, reason, changes)) = judge_release(release, seen, &observed.api_digest) else {
+        plan.unchanged.push(id);
+        return;
+    };
+    let mut needs = vec![namespace_id(&release.namespace)];
+    let in_namespace = |reference: &ObjectRef| reference.namespace.as_ref() == Some(&release.namespace);
+    needs.extend(
+        bundle
+            .generated_secrets
+            .iter()
+            .map(secret_reference)
+            .chain(bundle.objects.iter().map(Manifest::reference))
+            .filter(in_namespace)
+            .map(|reference| reference.to_string()),
+    );
+    needs.extend(release.needs.iter().map(|name| release_id(name)));
+    plan.steps.push(Step { id, action, reason, needs, changes, target: Target::Release { release: release.clone() } });
+}
+
+fn judge_release(
+    release: &Release,
+    seen: Option<&ObservedRelease>,
+    api_digest: &str,
+) -> Option<(Action, Reason, Vec<String>)> {
+    let chart = format!("chart {} {}", release.chart.name, release.chart.version);
+    let Some(seen) = seen else {
+        return Some((Action::Create, Reason::New, vec![chart]));
+    };
+    let update = |reason: Reason, change: String| Some((Action::Update, reason, vec![change]));
+    if seen.status != "deployed" {
+        let reason = Reason::Repair { status: seen.status.clone() };
+        return update(reason, format!("revision {} is `{}`", seen.revision, seen.status));
+    }
+    if seen.chart_digest.as_deref() != Some(&*chart_digest(&release.chart)) {
+        return update(Reason::Version, format!("{chart} differs from revision {}", seen.revision));
+    }
+    if seen.values_digest.as_deref() != Some(&*values_digest(&release.values)) {
+        return update(Reason::Values, format!("values differ from revision {}", seen.revision));
+    }
+    if seen.api_digest.as_deref() != Some(api_digest) {
+        return update(Reason::ApiVersions, "the cluster serves other API versions than before".to_owned());
+    }
+    None
+}
+
+/// The releases so that each comes after those it needs; a circle keeps the order given.
+fn in_order(releases: &[Release]) -> Vec<&Release> {
+    let mut ordered: Vec<&Release> = Vec::new();
+    let mut waiting: Vec<&Release> = releases.iter().collect();
+    while !waiting.is_empty() {
+        let placed = |name: &String| {
+            ordered.iter().any(|release| release.name == *name) || !releases.iter().any(|release| release.name == *name)
+        };
+        let next = waiting.iter().position(|release| release.needs.iter().all(placed)).unwrap_or(0);
+        ordered.push(waiting.remove(next));
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::bundle::{Chart, Expected};
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn release(name: &str, needs: &[&str]) -> Release {
+        Release {
+            name: name.to_owned(),
+            namespace: "monitoring".to_owned(),
+            chart: Chart {
+                name: name.to_owned(),
+                version: "0.1.0".to_owned(),
+                app_version: "1".to_owned(),
+                files: BTreeMap::from([("Chart.yaml".to_owned(), b"x".to_vec())]),
+            },
+            values: json!({"a": 1}),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        }
+    }
+
+    fn bundle() -> Bundle {
+        Bundle {
+            namespaces: vec![Manifest(
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "monitoring"}}),
+            )],
+            generated_secrets: vec![GeneratedSecret {
+                namespace: "monitoring".to_owned(),
+                name: "grafana-admin".to_owned(),
+                fixed: BTreeMap::new(),
+                generated: vec!["admin-password".to_owned()],
+            }],
+            objects: vec![Manifest(json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "rules", "namespace": "monitoring"}, "data": {"a": "b"}
+            }))],
+            releases: vec![release("collector", &["jaeger"]), release("jaeger", &[])],
+            expected: Expected::default(),
+        }
+    }
+
+    /// What the cluster holds once `bundle` is deployed.
+    fn deployed(bundle: &Bundle) -> Observed {
+        let mut observed = Observed { api_digest: "api".to_owned(), ..Observed::default() };
+        for manifest in bundle.namespaces.iter().chain(&bundle.objects) {
+            observed.objects.insert(manifest.reference(), manifest.0.clone());
+        }
+        for secret in &bundle.generated_secrets {
+            observed.objects.insert(secret_reference(secret), json!({}));
+        }
+        for release in &bundle.releases {
+            observed.releases.insert(
+                (release.namespace.clone(), release.name.clone()),
+                ObservedRelease {
+                    status: "deployed".to_owned(),
+                    revision: 1,
+                    chart_digest: Some(chart_digest(&release.chart)),
+                    values_digest: Some(values_digest(&release.values)),
+                    api_digest: Some("api".to_owned()),
+                },
+            );
+        }
+        observed
+    }
+
+    #[test]
+    fn an_empty_cluster_gets_everything_in_order() {
+        let plan = plan(&bundle(), &Observed::default());
+        let ids: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "Namespace monitoring",
+                "Secret monitoring/grafana-admin",
+                "ConfigMap monitoring/rules",
+                "release jaeger",
+                "release collector"
+            ]
+        );
+        assert!(plan.steps.iter().all(|step| step.reason == Reason::New && step.action == Action::Create));
+        assert!(plan.steps[4].needs.contains(&"release jaeger".to_owned()));
+        for (index, step) in plan.steps.iter().enumerate() {
+            let later = |need: &String| plan.steps[index..].iter().any(|other| other.id == *need);
+            assert!(!step.needs.iter().any(later), "{} comes before its needs", step.id);
+        }
+        assert_eq!(plan.summary(), "5 to create, 0 to update, 0 to delete, 0 unchanged");
+    }
+
+    #[test]
+    fn nothing_changed_plans_nothing() {
+        let bundle = bundle();
+        let plan = plan(&bundle, &deployed(&bundle));
+        assert!(plan.is_empty(), "{:?}", plan.steps);
+        assert_eq!(plan.unchanged.len(), 5);
+    }
+
+    #[test]
+    fn each_change_has_its_reason() {
+        type Change = fn(&mut Bundle, &mut Observed);
+        let cases: [(&str, Change, Reason); 5] = [
+            ("chart", |bundle, _| bundle.releases[1].chart.files.clear(), Reason::Version),
+            ("values", |bundle, _| bundle.releases[1].values = json!({"a": 2}), Reason::Values),
+            (
+                "api",
+                |_, observed| {
+                    for release in observed.releases.values_mut() {
+                        release.api_digest = Some("older".to_owned());
+                    }
+                },
+                Reason::ApiVersions,
+            ),
+            (
+                "failed",
+                |_, observed| {
+                    for release in observed.releases.values_mut() {
+                        release.status = "failed".to_owned();
+                    }
+                },
+                Reason::Repair { status: "failed".to_owned() },
+            ),
+            ("object", |bundle, _| bundle.objects[0].0["data"]["a"] = json!("c"), Reason::Values),
+        ];
+        for (name, change, reason) in cases {
+            let mut bundle = bundle();
+            let mut observed = deployed(&bundle);
+            change(&mut bundle, &mut observed);
+            let plan = plan(&bundle, &observed);
+            assert_eq!(plan.steps[0].reason, reason, "{name}");
+            assert_eq!(plan.steps[0].action, Action::Update, "{name}");
+            assert!(!plan.steps[0].changes.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_circle_of_needs_does_not_hang() {
+        let releases = [release("a", &["b"]), release("b", &["a"])];
+        assert_eq!(in_order(&releases).len(), 2);
+    }
+}

@@ -1,0 +1,187 @@
+//! What differs between an object as it is to be and as it stands, in the fields that are ours.
+//!
+//! Server-side apply owns fields, not objects: fields that others own (status, defaults, an
+//! autoscaler's replicas) are no difference. A field of ours that is no longer wanted is one.
+
+use super::model::FIELD_MANAGER;
+use serde_json::Value;
+use similar::TextDiff;
+
+/// Lines kept of one long text's difference.
+const DIFF_LINES: usize = 40;
+
+/// The differences between `wanted` and `live`, one line each; empty when nothing of ours differs.
+/// The content of Secrets is masked.
+pub fn difference(wanted: &Value, live: &Value) -> Vec<String> {
+    let secret = wanted.get("kind").and_then(Value::as_str) == Some("Secret");
+    let mut lines = Vec::new();
+    compare(wanted, live, "", secret, &mut lines);
+    for fields in our_fields(live) {
+        unwanted(fields, wanted, "", &mut lines);
+    }
+    lines
+}
+
+fn compare(wanted: &Value, live: &Value, path: &str, secret: bool, lines: &mut Vec<String>) {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => {
+            for (key, value) in wanted {
+                let below = join(path, key);
+                match live.get(key) {
+                    Some(other) => compare(value, other, &below, secret, lines),
+                    // The API server drops empty maps and lists.
+                    None if is_empty(value) => {}
+                    None => lines.push(format!("+ {below}: {}", show(value, &below, secret))),
+                }
+            }
+        }
+        (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
+            for (index, (value, other)) in wanted.iter().zip(live).enumerate() {
+                compare(value, other, &format!("{path}[{index}]"), secret, lines);
+            }
+        }
+        (wanted, live) if wanted == live => {}
+        (Value::String(wanted), Value::String(live)) if is_long(wanted, live) && !masked(path, secret) => {
+            lines.push(format!("~ {path}:"));
+            lines.extend(text_difference(live, wanted));
+        }
+        (wanted, live) => {
+            lines.push(format!("~ {path}: {} -> {}", show(live, path, secret), show(wanted, path, secret)));
+        }
+    }
+}
+
+/// Text compared line by line, context of one line, cut to [`DIFF_LINES`].
+fn text_difference(old: &str, new: &str) -> Vec<String> {
+    let difference = TextDiff::from_lines(old, new);
+    let text = difference.unified_diff().context_radius(1).to_string();
+    let mut lines: Vec<String> = text.lines().map(|line| format!("    {line}")).collect();
+    if lines.len() > DIFF_LINES {
+        let more = lines.len() - DIFF_LINES;
+        lines.truncate(DIFF_LINES);
+        lines.push(format!("    ... {more} more lines"));
+    }
+    lines
+}
+
+fn is_long(left: &str, right: &str) -> bool {
+    left.contains('\n') || right.contains('\n')
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Null => true,
+        _ => false,
+    }
+}
+
+fn masked(path: &str, secret: bool) -> bool {
+    secret && (path.starts_with("data.") || path.starts_with("stringData."))
+}
+
+fn show(value: &Value, path: &str, secret: bool) -> String {
+    if masked(path, secret) || (secret && matches!(path, "data" | "stringData")) {
+        return "(masked)".to_owned();
+    }
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let line = text.lines().next().unwrap_or_default();
+    let count = text.lines().count();
+    let short: String = line.chars().take(80).collect();
+    match (count > 1, short.len() < line.len()) {
+        (true, _) => format!("{short} ... ({count} lines)"),
+        (false, true) => format!("{short} ..."),
+        (false, false) => short,
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// The `fieldsV1` of what our field manager applied.
+fn our_fields(live: &Value) -> impl Iterator<Item = &Value> {
+    live.pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|entry| {
+            entry.get("manager").and_then(Value::as_str) == Some(FIELD_MANAGER)
+                && entry.get("operation").and_then(Value::as_str) == Some("Apply")
+                && entry.get("subresource").is_none()
+        })
+        .filter_map(|entry| entry.get("fieldsV1"))
+}
+
+/// Fields we own and no longer want. List items (`k:`, `v:`) are compared by [`compare`].
+fn unwanted(fields: &Value, wanted: &Value, path: &str, lines: &mut Vec<String>) {
+    let Value::Object(fields) = fields else { return };
+    for (key, below) in fields {
+        let Some(name) = key.strip_prefix("f:") else { continue };
+        let path = join(path, name);
+        match wanted.get(name) {
+            Some(value) => unwanted(below, value, &path, lines),
+            None => lines.push(format!("- {path}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_our_fields_count() {
+        let wanted = json!({"kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "1"}}, "data": {"k": "v"}});
+        let live = json!({
+            "kind": "ConfigMap",
+            "metadata": {"name": "a", "labels": {"x": "1", "theirs": "2"}, "uid": "u", "annotations": {"a": "b"}},
+            "data": {"k": "v"}
+        });
+        assert!(difference(&wanted, &live).is_empty());
+    }
+
+    #[test]
+    fn changed_added_and_dropped_fields_are_told() {
+        let wanted = json!({"kind": "ConfigMap", "metadata": {"labels": {"x": "2"}}, "data": {"new": "v"}});
+        let live = json!({
+            "kind": "ConfigMap",
+            "metadata": {"labels": {"x": "1"}, "managedFields": [
+                {"manager": "drivemaster-mon", "operation": "Apply",
+                 "fieldsV1": {"f:metadata": {"f:labels": {"f:x": {}}}, "f:data": {"f:old": {}}}},
+                {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:data": {"f:theirs": {}}}}
+            ]},
+            "data": {"old": "v", "theirs": "t"}
+        });
+        assert_eq!(difference(&wanted, &live), ["+ data.new: v", "~ metadata.labels.x: 1 -> 2", "- data.old"]);
+    }
+
+    #[test]
+    fn long_texts_are_compared_by_line() {
+        let wanted = json!({"data": {"rules.yaml": "a\nb\nc\n"}});
+        let live = json!({"data": {"rules.yaml": "a\nx\nc\n"}});
+        let lines = difference(&wanted, &live);
+        assert_eq!(lines[0], "~ data.rules.yaml:");
+        assert!(lines.contains(&"    -x".to_owned()) && lines.contains(&"    +b".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn the_content_of_secrets_is_masked() {
+        let wanted = json!({"kind": "Secret", "data": {"password": "bmV3", "added": "eA=="}});
+        let live = json!({"kind": "Secret", "data": {"password": "b2xk"}});
+        let text = difference(&wanted, &live).join("\n");
+        assert_eq!(text, "+ data.added: (masked)\n~ data.password: (masked) -> (masked)");
+        let text = difference(&wanted, &json!({"kind": "Secret"})).join("\n");
+        assert_eq!(text, "+ data: (masked)");
+    }
+
+    #[test]
+    fn empty_fields_that_the_server_drops_are_no_difference() {
+        assert!(difference(&json!({"data": {}, "list": []}), &json!({})).is_empty());
+    }
+}

@@ -1,0 +1,210 @@
+//! From a workload down to what really holds it up: its pods, their claims, their events.
+
+use super::snapshot::last_written;
+use super::{Class, Ready, Snapshot, admission, class_of, daemon_set, deployment, job, pod, stateful_set};
+use crate::event::Cause;
+use crate::object::ObjectRef;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Whether objects of this kind are waited for.
+pub fn is_workload(kind: &str) -> bool {
+    matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "Job")
+}
+
+/// The verdict on one workload: its own where it is ready, else the worst cause found below it.
+/// Kinds that are never waited for are ready.
+pub fn judge_workload(workload: &ObjectRef, snapshot: &Snapshot) -> Ready {
+    fn named<'a, T>(items: &'a [T], meta: fn(&T) -> &ObjectMeta, workload: &ObjectRef) -> Option<&'a T> {
+        items.iter().find(|item| meta(item).name.as_deref() == Some(&workload.name))
+    }
+    let missing = || Ready::waiting(workload.clone(), "Pending", "it is not made yet");
+    match workload.kind.as_str() {
+        "Deployment" => {
+            let Some(found) = named(&snapshot.deployments, |item| &item.metadata, workload) else { return missing() };
+            let sets: Vec<&ObjectMeta> = snapshot.newest_replica_sets(found).map(|set| &set.metadata).collect();
+            // A refused pod stands in the Deployment's own condition.
+            worst(deployment::judge(found), None, &sets, workload, snapshot)
+        }
+        "StatefulSet" => named(&snapshot.stateful_sets, |item| &item.metadata, workload)
+            .map_or_else(missing, |found| {
+                worst(stateful_set::judge(found), Some(&found.metadata), &[&found.metadata], workload, snapshot)
+            }),
+        "DaemonSet" => named(&snapshot.daemon_sets, |item| &item.metadata, workload).map_or_else(missing, |found| {
+            worst(daemon_set::judge(found), Some(&found.metadata), &[&found.metadata], workload, snapshot)
+        }),
+        "Job" => named(&snapshot.jobs, |item| &item.metadata, workload).map_or_else(missing, |found| {
+            worst(job::judge(found), Some(&found.metadata), &[&found.metadata], workload, snapshot)
+        }),
+        _ => Ready::Ready,
+    }
+}
+
+/// The worst of the workload's own verdict, the refusals to make its pods (`refused`), and its
+/// pods' verdicts (those of the controllers `owners`).
+fn worst(
+    own: Ready,
+    refused: Option<&ObjectMeta>,
+    owners: &[&ObjectMeta],
+    workload: &ObjectRef,
+    snapshot: &Snapshot,
+) -> Ready {
+    let own = match own {
+        Ready::Ready => return Ready::Ready,
+        Ready::Waiting(cause) | Ready::Failed(cause) => cause,
+    };
+    let refusal = refused.and_then(|meta| refusal(meta, workload, snapshot));
+    let mut pods: Vec<&Pod> =
+        owners.iter().filter_map(|owner| owner.uid.as_deref()).flat_map(|uid| snapshot.pods_of(uid)).collect();
+    pods.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
+    let below = pods.into_iter().filter_map(|pod| pod::judge(pod, snapshot).cause().cloned());
+    // The deepest cause says most, so of equals it wins over the workload's own.
+    let mut worst = own;
+    for cause in refusal.into_iter().chain(below) {
+        let (new, old) = (class_of(&cause), class_of(&worst));
+        if new > old || (new == old && worst.object == *workload && new != Class::Permanent) {
+            worst = cause;
+        }
+    }
+    if worst.permanent { Ready::Failed(worst) } else { Ready::Waiting(worst) }
+}
+
+/// Why no pod can be made for the controller, from its newest `FailedCreate` warning that came
+/// after the last change of its specification.
+fn refusal(meta: &ObjectMeta, workload: &ObjectRef, snapshot: &Snapshot) -> Option<Cause> {
+    let written = last_written(meta);
+    let warnings = snapshot.warnings_of(meta.uid.as_deref(), workload);
+    let warning = warnings.into_iter().rev().find(|warning| warning.reason == "FailedCreate")?;
+    if warning.last.as_ref() < written {
+        return None;
+    }
+    // A pod of this controller that exists was let in since.
+    let uid = meta.uid.as_deref()?;
+    if snapshot.pods_of(uid).any(|pod| pod.metadata.creation_timestamp.as_ref() >= warning.last.as_ref()) {
+        return None;
+    }
+    Some(Cause {
+        object: workload.clone(),
+        reason: warning.reason.clone(),
+        message: admission::shortened(&warning.message).to_owned(),
+        permanent: admission::is_permanent(&warning.message),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn stateful_set(ready: i32) -> Snapshot {
+        Snapshot {
+            stateful_sets: vec![
+                serde_json::from_value(json!({
+                    "metadata": {"name": "a", "namespace": "m", "uid": "set", "generation": 1,
+                        "creationTimestamp": "2026-01-01T00:00:10Z"},
+                    "spec": {"replicas": 1, "selector": {}, "serviceName": "a", "template": {}},
+                    "status": {"replicas": ready, "observedGeneration": 1, "readyReplicas": ready,
+                        "currentRevision": "1", "updateRevision": "1"},
+                }))
+                .unwrap(),
+            ],
+            ..Snapshot::default()
+        }
+    }
+
+    fn pod(owner: &str, name: &str, reason: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "m", "uid": name, "creationTimestamp": "2026-01-01T00:00:11Z",
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "X", "name": "x", "uid": owner, "controller": true}]},
+            "spec": {"containers": [], "nodeName": "n"},
+            "status": {"phase": "Pending", "containerStatuses": [{"name": "main", "image": "i", "imageID": "", "ready": false,
+                "restartCount": 0, "state": {"waiting": {"reason": reason}}}]},
+        }))
+        .unwrap()
+    }
+
+    fn failed_create(at: &str, message: &str) -> Value {
+        json!({"metadata": {}, "type": "Warning", "reason": "FailedCreate", "message": message, "lastTimestamp": at,
+            "involvedObject": {"kind": "StatefulSet", "namespace": "m", "name": "a", "uid": "set"}})
+    }
+
+    fn set() -> ObjectRef {
+        ObjectRef::namespaced("apps/v1", "StatefulSet", "m", "a")
+    }
+
+    fn found(verdict: &Ready) -> (String, String, bool) {
+        let cause = verdict.cause().unwrap();
+        (cause.object.to_string(), cause.reason.clone(), cause.permanent)
+    }
+
+    #[test]
+    fn a_ready_workload_is_ready_whatever_its_pods_say() {
+        let mut snapshot = stateful_set(1);
+        snapshot.pods = vec![pod("set", "a-0", "ImagePullBackOff")];
+        assert_eq!(judge_workload(&set(), &snapshot), Ready::Ready);
+    }
+
+    #[test]
+    fn the_pod_is_named_and_the_worst_wins() {
+        let mut snapshot = stateful_set(0);
+        assert_eq!(found(&judge_workload(&set(), &snapshot)), ("StatefulSet m/a".into(), "Progressing".into(), false));
+        snapshot.pods = vec![pod("set", "a-0", "ContainerCreating"), pod("other", "z", "InvalidImageName")];
+        assert_eq!(found(&judge_workload(&set(), &snapshot)), ("Pod m/a-0".into(), "ContainerCreating".into(), false));
+        snapshot.pods.push(pod("set", "a-1", "ImagePullBackOff"));
+        assert_eq!(found(&judge_workload(&set(), &snapshot)), ("Pod m/a-1".into(), "ImagePullBackOff".into(), false));
+        snapshot.pods.push(pod("set", "a-2", "InvalidImageName"));
+        assert_eq!(found(&judge_workload(&set(), &snapshot)), ("Pod m/a-2".into(), "InvalidImageName".into(), true));
+    }
+
+    #[test]
+    fn a_refused_pod_counts_only_while_it_is_news() {
+        let security = "create Pod a-0 in StatefulSet a failed error: pods \"a-0\" is forbidden: violates PodSecurity \"restricted\"";
+        let with = |at: &str| {
+            stateful_set(0).with_events(serde_json::from_value(json!([failed_create(at, security)])).unwrap())
+        };
+        let fresh = judge_workload(&set(), &with("2026-01-01T00:00:10Z"));
+        assert_eq!(found(&fresh), ("StatefulSet m/a".into(), "FailedCreate".into(), true));
+        assert!(fresh.cause().unwrap().message.starts_with("violates PodSecurity"));
+        let stale = judge_workload(&set(), &with("2026-01-01T00:00:09Z"));
+        assert_eq!(found(&stale).1, "Progressing");
+        let mut let_in = with("2026-01-01T00:00:10Z");
+        let_in.pods = vec![pod("set", "a-0", "ContainerCreating")];
+        assert_eq!(found(&judge_workload(&set(), &let_in)).1, "ContainerCreating");
+    }
+
+    #[test]
+    fn only_pods_of_the_newest_replica_set_count() {
+        let deployment = json!({
+            "metadata": {"name": "a", "namespace": "m", "uid": "dep", "generation": 1,
+                "annotations": {"deployment.kubernetes.io/revision": "2"}},
+            "spec": {"replicas": 1, "selector": {}, "template": {}},
+            "status": {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1}});
+        let set = |uid: &str, revision: &str| {
+            serde_json::from_value(json!({"metadata": {"name": uid, "namespace": "m", "uid": uid,
+                "annotations": {"deployment.kubernetes.io/revision": revision},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "a", "uid": "dep", "controller": true}]},
+                "spec": {"selector": {}}}))
+            .unwrap()
+        };
+        let snapshot = Snapshot {
+            deployments: vec![serde_json::from_value(deployment).unwrap()],
+            replica_sets: vec![set("old", "1"), set("new", "2")],
+            pods: vec![pod("old", "a-old", "InvalidImageName"), pod("new", "a-new", "ContainerCreating")],
+            ..Snapshot::default()
+        };
+        let workload = ObjectRef::namespaced("apps/v1", "Deployment", "m", "a");
+        assert_eq!(
+            found(&judge_workload(&workload, &snapshot)),
+            ("Pod m/a-new".into(), "ContainerCreating".into(), false)
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_waited_for_and_other_kinds_are_not() {
+        let snapshot = Snapshot::default();
+        assert_eq!(found(&judge_workload(&set(), &snapshot)).1, "Pending");
+        let service = ObjectRef::namespaced("v1", "Service", "m", "a");
+        assert_eq!(judge_workload(&service, &snapshot), Ready::Ready);
+        assert!(is_workload("Job") && !is_workload("Service"));
+    }
+}

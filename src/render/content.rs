@@ -1,0 +1,118 @@
+//! Rules and dashboards as ConfigMaps of our own.
+
+use super::bundle::{ExpectedDashboard, ExpectedRuleGroup};
+use super::labelled;
+use super::releases::parse_yaml;
+use super::sources::Sources;
+use super::templates::{Templates, is_dashboard, is_rule_file};
+use crate::error::{Failure, Kind};
+use crate::object::Manifest;
+use anyhow::Result;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// ConfigMap with every file of rules, mounted where Prometheus looks for them.
+const RULES_CONFIG_MAP: &str = "drivemaster-rules";
+/// Folder of our dashboards in Grafana.
+const DASHBOARD_FOLDER: &str = "DriveMaster";
+
+#[derive(Deserialize)]
+struct RuleFile {
+    groups: Vec<RuleGroup>,
+}
+
+#[derive(Deserialize)]
+struct RuleGroup {
+    name: String,
+    #[serde(default)]
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    alert: Option<String>,
+    record: Option<String>,
+}
+
+/// The ConfigMap with the rules, none without rules, and the groups Prometheus is to load.
+///
+/// # Errors
+/// [`Kind::Usage`] naming the file that is not a file of rules.
+pub(super) fn rules(
+    namespace: &str,
+    sources: &Sources,
+    templates: &Templates,
+) -> Result<(Option<Manifest>, Vec<ExpectedRuleGroup>)> {
+    let mut data = Map::new();
+    let mut groups = Vec::new();
+    for (file, _) in sources.below("alerts/").filter(|(file, _)| is_rule_file(file)) {
+        let path = format!("alerts/{file}");
+        let text = templates.render(&path)?;
+        let rules: RuleFile = serde_json::from_value(parse_yaml(&path, &text)?)
+            .map_err(|error| Failure::new(Kind::Usage, format!("`{path}` is not a file of rules")).caused_by(error))?;
+        for group in rules.groups {
+            let names = group.rules.into_iter().map(|rule| {
+                rule.alert.or(rule.record).ok_or_else(|| {
+                    let message = format!("group `{}` of `{path}` has a rule without `alert` or `record`", group.name);
+                    Failure::new(Kind::Usage, message).into()
+                })
+            });
+            let rules = names.collect::<Result<Vec<String>>>()?;
+            groups.push(ExpectedRuleGroup { name: group.name, rules });
+        }
+        data.insert(file.to_owned(), json!(text.trim_start()));
+    }
+    if data.is_empty() {
+        return Ok((None, groups));
+    }
+    Ok((Some(config_map(namespace, RULES_CONFIG_MAP, Value::Object(data))), groups))
+}
+
+/// One ConfigMap for each dashboard, and what Grafana is to show.
+///
+/// # Errors
+/// [`Kind::Usage`] naming the file that is not the bare model of a dashboard.
+pub(super) fn dashboards(
+    namespace: &str,
+    sources: &Sources,
+    templates: &Templates,
+) -> Result<(Vec<Manifest>, Vec<ExpectedDashboard>)> {
+    let mut manifests = Vec::new();
+    let mut expected: Vec<ExpectedDashboard> = Vec::new();
+    for (file, _) in sources.below("dashboards/").filter(|(file, _)| is_dashboard(file)) {
+        let path = format!("dashboards/{file}");
+        let wrong = |what: String| Failure::new(Kind::Usage, format!("template `{path}` {what}"));
+        let model: Value = serde_json::from_str(&templates.render(&path)?)
+            .map_err(|error| wrong("renders to invalid JSON".to_owned()).caused_by(error))?;
+        let text = |key: &str| {
+            let value = model.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
+            value
+                .map(str::to_owned)
+                .ok_or_else(|| wrong(format!("has no `{key}`: it must be the bare dashboard model")))
+        };
+        let (uid, title) = (text("uid")?, text("title")?);
+        if let Some(other) = expected.iter().find(|other| other.uid == uid) {
+            return Err(wrong(format!("has the same `uid` as ConfigMap `{}`", other.config_map)).into());
+        }
+        let config_map_name = format!("drivemaster-dashboard-{}", file.trim_end_matches(".json"));
+        let mut manifest = config_map(
+            namespace,
+            &config_map_name,
+            json!({ file: format!("{}\n", serde_json::to_string_pretty(&model)?) }),
+        );
+        manifest.0["metadata"]["labels"]["grafana_dashboard"] = json!("1");
+        manifest.0["metadata"]["annotations"] = json!({ "grafana_folder": DASHBOARD_FOLDER });
+        manifests.push(manifest);
+        expected.push(ExpectedDashboard { namespace: namespace.to_owned(), config_map: config_map_name, uid, title });
+    }
+    Ok((manifests, expected))
+}
+
+fn config_map(namespace: &str, name: &str, data: Value) -> Manifest {
+    labelled(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": name, "namespace": namespace },
+        "data": data,
+    }))
+}

@@ -1,0 +1,159 @@
+//! What templates see: the configuration, and the catalogue joined with it.
+
+use super::bundle::ExpectedTarget;
+use crate::config::model::{Config, ExporterMode};
+use crate::stack::{COMPONENTS, Component, EXPORTERS};
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// One scrape job, as templates see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ScrapeJob {
+    #[serde(flatten)]
+    pub(super) target: ExpectedTarget,
+    /// How often it is scraped.
+    pub(super) interval: String,
+    /// Whether labels of the target's own win: it knows better than discovery what they are about.
+    pub(super) honor_labels: bool,
+}
+
+/// Whether the component with the configuration key `key` is deployed.
+pub(super) fn is_enabled(config: &Config, key: &str) -> bool {
+    match key {
+        "prometheus" => config.prometheus.enabled,
+        "alertmanager" => config.alertmanager.enabled,
+        "grafana" => config.grafana.enabled,
+        "loki" => config.loki.enabled,
+        "jaeger" => config.jaeger.enabled,
+        "otelCollector" => config.otel_collector.enabled,
+        _ => false,
+    }
+}
+
+/// The components that are deployed.
+pub(super) fn enabled_components(config: &Config) -> impl Iterator<Item = &'static Component> {
+    COMPONENTS.iter().filter(|component| is_enabled(config, component.key))
+}
+
+/// How the exporter with the catalogue key `key` comes to be.
+pub(super) fn exporter_mode(config: &Config, key: &str) -> ExporterMode {
+    config.platform.exporters.get(key).copied().unwrap_or(ExporterMode::None)
+}
+
+/// The scrape jobs: our own components, the platform's services, its exporters.
+pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
+    let namespaces = &config.namespaces;
+    let own = enabled_components(config).flat_map(|component| {
+        let job = |job: &str, port: u16| ScrapeJob {
+            target: ExpectedTarget {
+                job: job.to_owned(),
+                namespace: namespaces.monitoring.clone(),
+                service: component.service.to_owned(),
+                port,
+                component: Some(component.key.to_owned()),
+            },
+            interval: config.prometheus.scrape_interval.clone(),
+            honor_labels: false,
+        };
+        let metrics = component.ports.iter().find(|port| port.name == component.metrics_port);
+        let spans = component.ports.iter().find(|port| port.name == SPAN_METRICS);
+        metrics
+            .map(|port| job(component.job, port.container))
+            .into_iter()
+            .chain(spans.map(|port| job(SPAN_METRICS, port.container)))
+    });
+    let services = config.platform.services.iter().map(|service| ScrapeJob {
+        target: ExpectedTarget {
+            job: service.name.clone(),
+            namespace: namespaces.platform.clone(),
+            service: service.name.clone(),
+            port: service.port,
+            component: None,
+        },
+        interval: config.prometheus.scrape_interval.clone(),
+        // The services expose a label `service` themselves.
+        honor_labels: true,
+    });
+    let exporters =
+        EXPORTERS.iter().filter(|exporter| exporter_mode(config, exporter.key) != ExporterMode::None).map(|exporter| {
+            ScrapeJob {
+                target: ExpectedTarget {
+                    job: exporter.job.to_owned(),
+                    namespace: namespaces.platform.clone(),
+                    service: exporter.service.to_owned(),
+                    port: exporter.port,
+                    component: None,
+                },
+                interval: config.prometheus.exporter_scrape_interval.clone(),
+                // Its labels name the objects it watches.
+                honor_labels: exporter.key == "kubeState",
+            }
+        });
+    own.chain(services).chain(exporters).collect()
+}
+
+/// Name of the collector's port and job with the metrics it makes from spans.
+const SPAN_METRICS: &str = "span-metrics";
+
+/// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
+/// addresses in the cluster and outside; `exporters`, a list of the catalogue's rows with `mode`;
+/// `services`, `scrapeJobs` and `platformServiceNames`, lists.
+///
+/// # Errors
+/// None in practice: the configuration is plain data.
+pub(super) fn context(config: &Config) -> Result<Value> {
+    let jobs = scrape_jobs(config);
+    let platform_services: Vec<&str> =
+        jobs.iter().filter(|job| job.target.component.is_none()).map(|job| job.target.service.as_str()).collect();
+    let mut components = Map::new();
+    for component in COMPONENTS {
+        components.insert(component.key.to_owned(), component_row(config, component)?);
+    }
+    let mut exporters = Vec::new();
+    for exporter in EXPORTERS {
+        let mut row = serde_json::to_value(exporter)?;
+        row["mode"] = json!(exporter_mode(config, exporter.key));
+        exporters.push(row);
+    }
+    Ok(json!({
+        "config": config,
+        "components": components,
+        "exporters": exporters,
+        "services": config.platform.services,
+        "scrapeJobs": jobs,
+        "platformServiceNames": platform_services,
+    }))
+}
+
+/// A row of the catalogue with what the configuration makes of it.
+fn component_row(config: &Config, component: &Component) -> Result<Value> {
+    let namespace = &config.namespaces.monitoring;
+    let addresses: Map<String, Value> = component
+        .ports
+        .iter()
+        .map(|port| (port.name.to_owned(), json!(format!("{}.{namespace}.svc:{}", component.service, port.service))))
+        .collect();
+    let address = component.ports.first().and_then(|port| addresses.get(port.name)).and_then(Value::as_str);
+    let address = address.unwrap_or_default().to_owned();
+    let host = component.host.map(|host| format!("{host}.{}", config.domain)).unwrap_or_default();
+    let has_ingress = config.ingress.enabled && component.host.is_some();
+    let scheme = if config.ingress.tls { "https" } else { "http" };
+    // Only Grafana has a login of its own.
+    let class =
+        if component.key == "grafana" { &config.ingress.class_name } else { &config.ingress.internal_class_name };
+    let tls_secret = match component.host {
+        Some(host) if config.ingress.tls => format!("{host}-tls"),
+        _ => String::new(),
+    };
+    let mut row = serde_json::to_value(component)?;
+    row["enabled"] = json!(is_enabled(config, component.key));
+    row["namespace"] = json!(namespace);
+    row["url"] = json!(format!("http://{address}"));
+    row["address"] = json!(address);
+    row["addresses"] = Value::Object(addresses);
+    row["externalUrl"] = json!(if has_ingress { format!("{scheme}://{host}") } else { String::new() });
+    row["ingress"] = json!({ "enabled": has_ingress, "className": class, "host": host, "tlsSecret": tls_secret });
+    Ok(row)
+}

@@ -1,0 +1,68 @@
+//! The files a bundle is rendered from, embedded in the executable; a person's own may lie over them.
+
+use include_dir::{Dir, include_dir};
+use std::collections::BTreeMap;
+
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+static VALUES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/values");
+static ALERTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/alerts");
+static DASHBOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/dashboards");
+
+/// Files by path, such as `templates/values/local/loki.yaml` or `alerts/application.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Sources {
+    /// The files embedded in this executable: `templates/`, `alerts/` and `dashboards/`.
+    pub fn embedded() -> Self {
+        let mut files = BTreeMap::new();
+        for (folder, embedded) in [("templates", &TEMPLATES), ("alerts", &ALERTS), ("dashboards", &DASHBOARDS)] {
+            collect(embedded, folder, &mut files);
+        }
+        Sources { files }
+    }
+
+    /// No files at all.
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Sources { files: BTreeMap::new() }
+    }
+
+    /// The same files with those of `overlay` in place of, or beside, the ones of the same path.
+    #[must_use]
+    pub fn with_overlay(mut self, overlay: BTreeMap<String, String>) -> Self {
+        self.files.extend(overlay.into_iter().map(|(path, text)| (path, text.into_bytes())));
+        self
+    }
+
+    /// The files below `folder`, which ends with `/`, by their path below it.
+    pub(super) fn below<'s>(&'s self, folder: &'s str) -> impl Iterator<Item = (&'s str, &'s [u8])> {
+        self.files.iter().filter_map(move |(path, content)| Some((path.strip_prefix(folder)?, content.as_slice())))
+    }
+
+    /// The file at `path`.
+    pub(super) fn get(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(Vec::as_slice)
+    }
+}
+
+/// The embedded layer of values `name`, such as `defaults` or `sandbox`, as YAML text.
+pub fn values_layer(name: &str) -> Option<&'static str> {
+    VALUES.get_file(format!("{name}.yaml"))?.contents_utf8()
+}
+
+fn collect(folder: &Dir<'_>, name: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    for file in folder.files() {
+        files.insert(format!("{name}/{}", slashed(file.path())), file.contents().to_vec());
+    }
+    for inner in folder.dirs() {
+        collect(inner, name, files);
+    }
+}
+
+/// Paths are the same on every system the executable is built on.
+fn slashed(path: &std::path::Path) -> String {
+    path.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+}

@@ -1,0 +1,278 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::error::{exit_code_of, failure_of};
+use crate::stack::COMPONENTS;
+
+/// The layers merged as the configuration does it: maps by key, everything else replaced.
+fn merge(below: &mut Value, above: Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (key, value) in above {
+                merge(below.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above,
+    }
+}
+
+fn config_of(layers: &[&str], more: Value) -> Config {
+    let mut merged = json!({});
+    for layer in layers {
+        merge(&mut merged, serde_yaml::from_str(values_layer(layer).unwrap()).unwrap());
+    }
+    merge(&mut merged, more);
+    serde_json::from_value(merged).unwrap()
+}
+
+fn local(more: Value) -> Config {
+    config_of(&["defaults", "local"], more)
+}
+
+fn overlay(files: &[(&str, &str)]) -> Sources {
+    let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    Sources::embedded().with_overlay(files)
+}
+
+fn values<'b>(bundle: &'b Bundle, release: &str) -> &'b Value {
+    &bundle.releases.iter().find(|found| found.name == release).unwrap().values
+}
+
+fn message_of(error: &anyhow::Error) -> String {
+    failure_of(error).unwrap().message.clone()
+}
+
+#[test]
+fn the_layers_of_each_profile_leave_no_option_to_guess() {
+    assert_eq!(local(json!({})).profile, Profile::Local);
+    assert_eq!(config_of(&["defaults", "production"], json!({})).profile, Profile::Production);
+    let sandbox = config_of(&["defaults", "local", "sandbox"], json!({}));
+    assert_eq!(sandbox.storage.class, "fast-ssd");
+    assert_eq!(sandbox.prometheus.scrape_interval, "2s");
+    assert_eq!(sandbox.deploy.fail_after_seconds, 0);
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let config = local(json!({}));
+    let rendered = || {
+        let files = files::files(&render(&config).unwrap()).into_iter();
+        files.map(|(path, content)| (path, String::from_utf8(content).unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let first = rendered();
+    for _ in 0..5 {
+        for (path, content) in rendered() {
+            assert!(first[&path] == content, "{path} changed");
+        }
+    }
+}
+
+#[test]
+fn every_component_has_its_release_and_its_job() {
+    let bundle = render(&local(json!({}))).unwrap();
+    let names: Vec<&str> = bundle.releases.iter().map(|release| release.name.as_str()).collect();
+    assert_eq!(names, ["prometheus", "loki", "jaeger", "otel-collector"]);
+    let collector = &bundle.releases[3];
+    assert_eq!(collector.needs, ["jaeger", "loki"]);
+    for component in COMPONENTS {
+        assert!(bundle.expected.targets.iter().any(|target| target.job == component.job), "{}", component.key);
+    }
+}
+
+#[test]
+fn every_expected_target_has_its_scrape_job_and_no_other_has() {
+    let bundle = render(&local(json!({ "platform": { "exporters": { "kafka": "none" } } }))).unwrap();
+    let jobs = values(&bundle, "prometheus").pointer("/prometheus/config/scrape_configs").unwrap();
+    let jobs: Vec<&str> = jobs.as_array().unwrap().iter().map(|job| job["job_name"].as_str().unwrap()).collect();
+    let mut expected: Vec<&str> = bundle.expected.targets.iter().map(|target| target.job.as_str()).collect();
+    assert!(expected.contains(&"user-service") && expected.contains(&"redis") && !expected.contains(&"kafka"));
+    expected.push("annotated-services");
+    assert_eq!(jobs, expected);
+}
+
+#[test]
+fn what_is_disabled_leaves_no_trace() {
+    for (key, text) in [
+        ("prometheus", "9090"),
+        ("alertmanager", "9093"),
+        ("loki", "loki.drivemaster-monitoring"),
+        ("jaeger", "jaeger-query"),
+        ("otelCollector", "14268"),
+    ] {
+        let bundle = render(&local(json!({ key: { "enabled": false } }))).unwrap();
+        let rendered: String = bundle.releases.iter().map(|release| release.values.to_string()).collect();
+        assert!(!rendered.contains(text), "{key}");
+        let release = crate::stack::component(key).unwrap().release;
+        assert_eq!(bundle.releases.iter().any(|found| found.name == release), release == "prometheus", "{key}");
+    }
+    let none = json!({ "prometheus": { "enabled": false }, "alertmanager": { "enabled": false }, "grafana": { "enabled": false } });
+    let bundle = render(&local(none)).unwrap();
+    assert!(bundle.releases.iter().all(|release| release.name != "prometheus"));
+    assert!(bundle.objects.is_empty() && bundle.generated_secrets.is_empty());
+    assert_eq!(bundle.expected, Expected::default());
+}
+
+#[test]
+fn rules_become_one_config_map_and_the_groups_expected_of_prometheus() {
+    let sources = overlay(&[
+        (
+            "alerts/zz-mine.yaml",
+            "groups:\n  - name: mine\n    rules:\n      - {alert: A, expr: 'up{job=\"@{ services[0].name }@\"} == 0'}\n      - {record: 'b:c', expr: vector(1)}\n",
+        ),
+        ("alerts/zz-mine.test.yaml", "@{ not a template }@"),
+    ]);
+    let bundle = render_from(&local(json!({})), &sources).unwrap();
+    let rules = bundle.objects.iter().find(|object| object.reference().name == "drivemaster-rules").unwrap();
+    assert!(rules.0["data"]["zz-mine.yaml"].as_str().unwrap().contains("job=\"user-service\""));
+    assert!(rules.0["data"].get("zz-mine.test.yaml").is_none());
+    let group = bundle.expected.rule_groups.iter().find(|group| group.name == "mine").unwrap();
+    assert_eq!(group.rules, ["A", "b:c"]);
+}
+
+#[test]
+fn a_dashboard_becomes_a_config_map_that_grafana_finds() {
+    let sources = overlay(&[(
+        "dashboards/zz-mine.json",
+        r#"{"uid": "mine", "title": "Mine", "x": @{ config.cluster | json }@}"#,
+    )]);
+    let bundle = render_from(&local(json!({})), &sources).unwrap();
+    let expected = bundle.expected.dashboards.iter().find(|dashboard| dashboard.uid == "mine").unwrap();
+    assert_eq!((expected.config_map.as_str(), expected.title.as_str()), ("drivemaster-dashboard-zz-mine", "Mine"));
+    let object = bundle.objects.iter().find(|object| object.reference().name == expected.config_map).unwrap();
+    assert_eq!(object.0["metadata"]["labels"]["grafana_dashboard"], "1");
+    assert_eq!(object.0["metadata"]["annotations"]["grafana_folder"], "DriveMaster");
+    let model: Value = serde_json::from_str(object.0["data"]["zz-mine.json"].as_str().unwrap()).unwrap();
+    assert_eq!(model, json!({ "uid": "mine", "title": "Mine", "x": "drivemaster" }));
+}
+
+#[test]
+fn bad_templates_are_usage_errors_that_name_the_file() {
+    for (path, text, message) in [
+        ("alerts/x.yaml", "groups: @{ config.nope }@", "alerts/x.yaml:1:12: unknown variable `config.nope`"),
+        ("alerts/x.yaml", "groups: [", "template `alerts/x.yaml` renders to invalid YAML"),
+        ("alerts/x.yaml", "group: []", "`alerts/x.yaml` is not a file of rules"),
+        (
+            "alerts/x.yaml",
+            "groups: [{name: g, rules: [{expr: up}]}]",
+            "group `g` of `alerts/x.yaml` has a rule without",
+        ),
+        ("dashboards/x.json", "{", "template `dashboards/x.json` renders to invalid JSON"),
+        ("dashboards/x.json", r#"{"dashboard": {"uid": "a"}}"#, "template `dashboards/x.json` has no `uid`"),
+        ("dashboards/x.json", r#"{"uid": "a", "title": ""}"#, "template `dashboards/x.json` has no `title`"),
+        (
+            "templates/values/local/loki.yaml",
+            "a: b: c",
+            "template `templates/values/local/loki.yaml` renders to invalid YAML",
+        ),
+    ] {
+        let error = render_from(&local(json!({})), &overlay(&[(path, text)])).unwrap_err();
+        assert_eq!(exit_code_of(&error), 64, "{text}");
+        assert!(message_of(&error).starts_with(message), "{}", message_of(&error));
+    }
+}
+
+#[test]
+fn two_dashboards_never_share_a_uid() {
+    let sources = overlay(&[
+        ("dashboards/x.json", r#"{"uid": "same", "title": "X"}"#),
+        ("dashboards/y.json", r#"{"uid": "same", "title": "Y"}"#),
+    ]);
+    let error = render_from(&local(json!({})), &sources).unwrap_err();
+    assert_eq!(
+        message_of(&error),
+        "template `dashboards/y.json` has the same `uid` as ConfigMap `drivemaster-dashboard-x`"
+    );
+}
+
+#[test]
+fn a_configuration_that_contradicts_itself_is_refused() {
+    let services = |names: &[&str]| json!({ "platform": { "services": names.iter().map(|name| json!({ "name": name, "port": 1 })).collect::<Vec<_>>() } });
+    let receiver = |name: &str, more: Value| {
+        let mut receivers = json!({ name: { "enabled": true } });
+        merge(&mut receivers, more);
+        json!({ "alertmanager": { "receivers": receivers } })
+    };
+    for (more, message) in [
+        (json!({ "profile": "production" }), "profile `production` is not built yet"),
+        (
+            json!({ "platform": { "exporters": { "mysql": "existing" } } }),
+            "`platform.exporters.mysql` is no exporter we know",
+        ),
+        (json!({ "platform": { "exporters": { "redis": "deployed" } } }), "`platform.exporters.redis` is `deployed`"),
+        (services(&["a", "a"]), "`a` in `platform.services` is the name of another scrape job"),
+        (services(&["redis"]), "`redis` in `platform.services` is the name of another scrape job"),
+        (services(&["annotated-services"]), "`annotated-services` in"),
+        (
+            receiver("email", json!({ "email": { "smarthost": "" } })),
+            "`alertmanager.receivers.email.smarthost` is empty",
+        ),
+        (receiver("slack", json!({ "credentialsSecret": "" })), "`alertmanager.receivers.credentialsSecret` is empty"),
+    ] {
+        let error = render(&local(more)).unwrap_err();
+        assert_eq!(exit_code_of(&error), 64);
+        assert!(message_of(&error).starts_with(message), "{}", message_of(&error));
+        assert!(failure_of(&error).unwrap().hint.is_some());
+    }
+}
+
+#[test]
+fn credentials_are_mounted_only_where_a_receiver_reads_one() {
+    for (receivers, is_mounted) in [
+        (json!({}), false),
+        (json!({ "slack": { "enabled": true } }), true),
+        (json!({ "pagerduty": { "enabled": true } }), true),
+        (json!({ "email": { "enabled": true } }), true),
+        (json!({ "email": { "enabled": true, "username": "" } }), false),
+    ] {
+        let bundle = render(&local(json!({ "alertmanager": { "receivers": receivers } }))).unwrap();
+        let alertmanager = &values(&bundle, "prometheus")["alertmanager"];
+        assert_eq!(alertmanager["credentialsSecret"] == "alertmanager-credentials", is_mounted, "{receivers}");
+        assert_eq!(alertmanager["config"].to_string().contains("_file"), is_mounted, "{receivers}");
+    }
+}
+
+#[test]
+fn the_monitoring_namespace_is_restricted_and_the_platform_is_only_warned() {
+    let labels = |bundle: &Bundle, index: usize| bundle.namespaces[index].0["metadata"]["labels"].clone();
+    let enforce = "pod-security.kubernetes.io/enforce";
+    let bundle = render(&local(json!({}))).unwrap();
+    assert_eq!(labels(&bundle, 0)[enforce], Value::Null);
+    assert_eq!(labels(&bundle, 0)["pod-security.kubernetes.io/warn"], "restricted");
+    assert_eq!(labels(&bundle, 1)[enforce], "restricted");
+    let one = render(&local(json!({ "namespaces": { "platform": "a", "monitoring": "a" } }))).unwrap();
+    assert_eq!(one.namespaces.len(), 1);
+    assert_eq!(labels(&one, 0)[enforce], Value::Null);
+}
+
+#[test]
+fn everything_of_ours_says_so() {
+    let bundle = render(&local(json!({}))).unwrap();
+    for object in bundle.namespaces.iter().chain(&bundle.objects) {
+        let labels = &object.0["metadata"]["labels"];
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "drivemaster-mon");
+        assert_eq!(labels["app.kubernetes.io/part-of"], "drivemaster-monitoring");
+    }
+}
+
+#[test]
+fn hosts_follow_the_catalogue_and_only_grafana_is_reached_from_outside() {
+    let ingress = json!({ "domain": "example.org", "ingress": { "enabled": true, "tls": true } });
+    let bundle = render(&local(ingress)).unwrap();
+    let prometheus = values(&bundle, "prometheus");
+    assert_eq!(
+        prometheus["alertmanager"]["ingress"],
+        json!({ "enabled": true, "className": "nginx-internal", "host": "alerts.example.org", "tlsSecret": "alerts-tls" })
+    );
+    assert_eq!(prometheus["alertmanager"]["externalUrl"], "https://alerts.example.org");
+    assert_eq!(prometheus["grafana"]["ingress"]["className"], "nginx");
+    assert_eq!(prometheus["grafana"]["settings"]["GF_SERVER_ROOT_URL"], "https://grafana.example.org");
+    assert_eq!(values(&bundle, "jaeger")["ingress"]["host"], "tracing.example.org");
+}
+
+#[test]
+fn strings_of_the_configuration_cannot_break_out_of_their_place() {
+    for text in ["yes", "a: b", "\"q\"", "{{ x }}", "@{ x }@", "a\nb: c", "#c"] {
+        let bundle = render(&local(json!({ "cluster": text, "environment": text }))).unwrap();
+        let labels = values(&bundle, "prometheus").pointer("/prometheus/config/global/external_labels").unwrap();
+        assert_eq!(labels, &json!({ "cluster": text, "environment": text }));
+    }
+}

@@ -1,0 +1,151 @@
+//! Standard output and error, and how much is said on them.
+
+use super::{human, json};
+use crate::error::{Failure, chain_of, exit_code_of, failure_of};
+use crate::event::{Event, Events, Sink};
+use console::{Term, style};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::sync::Arc;
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors and results.
+    Quiet,
+    /// Progress too.
+    Normal,
+    /// Details too.
+    Verbose,
+}
+
+/// What the person asked of the output.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// One JSON document instead of text.
+    pub json: bool,
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// Whether progress may move.
+    pub progress: bool,
+}
+
+/// The two output streams; data on stdout, everything else on stderr.
+pub struct Terminal {
+    options: Options,
+    events: Events,
+}
+
+impl Terminal {
+    /// A terminal as asked for. `NO_COLOR` and a stream that is no terminal end colours.
+    pub fn new(options: Options) -> Self {
+        if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            console::set_colors_enabled(false);
+            console::set_colors_enabled_stderr(false);
+        }
+        let events: Events = match (options.json, options.verbosity) {
+            (true, Verbosity::Quiet) => Arc::new(Nothing),
+            (true, _) => Arc::new(json::Lines),
+            (false, verbosity) => {
+                let moving = options.progress && Term::stderr().is_term();
+                Arc::new(human::Progress::new(verbosity, moving))
+            }
+        };
+        Terminal { options, events }
+    }
+
+    /// Where the stages send their events.
+    pub fn events(&self) -> Events {
+        Arc::clone(&self.events)
+    }
+
+    /// True when the person asked for JSON.
+    pub fn is_json(&self) -> bool {
+        self.options.json
+    }
+
+    /// Prints a result: `text` for people, or the document `schema` with `value`'s fields.
+    pub fn result(&self, schema: &str, value: Value, text: &str) {
+        if self.options.json {
+            self.stdout(&format!("{:#}\n", json::document(schema, value)));
+        } else {
+            self.stdout(text);
+        }
+    }
+
+    /// Prints raw data, such as a completion script or a rendered stream.
+    pub fn stdout(&self, text: &str) {
+        // A reader that went away (`| head`) is no fault.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        let _ = std::io::stdout().lock().flush();
+    }
+
+    /// Prints text for people that is not the result, such as the plan before a question.
+    pub fn say(&self, text: &str) {
+        if !self.options.json && self.options.verbosity > Verbosity::Quiet {
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+
+    /// Says how a run failed, and returns the exit code.
+    pub fn failure(&self, error: &anyhow::Error) -> u8 {
+        let code = exit_code_of(error);
+        let failure = failure_of(error);
+        if failure.is_some_and(|failure| failure.shown) {
+            return code;
+        }
+        let chain = chain_of(error);
+        if self.options.json {
+            let value = json!({
+                "error": {
+                    "message": chain.first(),
+                    "causes": chain.get(1..).unwrap_or_default(),
+                    "hint": failure.and_then(|failure| failure.hint.as_ref()),
+                    "doc": failure.and_then(|failure| failure.doc),
+                    "exitCode": code,
+                }
+            });
+            self.stdout(&format!("{:#}\n", json::document("error", value)));
+            return code;
+        }
+        let _ = std::io::stderr().lock().write_all(error_text(&chain, failure).as_bytes());
+        code
+    }
+
+    /// Asks a yes-or-no question. `None` when nobody can answer.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
+        let terminal = Term::stderr();
+        if self.options.json || !terminal.is_term() || !console::user_attended() {
+            return None;
+        }
+        let _ = terminal.write_str(&format!("{question} [y/N] "));
+        let answer = terminal.read_line().unwrap_or_default();
+        Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+fn error_text(chain: &[String], failure: Option<&Failure>) -> String {
+    let mut text = format!("{} {}\n", style("error:").for_stderr().red().bold(), chain.first().map_or("", |line| line));
+    for cause in chain.iter().skip(1) {
+        text.push_str(&format!("{} {cause}\n", style("caused by:").for_stderr().red()));
+    }
+    match failure {
+        Some(failure) => {
+            if let Some(hint) = &failure.hint {
+                text.push_str(&format!("{} {hint}\n", style("hint:").for_stderr().cyan().bold()));
+            }
+            if let Some(doc) = failure.doc {
+                text.push_str(&format!("{} {doc}\n", style("see:").for_stderr().dim()));
+            }
+        }
+        None => text.push_str("this is our own fault; please report it with the command and this text\n"),
+    }
+    text
+}
+
+/// A sink that drops everything.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn emit(&self, _event: Event) {}
+}

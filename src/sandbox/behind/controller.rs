@@ -1,0 +1,186 @@
+//! Watches the pods that ask for a program and keeps each program and its pods' statuses in step.
+
+use super::container::container_of;
+use super::gather::in_time;
+use super::status::{Standing, patch_of};
+use super::worker::Worker;
+use super::{BehindOptions, Problems};
+use crate::sandbox::network::pod::{NAME_LABEL, Program, holder, is_running, program_of};
+use anyhow::{Context, Result};
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, EventSource, ObjectReference, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How often everything is looked at without any change: programs end and become ready by themselves.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long changes are gathered: one deploy makes many.
+const GATHER: Duration = Duration::from_millis(50);
+/// Who speaks in the events.
+const COMPONENT: &str = "drivemaster-mon-sandbox";
+
+/// A store of the pods that ask for a program, and ticks at each change of one, of a ConfigMap or of
+/// a Secret.
+pub(super) fn follow(client: &Client) -> (Store<Pod>, impl Stream<Item = ()> + Send + 'static) {
+    let names: Vec<&str> = Program::ALL.into_iter().map(Program::key).collect();
+    let labels = format!("{NAME_LABEL} in ({})", names.join(","));
+    let (store, writer) = reflector::store::<Pod>();
+    let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default().labels(&labels))
+        .default_backoff()
+        .reflect(writer)
+        .map(drop);
+    (store, stream::select_all([pods.boxed(), ticks::<ConfigMap>(client).boxed(), ticks::<Secret>(client).boxed()]))
+}
+
+/// Ticks at each change of an object of a kind.
+fn ticks<K>(client: &Client) -> impl Stream<Item = ()> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let all = Api::<PartialObjectMeta<K>>::all(client.clone());
+    watcher(all, watcher::Config::default()).default_backoff().map(drop)
+}
+
+/// Passes ticks on to `changed` until `stop`.
+pub(super) async fn notify(ticks: impl Stream<Item = ()>, changed: watch::Sender<u64>, stop: CancellationToken) {
+    let mut ticks = std::pin::pin!(ticks);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            tick = ticks.next() => if tick.is_none() { return },
+        }
+        changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// Looks after `program` until `stop`, then ends it.
+pub(super) async fn keep(
+    program: Program,
+    options: Arc<BehindOptions>,
+    pods: Store<Pod>,
+    mut changed: watch::Receiver<u64>,
+    problems: Problems,
+    stop: CancellationToken,
+) {
+    let mut worker = Worker::new(program, options.clone());
+    let mut told = Told::new();
+    loop {
+        let outcome = tokio::select! {
+            () = stop.cancelled() => break,
+            outcome = look(program, &mut worker, &options, &pods, &mut told) => outcome,
+        };
+        problems.set(program, outcome.err());
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            _ = changed.changed() => tokio::time::sleep(GATHER).await,
+        }
+        changed.mark_unchanged();
+    }
+    problems.set(program, worker.release().await.err());
+}
+
+/// One look at the pods that ask for `program`.
+async fn look(
+    program: Program,
+    worker: &mut Worker,
+    options: &BehindOptions,
+    pods: &Store<Pod>,
+    told: &mut Told,
+) -> Result<()> {
+    let pods = pods.state();
+    told.retain(|uid, _| pods.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid)));
+    let Some(holding) = holder(program, pods.iter().map(AsRef::as_ref)) else {
+        return worker.release().await;
+    };
+    let others = pods.iter().filter(|pod| program_of(pod) == Some(program) && is_running(pod));
+    for other in others.filter(|pod| !std::ptr::eq(pod.as_ref(), holding)) {
+        let message = format!(
+            "a sandbox has one {}, which stands behind pod {}/{}",
+            program.title(),
+            holding.namespace().unwrap_or_default(),
+            holding.name_any()
+        );
+        tell(program, options, other, &Standing::Waiting { reason: "ProgramTaken", message }, 0, told).await?;
+    }
+    let (standing, restarts) = worker.tend(holding).await?;
+    tell(program, options, holding, &standing, restarts, told).await
+}
+
+/// The reason and message that an event last told about a pod, by its UID.
+type Told = BTreeMap<String, Option<(&'static str, String)>>;
+
+/// Writes `standing` into the status of `pod`, and a reason why it is not ready into an event.
+async fn tell(
+    program: Program,
+    options: &BehindOptions,
+    pod: &Pod,
+    standing: &Standing,
+    restarts: i32,
+    told: &mut Told,
+) -> Result<()> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let name = pod.name_any();
+    let told = told.entry(pod.uid().unwrap_or_default()).or_default();
+    let container = container_of(pod, program).map_or(program.key(), |container| container.name.as_str());
+    if let Some(patch) = patch_of(pod, container, standing, restarts, Timestamp::now()) {
+        let api = Api::<Pod>::namespaced(options.client.clone(), &namespace);
+        let parameters = PatchParams::default();
+        let patched = in_time(api.patch_status(&name, &parameters, &Patch::Strategic(patch))).await;
+        patched.with_context(|| format!("cannot write the status of pod `{namespace}/{name}`"))?;
+    }
+    // Between two crashes it starts; that is no news.
+    if matches!(standing, Standing::Starting { .. }) {
+        return Ok(());
+    }
+    let why = standing.why();
+    if *told != why
+        && let Some((reason, message)) = &why
+    {
+        // The word that the kubelet uses for a volume in its events.
+        let reason = if message.starts_with("MountVolume.") { "FailedMount" } else { reason };
+        let api = Api::<Event>::namespaced(options.client.clone(), &namespace);
+        let event = event_of(pod, reason, message, Timestamp::now());
+        let made = in_time(api.create(&PostParams::default(), &event)).await;
+        made.with_context(|| format!("cannot make an event of pod `{namespace}/{name}`"))?;
+    }
+    *told = why;
+    Ok(())
+}
+
+fn event_of(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Event {
+    Event {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}.", pod.name_any())),
+            namespace: pod.namespace(),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: pod.metadata.name.clone(),
+            namespace: pod.metadata.namespace.clone(),
+            uid: pod.metadata.uid.clone(),
+            ..ObjectReference::default()
+        },
+        type_: Some("Warning".to_owned()),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        count: Some(1),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
+        ..Event::default()
+    }
+}

@@ -1,0 +1,117 @@
+//! The real Prometheus and Alertmanager behind their pods.
+//!
+//! What runs is what was deployed: arguments from the pod, files from its volumes as the API server
+//! holds them, the token of its own ServiceAccount. What must differ is a closed list ([`rewrite`],
+//! [`flags`]). The pod's status says how the program really stands.
+
+pub mod container;
+mod controller;
+mod disk;
+pub mod files;
+pub mod flags;
+mod gather;
+mod http;
+pub mod log;
+pub mod places;
+pub mod rewrite;
+pub mod status;
+mod worker;
+
+use super::guard::Guard;
+use super::network::pod::Program;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What the keeper of the programs needs.
+#[derive(Clone)]
+pub struct BehindOptions {
+    /// A client that may read everything and write the status of pods, events and tokens.
+    pub client: kube::Client,
+    /// Parent of the programs.
+    pub guard: Guard,
+    /// The executable of Prometheus.
+    pub prometheus: PathBuf,
+    /// The executable of Alertmanager.
+    pub alertmanager: PathBuf,
+    /// Where Prometheus is to listen.
+    pub prometheus_address: SocketAddr,
+    /// Where Alertmanager is to listen.
+    pub alertmanager_address: SocketAddr,
+    /// Folder for their files, data and logs; nobody else may read it.
+    pub directory: PathBuf,
+    /// URL of the API server.
+    pub api_server_url: String,
+    /// File with the certificate authority of the API server.
+    pub ca_file: PathBuf,
+    /// URL of the sandbox's proxy.
+    pub proxy_url: String,
+}
+
+/// What each keeper could last not do, for people.
+#[derive(Clone, Default)]
+struct Problems(Arc<Mutex<BTreeMap<Program, String>>>);
+
+impl Problems {
+    fn set(&self, program: Program, error: Option<anyhow::Error>) {
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => drop(problems.insert(program, crate::error::chain_of(&error).join(": "))),
+            None => drop(problems.remove(&program)),
+        }
+    }
+}
+
+/// The running keepers. Dropping it leaves the programs to the guard.
+pub struct Behind {
+    problems: Problems,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// Starts to keep the programs behind the pods that ask for them.
+///
+/// # Errors
+/// When the folder cannot be made.
+pub fn start(options: BehindOptions) -> Result<Behind> {
+    std::fs::create_dir_all(&options.directory)
+        .with_context(|| format!("cannot make the folder `{}`", options.directory.display()))?;
+    let options = Arc::new(options);
+    let problems = Problems::default();
+    let stop = CancellationToken::new();
+    let (changed, changes) = watch::channel(0);
+    let (pods, ticks) = controller::follow(&options.client);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(controller::notify(ticks, changed, stop.clone()));
+    for program in Program::ALL {
+        let (options, pods, changes) = (options.clone(), pods.clone(), changes.clone());
+        tasks.spawn(controller::keep(program, options, pods, changes, problems.clone(), stop.clone()));
+    }
+    Ok(Behind { problems, stop, tasks })
+}
+
+impl Behind {
+    /// What each program's keeper could last not do, one line each; mostly empty. Why a program
+    /// does not run stands in the status of its pod.
+    pub fn problems(&self) -> Vec<String> {
+        let problems = self.problems.0.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(|(program, problem)| format!("{}: {problem}", program.title())).collect()
+    }
+
+    /// Ends the programs in order.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

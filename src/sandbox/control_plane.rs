@@ -1,0 +1,294 @@
+//! The programs of the control plane as data: their arguments and configuration files.
+
+use super::guard::ProgramSpec;
+use super::pki::Pki;
+use super::programs::Programs;
+use super::state::Folder;
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The programs of the control plane, in the order people see them.
+pub const PROGRAMS: &[&str] = &[ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KWOK];
+/// The store.
+pub const ETCD: &str = "etcd";
+/// The API server.
+pub const API_SERVER: &str = "kube-apiserver";
+/// The controllers.
+pub const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+/// The scheduler.
+pub const SCHEDULER: &str = "kube-scheduler";
+/// The simulated node.
+pub const KWOK: &str = "kwok";
+
+const NODE_STAGES: &str = include_str!("../../sandbox/kwok/node.yaml");
+const POD_STAGES: &str = include_str!("../../sandbox/kwok/pods.yaml");
+
+const SERVICE_ADDRESSES: &str = "10.96.0.0/16";
+const POD_ADDRESSES: &str = "10.244.0.0/16";
+const ISSUER: &str = "https://kubernetes.default.svc";
+
+/// Ports on loopback. They are free when chosen, which is no promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// Clients of etcd.
+    pub etcd: u16,
+    /// Peers of etcd; there are none, but it insists.
+    pub etcd_peer: u16,
+    /// The API server.
+    pub api_server: u16,
+    /// KWOK, which stands for the node's kubelet.
+    pub kwok: u16,
+    /// The real Prometheus behind its pod.
+    pub prometheus: u16,
+    /// The real Alertmanager behind its pod.
+    pub alertmanager: u16,
+    /// Port of a simulated pod, and where it is answered on loopback.
+    pub simulated: BTreeMap<u16, u16>,
+}
+
+impl Ports {
+    /// The port on which the program `name` listens.
+    pub fn of(&self, name: &str) -> Option<u16> {
+        match name {
+            ETCD => Some(self.etcd),
+            API_SERVER => Some(self.api_server),
+            KWOK => Some(self.kwok),
+            "prometheus" => Some(self.prometheus),
+            "alertmanager" => Some(self.alertmanager),
+            _ => None,
+        }
+    }
+}
+
+/// An address on this machine that no other machine reaches.
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// What the programs are started with.
+#[derive(Debug)]
+pub struct ControlPlane<'a> {
+    /// The sandbox's folders.
+    pub folder: &'a Folder,
+    /// Its certificates and keys.
+    pub pki: &'a Pki,
+    /// Its ports.
+    pub ports: &'a Ports,
+    /// The executables.
+    pub programs: &'a Programs,
+}
+
+impl ControlPlane<'_> {
+    /// How to start the program `name`, one of [`PROGRAMS`].
+    ///
+    /// # Errors
+    /// When it is none of them.
+    pub fn spec(&self, name: &str) -> Result<ProgramSpec> {
+        let arguments = match name {
+            ETCD => self.etcd(),
+            API_SERVER => self.api_server(),
+            CONTROLLER_MANAGER => self.controller_manager(),
+            SCHEDULER => self.scheduler(),
+            KWOK => self.kwok(),
+            _ => anyhow::bail!("`{name}` is not a program of the control plane"),
+        };
+        Ok(ProgramSpec {
+            name: name.to_owned(),
+            program: self.programs.path(name)?.to_owned(),
+            arguments: arguments.iter().map(|(flag, value)| format!("--{flag}={value}")).collect(),
+            environment: environment(&self.folder.directory),
+            directory: self.folder.directory.clone(),
+            log: self.folder.log(name),
+        })
+    }
+
+    /// The configuration files that the arguments name, with their text.
+    pub fn files(&self) -> Vec<(PathBuf, String)> {
+        vec![
+            (self.file("audit-policy.json"), audit_policy().to_string()),
+            (self.file("egress.json"), egress(&self.folder.egress_socket()).to_string()),
+            (self.file("kwok.yaml"), format!("{}\n---\n{}\n", self.kwok_configuration(), self.port_forwards())),
+            (self.file("kwok-node.yaml"), NODE_STAGES.to_owned()),
+            (self.file("kwok-pods.yaml"), POD_STAGES.to_owned()),
+        ]
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.configuration().join(name)
+    }
+
+    fn etcd(&self) -> Vec<(&'static str, String)> {
+        let client = format!("https://{}", loopback(self.ports.etcd));
+        let peer = format!("https://{}", loopback(self.ports.etcd_peer));
+        let [certificate, key, authority] =
+            [self.pki.certificate("etcd"), self.pki.key("etcd"), self.pki.authority()].map(|path| text(&path));
+        vec![
+            ("name", "sandbox".to_owned()),
+            ("data-dir", text(&self.folder.etcd())),
+            // It lives for an afternoon: speed matters, a power cut does not.
+            ("unsafe-no-fsync", "true".to_owned()),
+            ("listen-client-urls", client.clone()),
+            ("advertise-client-urls", client),
+            ("listen-peer-urls", peer.clone()),
+            ("initial-advertise-peer-urls", peer.clone()),
+            ("initial-cluster", format!("sandbox={peer}")),
+            // Every Secret of the sandbox is in here, and other users of the machine reach loopback.
+            ("client-cert-auth", "true".to_owned()),
+            ("trusted-ca-file", authority.clone()),
+            ("cert-file", certificate.clone()),
+            ("key-file", key.clone()),
+            ("peer-client-cert-auth", "true".to_owned()),
+            ("peer-trusted-ca-file", authority),
+            ("peer-cert-file", certificate),
+            ("peer-key-file", key),
+            ("logger", "zap".to_owned()),
+            ("log-level", "warn".to_owned()),
+        ]
+    }
+
+    fn api_server(&self) -> Vec<(&'static str, String)> {
+        let certificate = text(&self.pki.certificate("apiserver"));
+        let key = text(&self.pki.key("apiserver"));
+        let authority = text(&self.pki.authority());
+        vec![
+            ("bind-address", Ipv4Addr::LOCALHOST.to_string()),
+            ("secure-port", self.ports.api_server.to_string()),
+            ("tls-cert-file", certificate.clone()),
+            ("tls-private-key-file", key.clone()),
+            ("client-ca-file", authority.clone()),
+            ("etcd-servers", format!("https://{}", loopback(self.ports.etcd))),
+            ("etcd-cafile", authority.clone()),
+            ("etcd-certfile", certificate.clone()),
+            ("etcd-keyfile", key.clone()),
+            ("authorization-mode", "RBAC".to_owned()),
+            ("allow-privileged", "true".to_owned()),
+            ("service-cluster-ip-range", SERVICE_ADDRESSES.to_owned()),
+            // The Service `kubernetes` would point at loopback, which the API server refuses.
+            ("endpoint-reconciler-type", "none".to_owned()),
+            ("service-account-issuer", ISSUER.to_owned()),
+            ("service-account-key-file", text(&self.pki.service_account_public_key())),
+            ("service-account-signing-key-file", text(&self.pki.key("service-account"))),
+            // KWOK is found by the node's host name: its internal address is a fiction.
+            ("kubelet-preferred-address-types", "Hostname".to_owned()),
+            ("kubelet-certificate-authority", authority),
+            ("kubelet-client-certificate", certificate),
+            ("kubelet-client-key", key),
+            ("egress-selector-config-file", text(&self.file("egress.json"))),
+            ("audit-policy-file", text(&self.file("audit-policy.json"))),
+            ("audit-log-path", text(&self.folder.audit_log())),
+            ("max-requests-inflight", "2000".to_owned()),
+            ("max-mutating-requests-inflight", "1000".to_owned()),
+            ("profiling", "false".to_owned()),
+        ]
+    }
+
+    fn controller_manager(&self) -> Vec<(&'static str, String)> {
+        let kubeconfig = text(&self.pki.kubeconfig("controller-manager"));
+        vec![
+            ("kubeconfig", kubeconfig),
+            // Each controller acts as itself, with the permissions it has in any cluster.
+            ("use-service-account-credentials", "true".to_owned()),
+            ("service-account-private-key-file", text(&self.pki.key("service-account"))),
+            ("root-ca-file", text(&self.pki.authority())),
+            ("leader-elect", "false".to_owned()),
+            ("secure-port", "0".to_owned()),
+            ("kube-api-qps", "200".to_owned()),
+            ("kube-api-burst", "400".to_owned()),
+        ]
+    }
+
+    fn scheduler(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("kubeconfig", text(&self.pki.kubeconfig("scheduler"))),
+            ("leader-elect", "false".to_owned()),
+            ("secure-port", "0".to_owned()),
+            ("kube-api-qps", "200".to_owned()),
+            ("kube-api-burst", "400".to_owned()),
+        ]
+    }
+
+    fn kwok(&self) -> Vec<(&'static str, String)> {
+        let mut arguments = vec![("kubeconfig", text(&self.pki.kubeconfig("kwok")))];
+        arguments
+            .extend(["kwok.yaml", "kwok-node.yaml", "kwok-pods.yaml"].map(|name| ("config", text(&self.file(name)))));
+        arguments
+    }
+
+    fn kwok_configuration(&self) -> Value {
+        json!({
+            "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
+            "kind": "KwokConfiguration",
+            "options": {
+                "manageAllNodes": true,
+                "cidr": POD_ADDRESSES,
+                "serverAddress": loopback(self.ports.kwok).to_string(),
+                "nodePort": self.ports.kwok,
+                "tlsCertFile": text(&self.pki.certificate("kwok")),
+                "tlsPrivateKeyFile": text(&self.pki.key("kwok")),
+                // Port-forward, logs and exec.
+                "enableDebuggingHandlers": true,
+                // Zero workers is their default where kwokctl did not start it.
+                "podPlayStageParallelism": 16,
+                "nodePlayStageParallelism": 4,
+                "podsOnNodeSyncParallelism": 4,
+                "nodeLeaseParallelism": 4,
+                "nodeLeaseDurationSeconds": 40,
+            },
+        })
+    }
+
+    /// Which ports of pods lead to a real program, for `kubectl port-forward`. Pod names are not
+    /// known beforehand, so the port alone decides; every other port is refused.
+    fn port_forwards(&self) -> Value {
+        let real = [(9090, self.ports.prometheus), (9093, self.ports.alertmanager)];
+        let simulated = self.ports.simulated.iter().map(|(pod, target)| (*pod, *target));
+        let forwards: Vec<Value> = real
+            .into_iter()
+            .chain(simulated)
+            .map(|(pod, target)| {
+                json!({"ports": [pod], "target": {"address": Ipv4Addr::LOCALHOST.to_string(), "port": target}})
+            })
+            .collect();
+        json!({
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "ClusterPortForward",
+            "metadata": {"name": "sandbox"},
+            "spec": {"forwards": forwards},
+        })
+    }
+}
+
+/// The whole environment of a program of the sandbox: the proxies and credentials of the person's
+/// own environment are none of its business.
+pub fn environment(home: &Path) -> BTreeMap<String, String> {
+    BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()), ("HOME".to_owned(), text(home))])
+}
+
+/// Who did what to which object, once per request: the witness of what a deploy writes.
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata"}],
+    })
+}
+
+/// Sends every connection into the cluster (webhooks, service proxy, node) through our socket.
+fn egress(socket: &Path) -> Value {
+    json!({
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{
+            "name": "cluster",
+            "connection": {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": text(socket)}}},
+        }],
+    })
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

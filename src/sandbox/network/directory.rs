@@ -1,0 +1,505 @@
+//! What the sandbox's network knows, and the one question it answers: who is `host:port`? Pure.
+
+use super::pod::{Program, holder, program_of};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Label of an EndpointSlice that names its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// A port of a Service of the platform whose pods the simulator speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SimulatedPort {
+    /// Name of the Service.
+    pub service: String,
+    /// Port of its pods.
+    pub port: u16,
+}
+
+/// What stands where on loopback.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Where the API server listens, which is what Service `default/kubernetes` leads to.
+    pub api_server: SocketAddr,
+    /// Where kwok answers for its nodes.
+    pub kwok: SocketAddr,
+    /// The real programs by the port of their pods.
+    pub real: BTreeMap<u16, SocketAddr>,
+    /// What the simulator speaks for.
+    pub simulated: Vec<SimulatedPort>,
+    /// Namespace of the simulated Services.
+    pub namespace: String,
+}
+
+/// Who asks for the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The API server, for a node, a pod, or a Service (service proxy, webhooks).
+    Dial,
+    /// Prometheus or Alertmanager: pods only where an EndpointSlice lists them.
+    Scrape,
+}
+
+/// Where a connection goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A program on loopback.
+    Address(SocketAddr),
+    /// The simulator, for this pod.
+    Simulated {
+        /// Service that the pod belongs to.
+        service: String,
+        /// Name of the pod.
+        pod: String,
+    },
+}
+
+#[derive(Debug)]
+struct PodEntry {
+    namespace: String,
+    name: String,
+    program: Option<Program>,
+    ip: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+struct ServiceEntry {
+    cluster_ip: Option<IpAddr>,
+    headless: bool,
+    /// Name of the port by its number.
+    ports: BTreeMap<u16, String>,
+}
+
+/// One address and port that an EndpointSlice lists.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Endpoint {
+    namespace: String,
+    service: String,
+    ip: IpAddr,
+    port: u16,
+    port_name: String,
+    ready: bool,
+    hostname: Option<String>,
+    /// Namespace and name of the pod.
+    pod: Option<(String, String)>,
+}
+
+/// The pods, Services and endpoints of one moment.
+#[derive(Debug)]
+pub struct Directory {
+    layout: Layout,
+    pods: Vec<PodEntry>,
+    services: BTreeMap<(String, String), ServiceEntry>,
+    endpoints: Vec<Endpoint>,
+    /// Index into `pods` of the pod that each program stands behind.
+    holders: BTreeMap<Program, usize>,
+}
+
+impl Directory {
+    /// A directory of what the API server holds.
+    pub fn new(layout: Layout, pods: &[Arc<Pod>], services: &[Arc<Service>], slices: &[Arc<EndpointSlice>]) -> Self {
+        // A finished pod's address may belong to another one by now.
+        let live: Vec<&Pod> = pods.iter().map(AsRef::as_ref).filter(|pod| !is_finished(pod)).collect();
+        let holders = Program::ALL.into_iter().filter_map(|program| {
+            let holder = holder(program, live.iter().copied())?;
+            let index = live.iter().position(|pod| std::ptr::eq(*pod, holder))?;
+            Some((program, index))
+        });
+        let mut endpoints: Vec<Endpoint> = slices.iter().flat_map(|slice| endpoints_of(slice)).collect();
+        // The same choice every time, whatever order the API server lists them in.
+        endpoints.sort();
+        Directory {
+            holders: holders.collect(),
+            pods: live.iter().map(|pod| pod_entry(pod)).collect(),
+            services: services.iter().map(|service| service_entry(service)).collect(),
+            endpoints,
+            layout,
+        }
+    }
+
+    /// Where a connection to `host:port` goes.
+    ///
+    /// # Errors
+    /// One line for people that says why there is no way.
+    pub fn resolve(&self, host: &str, port: u16, purpose: Purpose) -> Result<Destination, String> {
+        let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return self.resolve_address(ip, port, purpose);
+        }
+        if purpose == Purpose::Dial && port == self.layout.kwok.port() && host == "localhost" {
+            return Ok(Destination::Address(self.layout.kwok));
+        }
+        let name = parse_service_name(host)
+            .ok_or_else(|| format!("{host} is outside the sandbox: it knows pods and Services only"))?;
+        self.resolve_service(name.namespace, name.service, name.hostname, port)
+    }
+
+    /// The first pod of the simulated Service, by address.
+    pub fn first_pod(&self, service: &str, port: u16) -> Option<&str> {
+        let mut endpoints = self.endpoints.iter();
+        let endpoint = endpoints.find(|endpoint| {
+            endpoint.namespace == self.layout.namespace && endpoint.service == service && endpoint.port == port
+        })?;
+        endpoint.pod.as_ref().map(|(_, name)| name.as_str())
+    }
+
+    fn resolve_address(&self, ip: IpAddr, port: u16, purpose: Purpose) -> Result<Destination, String> {
+        let listing: Vec<&Endpoint> =
+            self.endpoints.iter().filter(|endpoint| endpoint.ip == ip && endpoint.port == port).collect();
+        let pod = match listing.iter().find_map(|endpoint| endpoint.pod.as_ref()) {
+            Some((namespace, name)) => self.pods.iter().find(|pod| pod.namespace == *namespace && pod.name == *name),
+            None => self.pods.iter().find(|pod| pod.ip == Some(ip)),
+        };
+        if let Some(pod) = pod {
+            if purpose == Purpose::Scrape && listing.is_empty() {
+                return Err(format!("no EndpointSlice lists {ip}:{port} (pod {}/{})", pod.namespace, pod.name));
+            }
+            return self.behind(pod, port, &listing);
+        }
+        let mut services = self.services.iter();
+        if let Some(((namespace, name), _)) = services.find(|(_, service)| service.cluster_ip == Some(ip)) {
+            return self.resolve_service(namespace, name, None, port);
+        }
+        // What is left are addresses of nodes, all of which kwok answers for.
+        if purpose == Purpose::Dial && port == self.layout.kwok.port() {
+            return Ok(Destination::Address(self.layout.kwok));
+        }
+        Err(format!("no pod or Service of the sandbox has the address {ip}"))
+    }
+
+    fn resolve_service(
+        &self,
+        namespace: &str,
+        name: &str,
+        hostname: Option<&str>,
+        port: u16,
+    ) -> Result<Destination, String> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let service =
+            self.services.get(&key).ok_or_else(|| format!("there is no Service {namespace}/{name} in the sandbox"))?;
+        let port_name = service.ports.get(&port);
+        // The sandbox's API server has no address that an EndpointSlice may list.
+        if (namespace, name) == ("default", "kubernetes") && port_name.is_some() {
+            return Ok(Destination::Address(self.layout.api_server));
+        }
+        // The name of a headless Service leads to its pods, whose ports it does not translate.
+        if port_name.is_none() && !service.headless {
+            return Err(format!("Service {namespace}/{name} has no port {port}"));
+        }
+        let ready = self.endpoints.iter().find(|endpoint| {
+            endpoint.namespace == namespace
+                && endpoint.service == name
+                && endpoint.ready
+                && (hostname.is_none() || endpoint.hostname.as_deref() == hostname)
+                && if service.headless { endpoint.port == port } else { Some(&endpoint.port_name) == port_name }
+        });
+        let endpoint =
+            ready.ok_or_else(|| format!("Service {namespace}/{name} has no ready endpoint for port {port}"))?;
+        self.resolve_address(endpoint.ip, endpoint.port, Purpose::Scrape)
+    }
+
+    /// What stands behind `port` of `pod`, which `listing` gives to its Services.
+    fn behind(&self, pod: &PodEntry, port: u16, listing: &[&Endpoint]) -> Result<Destination, String> {
+        if let Some(program) = pod.program
+            && program.port() == port
+            && let Some(address) = self.layout.real.get(&port)
+        {
+            return match self.holders.get(&program).and_then(|index| self.pods.get(*index)) {
+                Some(holder) if std::ptr::eq(holder, pod) => Ok(Destination::Address(*address)),
+                Some(holder) => Err(format!(
+                    "no program runs behind pod {}/{}: the sandbox has one {}, behind pod {}/{}",
+                    pod.namespace,
+                    pod.name,
+                    program.title(),
+                    holder.namespace,
+                    holder.name
+                )),
+                None => Err(format!("pod {}/{} does not run", pod.namespace, pod.name)),
+            };
+        }
+        let simulated = listing.iter().find(|endpoint| {
+            endpoint.namespace == self.layout.namespace
+                && self
+                    .layout
+                    .simulated
+                    .iter()
+                    .any(|port| port.service == endpoint.service && port.port == endpoint.port)
+        });
+        match simulated {
+            Some(endpoint) => Ok(Destination::Simulated { service: endpoint.service.clone(), pod: pod.name.clone() }),
+            None => {
+                Err(format!("no program runs behind pod {}/{} port {port} in the sandbox", pod.namespace, pod.name))
+            }
+        }
+    }
+}
+
+struct ServiceName<'a> {
+    hostname: Option<&'a str>,
+    service: &'a str,
+    namespace: &'a str,
+}
+
+/// Reads `service.namespace.svc`, with a pod's hostname before it or the cluster's domain after it.
+fn parse_service_name(host: &str) -> Option<ServiceName<'_>> {
+    let host = host.strip_suffix(".cluster.local").unwrap_or(host).strip_suffix(".svc")?;
+    let parts: Vec<&str> = host.split('.').collect();
+    match parts.as_slice() {
+        [service, namespace] => Some(ServiceName { hostname: None, service, namespace }),
+        [hostname, service, namespace] => Some(ServiceName { hostname: Some(hostname), service, namespace }),
+        _ => None,
+    }
+}
+
+fn is_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn pod_entry(pod: &Pod) -> PodEntry {
+    let on_host_network = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or_default();
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+    PodEntry {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        program: program_of(pod),
+        // On the host network it shares the node's address, which then says nothing about the pod.
+        ip: address.filter(|_| !on_host_network).and_then(|address| address.parse().ok()),
+    }
+}
+
+fn service_entry(service: &Service) -> ((String, String), ServiceEntry) {
+    let key =
+        (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default());
+    let spec = service.spec.as_ref();
+    let cluster_ip = spec.and_then(|spec| spec.cluster_ip.as_deref());
+    let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let entry = ServiceEntry {
+        cluster_ip: cluster_ip.and_then(|address| address.parse().ok()),
+        headless: cluster_ip == Some("None"),
+        ports: ports
+            .iter()
+            .filter_map(|port| Some((u16::try_from(port.port).ok()?, port.name.clone().unwrap_or_default())))
+            .collect(),
+    };
+    (key, entry)
+}
+
+fn endpoints_of(slice: &EndpointSlice) -> Vec<Endpoint> {
+    let namespace = slice.metadata.namespace.clone().unwrap_or_default();
+    let labels = slice.metadata.labels.as_ref();
+    let service = labels.and_then(|labels| labels.get(SERVICE_NAME)).cloned().unwrap_or_default();
+    let mut endpoints = Vec::new();
+    for endpoint in &slice.endpoints {
+        let pod = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod")).map(|target| {
+            let pod_namespace = target.namespace.clone().unwrap_or_else(|| namespace.clone());
+            (pod_namespace, target.name.clone().unwrap_or_default())
+        });
+        // By the API's definition an unset condition means ready.
+        let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
+        for address in &endpoint.addresses {
+            for port in slice.ports.iter().flatten() {
+                let (Ok(ip), Some(number)) = (address.parse(), port.port.and_then(|port| u16::try_from(port).ok()))
+                else {
+                    continue;
+                };
+                endpoints.push(Endpoint {
+                    namespace: namespace.clone(),
+                    service: service.clone(),
+                    ip,
+                    port: number,
+                    port_name: port.name.clone().unwrap_or_default(),
+                    ready,
+                    hostname: endpoint.hostname.clone(),
+                    pod: pod.clone(),
+                });
+            }
+        }
+    }
+    endpoints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const KWOK: u16 = 10247;
+
+    fn read<T: serde::de::DeserializeOwned>(values: Vec<Value>) -> Vec<Arc<T>> {
+        values.into_iter().map(|value| Arc::new(serde_json::from_value(value).unwrap())).collect()
+    }
+
+    fn pod(namespace: &str, name: &str, label: &str, ip: &str) -> Value {
+        json!({
+            "metadata": { "namespace": namespace, "name": name, "labels": { "app.kubernetes.io/name": label },
+                "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "nodeName": "sandbox-0", "containers": [] },
+            "status": { "phase": "Running", "podIP": ip },
+        })
+    }
+
+    fn service(namespace: &str, name: &str, ip: &str, port: u16, target: &str) -> Value {
+        json!({
+            "metadata": { "namespace": namespace, "name": name },
+            "spec": { "clusterIP": ip, "ports": [{ "name": target, "port": port }] },
+        })
+    }
+
+    fn slice(namespace: &str, service: &str, port: (&str, u16), pods: &[(&str, &str, bool)]) -> Value {
+        let endpoints: Vec<Value> = pods
+            .iter()
+            .map(|(name, ip, ready)| {
+                json!({ "addresses": [ip], "conditions": { "ready": ready }, "hostname": name,
+                    "targetRef": { "kind": "Pod", "name": name, "namespace": namespace } })
+            })
+            .collect();
+        json!({
+            "metadata": { "namespace": namespace, "name": format!("{service}-1"),
+                "labels": { "kubernetes.io/service-name": service } },
+            "addressType": "IPv4",
+            "endpoints": endpoints,
+            "ports": [{ "name": port.0, "port": port.1 }],
+        })
+    }
+
+    fn directory() -> Directory {
+        let layout = Layout {
+            api_server: ([127, 0, 0, 1], 16443).into(),
+            kwok: ([127, 0, 0, 1], KWOK).into(),
+            real: [(9090, ([127, 0, 0, 1], 19090).into()), (9093, ([127, 0, 0, 1], 19093).into())].into(),
+            simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
+            namespace: "drivemaster".into(),
+        };
+        let mut finished = pod("drivemaster", "old-job", "job", "10.244.0.30");
+        finished["status"]["phase"] = json!("Succeeded");
+        let mut second = pod("monitoring", "prometheus-1", "prometheus", "10.244.0.11");
+        second["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:01Z");
+        let mut on_host = pod("monitoring", "node-exporter", "node-exporter", "10.99.0.1");
+        on_host["spec"]["hostNetwork"] = json!(true);
+        let pods: Vec<Arc<Pod>> = read(vec![
+            pod("monitoring", "prometheus-0", "prometheus", "10.244.0.10"),
+            second,
+            pod("monitoring", "alertmanager-0", "alertmanager", "10.244.0.13"),
+            pod("monitoring", "grafana-0", "grafana", "10.244.0.12"),
+            pod("drivemaster", "user-service-a", "user-service", "10.244.0.30"),
+            pod("drivemaster", "user-service-b", "user-service", "10.244.0.31"),
+            pod("drivemaster", "unlisted", "user-service", "10.244.0.32"),
+            on_host,
+            finished,
+        ]);
+        let services: Vec<Arc<Service>> = read(vec![
+            service("monitoring", "prometheus", "10.96.0.10", 80, "http-web"),
+            service("monitoring", "alertmanager", "None", 9093, "http-web"),
+            service("monitoring", "grafana", "10.96.0.12", 80, "http-web"),
+            service("drivemaster", "user-service", "10.96.0.30", 3001, "http"),
+            service("default", "kubernetes", "10.96.0.1", 443, "https"),
+            service("drivemaster", "empty", "10.96.0.31", 80, "http"),
+        ]);
+        let slices: Vec<Arc<EndpointSlice>> = read(vec![
+            slice(
+                "monitoring",
+                "prometheus",
+                ("http-web", 9090),
+                &[("prometheus-1", "10.244.0.11", true), ("prometheus-0", "10.244.0.10", true)],
+            ),
+            slice("monitoring", "alertmanager", ("http-web", 9093), &[("alertmanager-0", "10.244.0.13", true)]),
+            slice("monitoring", "grafana", ("http-web", 3000), &[("grafana-0", "10.244.0.12", true)]),
+            slice(
+                "drivemaster",
+                "user-service",
+                ("http", 3001),
+                &[("user-service-a", "10.244.0.30", false), ("user-service-b", "10.244.0.31", true)],
+            ),
+            slice("monitoring", "node-exporter", ("metrics", 9100), &[("node-exporter", "10.99.0.1", true)]),
+        ]);
+        Directory::new(layout, &pods, &services, &slices)
+    }
+
+    fn told(host: &str, port: u16, purpose: Purpose) -> String {
+        match directory().resolve(host, port, purpose) {
+            Ok(Destination::Address(address)) => address.to_string(),
+            Ok(Destination::Simulated { service, pod }) => format!("{service}: {pod}"),
+            Err(reason) => reason,
+        }
+    }
+
+    #[test]
+    fn the_api_server_reaches_nodes_pods_and_services() {
+        for (host, port, expected) in [
+            ("127.0.0.1", KWOK, "127.0.0.1:10247"),
+            ("localhost", KWOK, "127.0.0.1:10247"),
+            ("10.99.0.1", KWOK, "127.0.0.1:10247"),
+            ("10.244.0.10", 9090, "127.0.0.1:19090"),
+            ("10.96.0.10", 80, "127.0.0.1:19090"),
+            ("prometheus.monitoring.svc", 80, "127.0.0.1:19090"),
+            ("prometheus.monitoring.svc.cluster.local.", 80, "127.0.0.1:19090"),
+            ("alertmanager.monitoring.svc", 9093, "127.0.0.1:19093"),
+            ("alertmanager-0.alertmanager.monitoring.svc", 9093, "127.0.0.1:19093"),
+            ("10.244.0.30", 3001, "user-service: user-service-a"),
+            ("10.96.0.30", 3001, "user-service: user-service-b"),
+            ("kubernetes.default.svc", 443, "127.0.0.1:16443"),
+        ] {
+            assert_eq!(told(host, port, Purpose::Dial), expected, "{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_the_reason() {
+        for (host, port, expected) in [
+            ("10.244.0.99", 80, "no pod or Service of the sandbox has the address 10.244.0.99"),
+            ("127.0.0.1", 22, "no pod or Service of the sandbox has the address 127.0.0.1"),
+            ("hooks.slack.com", 443, "hooks.slack.com is outside the sandbox: it knows pods and Services only"),
+            ("hooks.slack.com", KWOK, "hooks.slack.com is outside the sandbox: it knows pods and Services only"),
+            ("a.b.c.d.svc", 443, "a.b.c.d.svc is outside the sandbox: it knows pods and Services only"),
+            ("10.244.0.12", 3000, "no program runs behind pod monitoring/grafana-0 port 3000 in the sandbox"),
+            ("10.96.0.12", 80, "no program runs behind pod monitoring/grafana-0 port 3000 in the sandbox"),
+            ("10.99.0.1", 9100, "no program runs behind pod monitoring/node-exporter port 9100 in the sandbox"),
+            ("10.244.0.10", 8080, "no program runs behind pod monitoring/prometheus-0 port 8080 in the sandbox"),
+            (
+                "10.244.0.11",
+                9090,
+                "no program runs behind pod monitoring/prometheus-1: the sandbox has one Prometheus, behind pod monitoring/prometheus-0",
+            ),
+            ("gone.monitoring.svc", 80, "there is no Service monitoring/gone in the sandbox"),
+            ("10.96.0.10", 81, "Service monitoring/prometheus has no port 81"),
+            ("10.96.0.31", 80, "Service drivemaster/empty has no ready endpoint for port 80"),
+            (
+                "alertmanager-1.alertmanager.monitoring.svc",
+                9093,
+                "Service monitoring/alertmanager has no ready endpoint for port 9093",
+            ),
+        ] {
+            assert_eq!(told(host, port, Purpose::Dial), expected, "{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn a_scrape_is_answered_only_where_an_endpoint_slice_lists_the_address() {
+        for (host, port, expected) in [
+            ("10.244.0.30", 3001, "user-service: user-service-a"),
+            ("10.244.0.10", 9090, "127.0.0.1:19090"),
+            ("10.244.0.32", 3001, "no EndpointSlice lists 10.244.0.32:3001 (pod drivemaster/unlisted)"),
+            ("10.244.0.30", 3002, "no EndpointSlice lists 10.244.0.30:3002 (pod drivemaster/user-service-a)"),
+            ("127.0.0.1", KWOK, "no pod or Service of the sandbox has the address 127.0.0.1"),
+        ] {
+            assert_eq!(told(host, port, Purpose::Scrape), expected, "{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn a_port_alone_leads_to_the_first_pod_of_its_service() {
+        assert_eq!(directory().first_pod("user-service", 3001), Some("user-service-a"));
+        assert_eq!(directory().first_pod("user-service", 3002), None);
+    }
+
+    #[test]
+    fn no_name_is_too_strange_to_refuse() {
+        for host in ["", ".", "[]", "..svc", "[::1", "::1", "\u{0}", "a..svc.cluster.local", ".svc"] {
+            assert!(directory().resolve(host, 1, Purpose::Dial).is_err(), "{host:?}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a pod of the sandbox is to its network: which real program may stand behind it. Pure.
+
+use crate::stack;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+
+/// Label that says what a pod runs; every chart we deploy sets it.
+pub const NAME_LABEL: &str = "app.kubernetes.io/name";
+
+/// A program that really runs in the sandbox. Only one of each does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Program {
+    /// Prometheus.
+    Prometheus,
+    /// Alertmanager.
+    Alertmanager,
+}
+
+impl Program {
+    /// Every program, in the order in which they are looked after.
+    pub const ALL: [Program; 2] = [Program::Prometheus, Program::Alertmanager];
+
+    /// Its key in the catalogue: at once the value of [`NAME_LABEL`] on its pods, the name of its
+    /// container and the last part of its image's repository.
+    pub fn key(self) -> &'static str {
+        match self {
+            Program::Prometheus => "prometheus",
+            Program::Alertmanager => "alertmanager",
+        }
+    }
+
+    /// Its name for people.
+    pub fn title(self) -> &'static str {
+        stack::component(self.key()).map_or(self.key(), |component| component.title)
+    }
+
+    /// The port that it listens on in its pod; 0 if the catalogue does not know it.
+    pub fn port(self) -> u16 {
+        let ports = stack::component(self.key()).map(|component| component.ports);
+        ports.and_then(<[stack::Port]>::first).map_or(0, |port| port.container)
+    }
+}
+
+/// The program that `pod` asks for by its label.
+pub fn program_of(pod: &Pod) -> Option<Program> {
+    let name = pod.metadata.labels.as_ref()?.get(NAME_LABEL)?;
+    Program::ALL.into_iter().find(|program| program.key() == name)
+}
+
+/// Whether `pod` runs: it has a node, its phase is `Running` and nobody deletes it.
+pub fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    phase == Some("Running") && node.is_some_and(|node| !node.is_empty()) && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// What pods are ordered by, oldest first; pods of one second by namespace and name.
+pub fn age_key(pod: &Pod) -> (Timestamp, String, String) {
+    let created = pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    (created, text(&pod.metadata.namespace), text(&pod.metadata.name))
+}
+
+/// The pod that `program` stands behind: the oldest running one that asks for it. The network and
+/// the keeper of the programs both go by this, so they never disagree.
+pub fn holder<'a>(program: Program, pods: impl IntoIterator<Item = &'a Pod>) -> Option<&'a Pod> {
+    let asking = pods.into_iter().filter(|pod| program_of(pod) == Some(program) && is_running(pod));
+    asking.min_by_key(|pod| age_key(pod))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(name: &str, second: u8, phase: &str, deleted: bool) -> Pod {
+        let mut pod = json!({
+            "metadata": {
+                "name": name, "namespace": "monitoring", "labels": { NAME_LABEL: "prometheus" },
+                "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z"),
+            },
+            "spec": { "nodeName": "sandbox-0", "containers": [] },
+            "status": { "phase": phase },
+        });
+        if deleted {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:01:00Z");
+        }
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn a_program_stands_behind_the_oldest_running_pod_that_asks_for_it() {
+        let pods = [
+            pod("b", 2, "Running", false),
+            pod("a", 1, "Pending", false),
+            pod("c", 0, "Running", true),
+            pod("d", 3, "Running", false),
+        ];
+        let name = |program| holder(program, &pods).and_then(|pod| pod.metadata.name.clone());
+        assert_eq!(name(Program::Prometheus).as_deref(), Some("b"));
+        assert_eq!(name(Program::Alertmanager), None);
+    }
+
+    #[test]
+    fn ports_come_from_the_catalogue() {
+        assert_eq!((Program::Prometheus.port(), Program::Alertmanager.port()), (9090, 9093));
+    }
+}

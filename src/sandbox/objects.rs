@@ -1,0 +1,266 @@
+//! What a sandbox's cluster holds from the start: a node, a storage class and volumes to bind.
+
+use anyhow::{Result, anyhow};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, ServiceAccount};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Name of the only node.
+pub const NODE: &str = "sandbox-0";
+/// Name of the storage class, which is also the cluster's default.
+pub const STORAGE_CLASS: &str = "fast-ssd";
+/// How many volumes can be bound at a time.
+const VOLUMES: usize = 20;
+
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long one question to the API server may take.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Makes the node, the storage class and the volumes. What exists already stays as it is.
+///
+/// # Errors
+/// When the API server refuses one.
+pub(super) async fn create(client: &Client, kubelet_version: &str) -> Result<()> {
+    create_one::<Node>(client, node(kubelet_version)).await?;
+    create_one::<StorageClass>(client, storage_class()).await?;
+    for index in 0..VOLUMES {
+        create_one::<PersistentVolume>(client, volume(index)).await?;
+    }
+    Ok(())
+}
+
+async fn create_one<K>(client: &Client, object: Value) -> Result<()>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let object: K = serde_json::from_value(object)?;
+    match Api::<K>::all(client.clone()).create(&PostParams::default(), &object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            Err(anyhow!("cannot make the {} `{name}`: {}", K::kind(&()), plain(&error)))
+        }
+    }
+}
+
+fn node(kubelet_version: &str) -> Value {
+    let amounts = json!({"cpu": "64", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "500"});
+    json!({
+        "metadata": {
+            "name": NODE,
+            "labels": {
+                "kubernetes.io/arch": "amd64",
+                "kubernetes.io/hostname": NODE,
+                "kubernetes.io/os": "linux",
+                "node.kubernetes.io/instance-type": "sandbox",
+                "topology.kubernetes.io/zone": "sandbox",
+            },
+        },
+        "status": {
+            "allocatable": amounts,
+            "capacity": amounts,
+            "nodeInfo": {
+                "architecture": "amd64",
+                "bootID": "",
+                "containerRuntimeVersion": "none://",
+                "kernelVersion": "none",
+                "kubeProxyVersion": "",
+                "kubeletVersion": kubelet_version,
+                "machineID": "",
+                "operatingSystem": "linux",
+                "osImage": "sandbox",
+                "systemUUID": "",
+            },
+        },
+    })
+}
+
+fn storage_class() -> Value {
+    json!({
+        "metadata": {
+            "name": STORAGE_CLASS,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "drivemaster-mon/sandbox",
+        "reclaimPolicy": "Retain",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    })
+}
+
+fn volume(index: usize) -> Value {
+    let name = format!("sandbox-{index:02}");
+    json!({
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"],
+            "capacity": {"storage": "1Ti"},
+            // Nothing is ever mounted.
+            "hostPath": {"path": format!("/nonexistent/{name}")},
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": STORAGE_CLASS,
+        },
+    })
+}
+
+/// Whether the node takes pods.
+pub(super) fn judge_node(node: &Node) -> Result<(), String> {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+    match ready {
+        Some(condition) if condition.status == "True" => {}
+        Some(condition) => return Err(format!("its condition Ready is {}", condition.status)),
+        None => return Err("KWOK has not written its status".to_owned()),
+    }
+    // The API server taints every new node; the node-lifecycle controller takes that off.
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    match taints.iter().find(|taint| taint.effect != "PreferNoSchedule") {
+        Some(taint) => Err(format!("it has the taint {}", taint.key)),
+        None => Ok(()),
+    }
+}
+
+/// Waits until the node takes pods.
+///
+/// # Errors
+/// After `deadline`, with the reason last seen.
+pub(super) async fn wait_for_node(client: &Client, deadline: Instant) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    until(&format!("the node `{NODE}` is not ready"), deadline, async || {
+        judge_node(&nodes.get(NODE).await.map_err(|error| plain(&error))?)
+    })
+    .await
+}
+
+/// Waits until pods can be created: each needs the service account of its namespace.
+///
+/// # Errors
+/// After `deadline`, with the reason last seen.
+pub(super) async fn wait_for_service_account(client: &Client, deadline: Instant) -> Result<()> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+    until("the service account `default` is missing", deadline, async || {
+        accounts.get("default").await.map(|_| ()).map_err(|error| plain(&error))
+    })
+    .await
+}
+
+/// Asks `probe` again and again until it gives a value.
+///
+/// # Errors
+/// After `deadline`: `what`, and the reason that `probe` gave last.
+pub(super) async fn until<T, F>(what: &str, deadline: Instant, mut probe: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let mut reason = "it was never asked".to_owned();
+    while Instant::now() < deadline {
+        match tokio::time::timeout(PROBE_DEADLINE, probe()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(problem)) => reason = problem,
+            Err(_) => reason = format!("no answer within {} s", PROBE_DEADLINE.as_secs()),
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Err(anyhow!("{what}: {reason}"))
+}
+
+/// Makes volumes free again when their claim is gone, for as long as it runs. A real cluster has a
+/// provisioner for that.
+pub(super) async fn recycle_volumes(client: Client) {
+    let volumes: Api<PersistentVolume> = Api::all(client);
+    let mut changes = watcher(volumes.clone(), watcher::Config::default()).default_backoff().applied_objects().boxed();
+    loop {
+        match changes.try_next().await {
+            Ok(Some(volume)) if is_released(&volume) => {
+                let Some(name) = &volume.metadata.name else { continue };
+                let patch = json!({"spec": {"claimRef": null}});
+                if let Err(error) = volumes.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                    super::supervisor::log(&format!("cannot free the volume `{name}`: {}", plain(&error)));
+                }
+            }
+            // The watcher lists and watches again by itself.
+            Ok(Some(_)) | Err(_) => {}
+            Ok(None) => return,
+        }
+    }
+}
+
+fn is_released(volume: &PersistentVolume) -> bool {
+    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    phase == Some("Released") && class == Some(STORAGE_CLASS)
+}
+
+/// What an error of the API says to people: the server's message, or the innermost cause.
+pub(super) fn plain(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_takes_pods_when_it_is_ready_and_no_taint_keeps_them_away() {
+        let node = |status: &str, effect: Option<&str>| -> Node {
+            let taints: Vec<Value> = effect.map(|effect| json!({"key": "k", "effect": effect})).into_iter().collect();
+            let conditions = json!([{"type": "Ready", "status": status}]);
+            serde_json::from_value(json!({"spec": {"taints": taints}, "status": {"conditions": conditions}})).unwrap()
+        };
+        for (node, verdict) in [
+            (node("True", None), Ok(())),
+            (node("True", Some("PreferNoSchedule")), Ok(())),
+            (node("True", Some("NoSchedule")), Err("it has the taint k")),
+            (node("Unknown", None), Err("its condition Ready is Unknown")),
+            (Node::default(), Err("KWOK has not written its status")),
+        ] {
+            assert_eq!(judge_node(&node), verdict.map_err(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn only_released_volumes_of_our_class_are_freed() {
+        let volume = |class: &str, phase: &str| -> PersistentVolume {
+            serde_json::from_value(json!({"spec": {"storageClassName": class}, "status": {"phase": phase}})).unwrap()
+        };
+        assert!(is_released(&volume(STORAGE_CLASS, "Released")));
+        assert!(!is_released(&volume(STORAGE_CLASS, "Bound")));
+        assert!(!is_released(&volume("other", "Released")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_ends_tells_the_reason_last_seen() {
+        let mut count = 0;
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let error = until("it is not up", deadline, || {
+            count += 1;
+            let reason = format!("refused {}", count.min(3));
+            async move { Err::<(), _>(reason) }
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.to_string(), "it is not up: refused 3");
+    }
+}

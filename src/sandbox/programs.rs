@@ -1,0 +1,152 @@
+//! Finds the programs that a sandbox is made of.
+
+use crate::error::{Failure, Kind};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A program and where it comes from when it was not built by `make tools`.
+struct Needed {
+    name: &'static str,
+    origin: &'static str,
+}
+
+/// Everything that a sandbox runs, in the order people see it.
+const NEEDED: &[Needed] = &[
+    Needed { name: "etcd", origin: "go.etcd.io/etcd/server/v3" },
+    Needed { name: "kube-apiserver", origin: "k8s.io/kubernetes/cmd/kube-apiserver" },
+    Needed { name: "kube-controller-manager", origin: "k8s.io/kubernetes/cmd/kube-controller-manager" },
+    Needed { name: "kube-scheduler", origin: "k8s.io/kubernetes/cmd/kube-scheduler" },
+    Needed { name: "kwok", origin: "sigs.k8s.io/kwok/cmd/kwok" },
+    Needed { name: "kubectl", origin: "k8s.io/kubernetes/cmd/kubectl" },
+    Needed { name: "helm", origin: "helm.sh/helm/v4/cmd/helm" },
+    Needed { name: "prometheus", origin: "github.com/prometheus/prometheus/cmd/prometheus" },
+    Needed { name: "alertmanager", origin: "github.com/prometheus/alertmanager/cmd/alertmanager" },
+];
+
+/// The programs, all of them found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs(BTreeMap<String, PathBuf>);
+
+impl Programs {
+    /// Finds every program: first in `tools` (or its `bin`), then on PATH, then in the tool cache.
+    ///
+    /// # Errors
+    /// [`Kind::CouldNotAsk`] naming every program that is missing, and how to get each.
+    pub fn find(tools: Option<&Path>) -> Result<Self> {
+        let cache = tool_cache();
+        Self::find_in(&folders(tools, std::env::var_os("PATH").as_deref(), cache.as_deref()), cache.as_deref())
+    }
+
+    fn find_in(folders: &[PathBuf], cache: Option<&Path>) -> Result<Self> {
+        let mut found = BTreeMap::new();
+        let mut missing = Vec::new();
+        for needed in NEEDED {
+            match folders.iter().map(|folder| folder.join(needed.name)).find(|path| is_executable(path)) {
+                Some(path) => {
+                    found.insert(needed.name.to_owned(), path);
+                }
+                None => missing.push(needed),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(Programs(found));
+        }
+        let names: Vec<String> =
+            missing.iter().map(|needed| format!("`{}` (Go package {})", needed.name, needed.origin)).collect();
+        let place = cache.map_or_else(|| "the tool cache".to_owned(), |cache| format!("`{}`", cache.display()));
+        Err(Failure::new(Kind::CouldNotAsk, format!("a sandbox needs programs that are missing: {}", names.join(", ")))
+            .hint(format!(
+                "run `make tools`, which builds every one of them into {place}; or put them on PATH or name their folder with `--tools DIR`"
+            ))
+            .into())
+    }
+
+    /// Where the program `name` is.
+    ///
+    /// # Errors
+    /// When `name` is none of a sandbox's programs, which is a fault of this program.
+    pub fn path(&self, name: &str) -> Result<&Path> {
+        self.0
+            .get(name)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| anyhow::anyhow!("`{name}` is not a program of the sandbox"))
+    }
+}
+
+/// The tool cache: where `make tools` builds.
+fn tool_cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("DRIVEMASTER_MON_TOOLS").or_else(|| {
+        let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+        Some(cache.join("drivemaster-mon").join("tools"))
+    })
+}
+
+/// The folders to look in, in order. Relative entries of PATH depend on where one stands and are left out.
+fn folders(tools: Option<&Path>, path: Option<&OsStr>, cache: Option<&Path>) -> Vec<PathBuf> {
+    let with_bin = |folder: &Path| [folder.to_owned(), folder.join("bin")];
+    let mut folders: Vec<PathBuf> = tools.map(with_bin).into_iter().flatten().collect();
+    folders.extend(path.map(std::env::split_paths).into_iter().flatten().filter(|folder| folder.is_absolute()));
+    folders.extend(cache.map(with_bin).into_iter().flatten());
+    folders
+}
+
+fn is_executable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::error::failure_of;
+
+    fn install(folder: &Path, names: &[&str], mode: u32) {
+        std::fs::create_dir_all(folder).unwrap();
+        for name in names {
+            let path = folder.join(name);
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_tools_folder_comes_before_path_and_path_before_the_cache() {
+        let root = tempfile::tempdir().unwrap();
+        let [tools, path, cache] = ["tools", "path", "cache"].map(|name| root.path().join(name));
+        let all: Vec<&str> = NEEDED.iter().map(|needed| needed.name).collect();
+        install(&tools.join("bin"), &["etcd"], 0o755);
+        install(&path, &["etcd", "helm"], 0o755);
+        install(&cache.join("bin"), &all, 0o755);
+        let folders = folders(Some(&tools), Some(path.as_os_str()), Some(&cache));
+        let programs = Programs::find_in(&folders, Some(&cache)).unwrap();
+        assert_eq!(programs.path("etcd").unwrap(), tools.join("bin/etcd"));
+        assert_eq!(programs.path("helm").unwrap(), path.join("helm"));
+        assert_eq!(programs.path("kwok").unwrap(), cache.join("bin/kwok"));
+    }
+
+    #[test]
+    fn all_missing_programs_are_named_at_once_and_a_file_that_cannot_be_executed_is_missing() {
+        let root = tempfile::tempdir().unwrap();
+        install(root.path(), &["etcd", "helm"], 0o755);
+        install(root.path(), &["kwok"], 0o644);
+        let error = Programs::find_in(&[root.path().to_owned()], Some(Path::new("/cache"))).unwrap_err();
+        let failure = failure_of(&error).unwrap();
+        assert_eq!(failure.kind, Kind::CouldNotAsk);
+        for needed in NEEDED {
+            let named = failure.message.contains(&format!("`{}` (Go package {})", needed.name, needed.origin));
+            assert_eq!(named, !["etcd", "helm"].contains(&needed.name), "{}: {}", needed.name, failure.message);
+        }
+        assert!(failure.hint.as_deref().unwrap().contains("`make tools`"));
+        assert!(failure.hint.as_deref().unwrap().contains("`/cache`"));
+    }
+
+    #[test]
+    fn relative_entries_of_path_are_not_searched() {
+        assert_eq!(folders(None, Some(OsStr::new("bin:/usr/bin:.")), None), [PathBuf::from("/usr/bin")]);
+    }
+}

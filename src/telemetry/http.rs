@@ -1,0 +1,440 @@
+//! One HTTP client for all of them: GET only, with a deadline, a bound on the body, and errors
+//! that fit on one line.
+
+use anyhow::{Context, Result};
+use reqwest::{StatusCode, Url};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Longest piece of a foreign body that an error quotes, in characters.
+const QUOTE_LIMIT: usize = 200;
+/// Bytes of a body that an error is made from.
+const ERROR_BODY_LIMIT: usize = 16 * 1024;
+
+/// How long and how much.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// For one question with all its tries, the whole answer included.
+    pub overall: Duration,
+    /// Largest body in bytes.
+    pub body_bytes: usize,
+    /// How often a GET is tried when the connection fails or breaks; at least once.
+    pub attempts: u32,
+    /// Pause before the second try; each further one is twice as long.
+    pub pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connect: Duration::from_secs(5),
+            overall: Duration::from_secs(15),
+            body_bytes: 32 * 1024 * 1024,
+            attempts: 3,
+            pause: Duration::from_millis(150),
+        }
+    }
+}
+
+/// Why a question has no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpError {
+    /// No connection, or it broke before an answer came.
+    Unreachable(String),
+    /// No complete answer in the given time.
+    TimedOut(Duration),
+    /// An answer that says no.
+    Status {
+        /// Its HTTP status.
+        status: u16,
+        /// What it says, on one line; may be empty.
+        message: String,
+    },
+    /// The answer broke off after so many bytes.
+    Truncated(usize),
+    /// The answer is larger than so many bytes.
+    TooLarge(usize),
+    /// The answer is not what the program is known to answer.
+    Malformed(String),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HttpError::Unreachable(reason) => formatter.write_str(reason),
+            HttpError::TimedOut(limit) => write!(formatter, "no answer in {} s", limit.as_secs_f32()),
+            HttpError::Status { status, message } => {
+                let reason =
+                    StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+                let separator = if message.is_empty() { "" } else { ": " };
+                write!(formatter, "answered {status} {reason}{separator}{message}")
+            }
+            HttpError::Truncated(bytes) => write!(formatter, "the answer broke off after {bytes} bytes"),
+            HttpError::TooLarge(bytes) => write!(formatter, "the answer is larger than {bytes} bytes"),
+            HttpError::Malformed(reason) => formatter.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+/// What a readiness path answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// 200.
+    Ready,
+    /// Anything else, on one line.
+    NotReady(String),
+}
+
+/// A client of one program at a base URL.
+#[derive(Debug, Clone)]
+pub struct Http {
+    base: Url,
+    client: reqwest::Client,
+    limits: Limits,
+}
+
+impl Http {
+    /// A client of the program at `base`; a path in it is kept as prefix.
+    ///
+    /// # Errors
+    /// The client cannot be built, for instance because the machine has no root certificates.
+    pub fn new(base: &Url, limits: Limits) -> Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("drivemaster-mon/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(limits.connect)
+            .redirect(reqwest::redirect::Policy::limited(3))
+            // A forwarded connection does not see the far side's close: none is kept for later.
+            .pool_max_idle_per_host(0);
+        if is_loopback(base) {
+            // The person's proxy cannot reach this machine's loopback.
+            builder = builder.no_proxy();
+        }
+        if base.scheme() == "http" {
+            // No certificate is looked at, so none has to be there.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().with_context(|| format!("cannot make a client of `{}`", shown(base)))?;
+        Ok(Http { base: base.clone(), client, limits })
+    }
+
+    /// The base URL without user name and password.
+    pub fn address(&self) -> String {
+        shown(&self.base)
+    }
+
+    /// Asks a readiness path.
+    ///
+    /// # Errors
+    /// Nothing answers there.
+    pub async fn ready(&self, path: &str) -> Result<Readiness, HttpError> {
+        match self.get(path, &[]).await {
+            Ok(_) => Ok(Readiness::Ready),
+            Err(no @ HttpError::Status { .. }) => Ok(Readiness::NotReady(no.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The JSON answer to `GET path?query`.
+    ///
+    /// # Errors
+    /// No answer, an answer that says no, or one of another shape.
+    pub async fn json<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, HttpError> {
+        let body = self.get(path, query).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            let text = String::from_utf8_lossy(&body);
+            HttpError::Malformed(match error.classify() {
+                serde_json::error::Category::Eof => format!("the answer broke off after {} bytes of JSON", body.len()),
+                serde_json::error::Category::Data => format!("the answer has another shape than expected: {error}"),
+                _ => format!("the answer is not JSON: `{}`", line_of(&text)),
+            })
+        })
+    }
+
+    /// The body of the answer to `GET path?query`. Tried again while the connection fails.
+    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, HttpError> {
+        let deadline = Instant::now() + self.limits.overall;
+        let mut pause = self.limits.pause;
+        let mut attempt = 1;
+        loop {
+            let answer = timeout_at(deadline, self.get_once(path, query)).await;
+            let error = match answer {
+                Err(_) => return Err(HttpError::TimedOut(self.limits.overall)),
+                Ok(Ok(body)) => return Ok(body),
+                Ok(Err(error)) => error,
+            };
+            let passing = matches!(
+                error,
+                HttpError::Unreachable(_) | HttpError::Truncated(_) | HttpError::Status { status: 502 | 504, .. }
+            );
+            if !passing || attempt >= self.limits.attempts || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            sleep(pause).await;
+            pause *= 2;
+            attempt += 1;
+        }
+    }
+
+    async fn get_once(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, HttpError> {
+        let url = join(&self.base, path, query);
+        let mut response = self.client.get(url).send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let limit = if status.is_success() { self.limits.body_bytes } else { ERROR_BODY_LIMIT };
+        let mut body: Vec<u8> = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+                Ok(Some(_)) if status.is_success() => return Err(HttpError::TooLarge(limit)),
+                // Of a refusal the beginning is enough, and its end need not arrive.
+                Ok(_) => break,
+                Err(_) if !status.is_success() => break,
+                Err(_) => return Err(HttpError::Truncated(body.len())),
+            }
+        }
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(HttpError::Status { status: status.as_u16(), message: line_of(&String::from_utf8_lossy(&body)) })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> HttpError {
+        if error.is_connect() && error.is_timeout() {
+            return HttpError::Unreachable(format!("no connection in {} s", self.limits.connect.as_secs_f32()));
+        }
+        // The outer texts say only that sending failed; the innermost says why.
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        let text = cause.to_string();
+        let text = text.split(" (os error").next().unwrap_or_default();
+        HttpError::Unreachable(lower_first(&line_of(text)))
+    }
+}
+
+/// Whether `url` names this machine.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// `url` as it may be shown.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // These fail only for URLs that cannot have a user at all.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// `path` below `base`, whatever slashes either has.
+fn join(base: &Url, path: &str, query: &[(&str, &str)]) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), path.trim_start_matches('/')));
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
+}
+
+/// What a foreign text says, on one short line that is safe to print.
+///
+/// Prometheus, Grafana and Loki put it into `error` or `message` of a JSON object, Alertmanager
+/// answers a JSON string.
+fn line_of(text: &str) -> String {
+    let said = match serde_json::from_str(text) {
+        Ok(serde_json::Value::String(said)) => said,
+        Ok(serde_json::Value::Object(object)) => {
+            ["error", "message"].iter().find_map(|key| object.get(*key)?.as_str()).unwrap_or(text).to_owned()
+        }
+        _ => text.to_owned(),
+    };
+    let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let mut line: String = line.chars().filter(|character| !character.is_control()).collect();
+    if let Some((cut, _)) = line.char_indices().nth(QUOTE_LIMIT) {
+        line.truncate(cut);
+        line.push_str("...");
+    }
+    line
+}
+
+fn lower_first(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Installs the TLS provider, as `main` does.
+    pub(crate) fn install_provider() {
+        // A second installation is refused, which is what a second test does.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+
+    pub(crate) fn quick() -> Limits {
+        Limits { overall: Duration::from_secs(5), attempts: 1, pause: Duration::from_millis(1), ..Limits::default() }
+    }
+
+    /// What a scripted server does with one connection.
+    #[derive(Clone)]
+    pub(crate) enum Act {
+        /// Answers these bytes and closes.
+        Say(String),
+        /// Closes without a byte.
+        Hang(Duration),
+    }
+
+    pub(crate) fn ok(body: &str) -> Act {
+        Act::Say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    fn refusal(status: &str, body: &str) -> Act {
+        Act::Say(format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    /// A server that plays `acts`, one a connection, the last one for all further ones.
+    pub(crate) async fn scripted(acts: Vec<Act>) -> (Url, Arc<AtomicUsize>) {
+        install_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let number = counter.fetch_add(1, Ordering::SeqCst);
+                let act = acts[number.min(acts.len() - 1)].clone();
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    let _ = stream.read(&mut request).await;
+                    match act {
+                        Act::Say(text) => drop(stream.write_all(text.as_bytes()).await),
+                        Act::Hang(time) => sleep(time).await,
+                    }
+                });
+            }
+        });
+        (url, count)
+    }
+
+    async fn error_of(act: Act, limits: Limits) -> String {
+        let (url, _) = scripted(vec![act]).await;
+        let answer: Result<serde_json::Value, HttpError> = Http::new(&url, limits).unwrap().json("/x", &[]).await;
+        answer.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_bad_answer_is_one_clear_line() {
+        let html = "<html>\n<body>down for maintenance</body></html>";
+        let cases = [
+            (
+                refusal("500 Internal Server Error", "\n boom \x1b[31m\nmore"),
+                "answered 500 Internal Server Error: boom [31m",
+            ),
+            (refusal("503 Service Unavailable", ""), "answered 503 Service Unavailable"),
+            (
+                refusal("400 Bad Request", r#"{"status":"error","error":"parse error"}"#),
+                "answered 400 Bad Request: parse error",
+            ),
+            (refusal("400 Bad Request", r#""bad matcher""#), "answered 400 Bad Request: bad matcher"),
+            (ok(html), "the answer is not JSON: `<html>`"),
+            (ok(r#"{"a": [1, 2"#), "the answer broke off after 11 bytes of JSON"),
+            (
+                Act::Say("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"a\":".to_owned()),
+                "the answer broke off after 5 bytes",
+            ),
+            (Act::Say(String::new()), "connection closed before message completed"),
+            (Act::Say("not http at all\r\n\r\n".to_owned()), "invalid HTTP version parsed"),
+        ];
+        for (act, expected) in cases {
+            assert_eq!(error_of(act, quick()).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_shape_names_what_is_missing() {
+        let (url, _) = scripted(vec![ok("{}")]).await;
+        let answer: Result<Vec<u8>, HttpError> = Http::new(&url, quick()).unwrap().json("/x", &[]).await;
+        let text = answer.unwrap_err().to_string();
+        assert!(text.starts_with("the answer has another shape than expected: invalid type: map"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_ends_in_a_timeout() {
+        let limits = Limits { overall: Duration::from_millis(100), ..quick() };
+        assert_eq!(error_of(Act::Hang(Duration::from_secs(60)), limits).await, "no answer in 0.1 s");
+    }
+
+    #[tokio::test]
+    async fn a_body_larger_than_the_limit_is_not_read() {
+        let limits = Limits { body_bytes: 10, ..quick() };
+        assert_eq!(error_of(ok(&"x".repeat(100)), limits).await, "the answer is larger than 10 bytes");
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_says_so() {
+        install_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        drop(listener);
+        let error = Http::new(&url, quick()).unwrap().ready("/-/ready").await.unwrap_err();
+        assert_eq!(error.to_string(), "connection refused");
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_tried_again_and_a_plain_no_is_not() {
+        let reset = Act::Say(String::new());
+        let limits = Limits { attempts: 3, ..quick() };
+        let (url, count) = scripted(vec![reset.clone(), reset.clone(), ok("[1]")]).await;
+        let answer: Vec<u8> = Http::new(&url, limits).unwrap().json("/x", &[]).await.unwrap();
+        assert_eq!((answer, count.load(Ordering::SeqCst)), (vec![1], 3));
+
+        let (url, count) = scripted(vec![reset]).await;
+        assert!(Http::new(&url, limits).unwrap().ready("/x").await.is_err());
+        assert_eq!(count.load(Ordering::SeqCst), 3, "bounded");
+
+        let (url, count) = scripted(vec![refusal("503 Service Unavailable", "Service Unavailable")]).await;
+        let readiness = Http::new(&url, limits).unwrap().ready("/x").await.unwrap();
+        let no = "answered 503 Service Unavailable: Service Unavailable".to_owned();
+        assert_eq!((readiness, count.load(Ordering::SeqCst)), (Readiness::NotReady(no), 1));
+    }
+
+    #[test]
+    fn a_path_in_the_base_url_is_kept_and_a_password_never_shown() {
+        let base = Url::parse("https://user:secret@mon.example.com/prometheus/").unwrap();
+        assert_eq!(join(&base, "/api/v1/query", &[("query", "up == 0")]).path(), "/prometheus/api/v1/query");
+        assert_eq!(join(&base, "/a", &[("query", "up == 0")]).query(), Some("query=up+%3D%3D+0"));
+        assert_eq!(shown(&base), "https://mon.example.com/prometheus");
+    }
+
+    #[test]
+    fn loopback_is_known_in_each_spelling() {
+        for (url, expected) in [
+            ("http://127.0.0.1:9090", true),
+            ("http://localhost", true),
+            ("http://[::1]:3000", true),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.com", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        assert_eq!(line_of(&"ä".repeat(500)).chars().count(), QUOTE_LIMIT + 3);
+    }
+}

@@ -1,0 +1,104 @@
+//! The pages that the program itself writes: `UPDATE_GOLDEN=1` (`make golden`) rewrites them.
+
+use drivemaster_mon::config::{Layer, Profile, resolve, schema};
+use serde_json::Value;
+use std::path::Path;
+
+/// One key of the configuration.
+struct Key {
+    path: String,
+    kind: String,
+    meaning: String,
+}
+
+fn keys(schema: &Value, root: &Value, path: &str, found: &mut Vec<Key>) {
+    let here = match schema.get("$ref").and_then(Value::as_str) {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let Some(properties) = here.get("properties").and_then(Value::as_object) else { return };
+    for (name, below) in properties {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let target = match below.get("$ref").and_then(Value::as_str) {
+            Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => below,
+        };
+        if target.get("properties").is_some() {
+            keys(below, root, &path, found);
+            continue;
+        }
+        let meaning =
+            below.get("description").or_else(|| target.get("description")).and_then(Value::as_str).unwrap_or_default();
+        found.push(Key { path, kind: kind(target), meaning: meaning.replace('\n', " ") });
+    }
+}
+
+fn kind(schema: &Value) -> String {
+    if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
+        return choices.iter().filter_map(|choice| choice["const"].as_str()).collect::<Vec<_>>().join(" \\| ");
+    }
+    match schema.get("type").and_then(Value::as_str) {
+        Some("string") => "text",
+        Some("boolean") => "true \\| false",
+        Some("integer" | "number") => "number",
+        Some("array") => "list",
+        _ => "map",
+    }
+    .to_owned()
+}
+
+fn default(config: &Value, path: &str) -> String {
+    let value = config.pointer(&format!("/{}", path.replace('.', "/"))).unwrap();
+    match value {
+        Value::String(text) if text.is_empty() => "(empty)".to_owned(),
+        Value::String(text) => format!("`{text}`"),
+        Value::Array(items) if items.len() > 3 => format!("{} entries", items.len()),
+        Value::Object(map) => format!("{} entries", map.len()),
+        other => format!("`{other}`"),
+    }
+}
+
+fn configuration_page() -> String {
+    let schema = schema::of_file();
+    let mut found = Vec::new();
+    keys(&schema, &schema, "", &mut found);
+    let local = serde_json::to_value(resolve(Some(Profile::Local), &[], &[], &[]).unwrap()).unwrap();
+    let production = serde_json::to_value(resolve(Some(Profile::Production), &[], &[], &[]).unwrap()).unwrap();
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Layers, lowest first: the built-in defaults, those of the profile, those of the sandbox with `--sandbox`, \
+         `drivemaster-mon.yaml` (or each `-f FILE` in order), `--set key.path=value`. Maps merge, everything else \
+         replaces. An unknown key is refused with the nearest one.\n\n\
+         `drivemaster-mon config show` prints the result, `drivemaster-mon config schema` a JSON Schema for editors.\n\n\
+         | key | kind | profile `local` | profile `production` | meaning |\n|---|---|---|---|---|\n",
+    );
+    for key in found {
+        let (local, production) = (default(&local, &key.path), default(&production, &key.path));
+        page.push_str(&format!("| `{}` | {} | {local} | {production} | {} |\n", key.path, key.kind, key.meaning));
+    }
+    page.push_str(
+        "\nA smaller stack on a cluster without the platform's exporters:\n\n```yaml\n\
+         cluster: staging\nloki: { enabled: false }\nplatform:\n  services:\n    - { name: user-service, port: 3001 }\n  \
+         exporters: { postgresql: none, redis: none, kafka: none, elasticsearch: none, node: none, kubeState: none }\n```\n",
+    );
+    page
+}
+
+#[test]
+fn the_configuration_page_is_what_the_program_knows() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = configuration_page();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, page, "docs/configuration.md is stale; run `make golden`");
+}
+
+#[test]
+fn the_example_of_the_configuration_page_is_accepted() {
+    let page = configuration_page();
+    let example = page.split("```").nth(1).unwrap().trim_start_matches("yaml\n");
+    let config = resolve(None, &[], &[Layer::new("example", example)], &[]).unwrap();
+    assert!(!config.loki.enabled);
+}

@@ -1,0 +1,87 @@
+//! The rendered folder, byte for byte. `UPDATE_GOLDEN=1 cargo test --test golden_render` rewrites it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use drivemaster_mon::config::model::Config;
+use drivemaster_mon::render::{files, render, values_layer};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn merge(below: &mut Value, above: Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (key, value) in above {
+                merge(below.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above,
+    }
+}
+
+fn config(layers: &[&str]) -> Config {
+    let mut merged = json!({});
+    for layer in layers {
+        merge(&mut merged, serde_yaml::from_str(values_layer(layer).unwrap()).unwrap());
+    }
+    serde_json::from_value(merged).unwrap()
+}
+
+/// Charts stand in the repository as they are.
+fn is_golden(path: &str) -> bool {
+    !path.starts_with("charts/")
+}
+
+fn golden_files(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path);
+            }
+        }
+    }
+    found
+}
+
+fn compare(name: &str, layers: &[&str]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let rendered: BTreeMap<PathBuf, Vec<u8>> = files::files(&render(&config(layers)).unwrap())
+        .into_iter()
+        .filter(|(path, _)| is_golden(path))
+        .map(|(path, content)| (folder.join(path), content))
+        .collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        for (path, content) in &rendered {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        return;
+    }
+    assert_eq!(golden_files(&folder), rendered.keys().cloned().collect(), "other files than in {}", folder.display());
+    for (path, content) in &rendered {
+        let golden = fs::read_to_string(path).unwrap();
+        let content = String::from_utf8_lossy(content);
+        if golden != content {
+            let difference = similar::TextDiff::from_lines(golden.as_str(), &content);
+            panic!("{} differs; UPDATE_GOLDEN=1 rewrites it\n{}", path.display(), difference.unified_diff());
+        }
+    }
+}
+
+#[test]
+fn profile_local_renders_as_it_did() {
+    compare("local", &["defaults", "local"]);
+}
+
+#[test]
+fn the_sandbox_layer_renders_as_it_did() {
+    compare("sandbox", &["defaults", "local", "sandbox"]);
+}
