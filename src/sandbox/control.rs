@@ -74,6 +74,10 @@ pub struct Status {
     pub proxy: Option<String>,
     /// The scenarios that change the simulated platform; none when all is well there.
     pub scenarios: Vec<String>,
+    /// What cannot be kept behind the pods, one line each; why a program does not run stands in the
+    /// status of its pod.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub problems: Vec<String>,
 }
 
 impl Status {

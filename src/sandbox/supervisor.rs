@@ -1,5 +1,6 @@
 //! The process that knows what a sandbox is made of, and lives as long as it does.
 
+use super::behind::{self, Behind, BehindOptions};
 use super::bring_up::{PortTaken, bring_up, choose_ports, last_lines};
 use super::control::{Answer, Ask, NodeStatus, ProgramStatus, Status, serve};
 use super::control_plane::{ControlPlane, PROGRAMS, Ports, loopback};
@@ -30,6 +31,8 @@ const PLATFORM_STEP: &str = "platform";
 const ATTEMPTS: usize = 3;
 /// How long programs may take to end in order: nothing they could save is kept.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How long the programs behind pods may take to end in order.
+const BEHIND_GRACE: Duration = Duration::from_secs(3);
 /// How long the starting process may take to say that it takes the sandbox.
 const TAKE_DEADLINE: Duration = Duration::from_secs(30);
 /// How much of a dead program's log the status shows.
@@ -162,6 +165,8 @@ struct Sandbox {
     ended: Mutex<BTreeMap<String, Ended>>,
     platform: Platform,
     network: Network,
+    /// `None` once the sandbox ends.
+    behind: Mutex<Option<Behind>>,
 }
 
 #[derive(Clone)]
@@ -198,6 +203,18 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     };
     network.watch(client.clone());
     record.proxy = Some(network.proxy_url());
+    let behind = behind::start(BehindOptions {
+        client: client.clone(),
+        guard: guard.clone(),
+        prometheus: options.programs.path("prometheus")?.to_owned(),
+        alertmanager: options.programs.path("alertmanager")?.to_owned(),
+        prometheus_address: loopback(ports.prometheus),
+        alertmanager_address: loopback(ports.alertmanager),
+        directory: folder.behind(),
+        api_server_url: format!("https://{}", loopback(ports.api_server)),
+        ca_file: pki.authority(),
+        proxy_url: network.proxy_url(),
+    })?;
     Reporter.started(PLATFORM_STEP);
     let pods = platform.apply(&client).await?;
     Reporter.finished(PLATFORM_STEP, &format!("{pods} pods in namespace `{}`", platform.namespace));
@@ -222,6 +239,7 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
         ended: Mutex::default(),
         platform,
         network,
+        behind: Mutex::new(Some(behind)),
     })
 }
 
@@ -288,6 +306,7 @@ impl Sandbox {
             programs,
             proxy: Some(self.network.proxy_url()),
             scenarios: self.platform.scenarios(),
+            problems: self.problems(),
         }
     }
 
@@ -328,7 +347,18 @@ impl Sandbox {
             .collect()
     }
 
+    /// What cannot be kept behind the pods.
+    fn problems(&self) -> Vec<String> {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind.as_ref().map(Behind::problems).unwrap_or_default()
+    }
+
     async fn stop(&self) {
+        // First, or it would start again what is stopped.
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(behind) = behind {
+            let _ = tokio::time::timeout(BEHIND_GRACE, behind.shutdown()).await;
+        }
         stop_programs(&self.guard).await;
     }
 }
