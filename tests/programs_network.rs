@@ -1,7 +1,7 @@
 //! The real Prometheus and Alertmanager on the sandbox's network, with a rewritten configuration.
 #![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use drivemaster_mon::config::model::PlatformService;
