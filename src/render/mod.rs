@@ -18,7 +18,6 @@ pub use sources::{Sources, values_layer};
 use crate::config::model::{Config, ExporterMode, Profile};
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
-use crate::stack;
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
 use serde_json::{Value, json};
@@ -73,11 +72,6 @@ fn judge_config(config: &Config) -> Result<()> {
             .into());
     }
     for (key, mode) in &config.platform.exporters {
-        if stack::exporter(key).is_none() {
-            let known: Vec<&str> = stack::EXPORTERS.iter().map(|exporter| exporter.key).collect();
-            let message = format!("`platform.exporters.{key}` is no exporter we know");
-            return Err(Failure::new(Kind::Usage, message).hint(format!("use one of {}", known.join(", "))).into());
-        }
         if *mode == ExporterMode::Deployed {
             let message = format!("`platform.exporters.{key}` is `deployed`, but profile `local` deploys no exporters");
             return Err(Failure::new(Kind::Usage, message).hint("set it to `existing`, or to `none`").into());
