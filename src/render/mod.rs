@@ -113,13 +113,11 @@ fn judge_config(config: &Config) -> Result<()> {
 /// The namespaces with their Pod Security labels. The platform's workloads are not ours: there we
 /// only warn.
 fn namespaces(config: &Config) -> Vec<Manifest> {
-    let warnings = ["pod-security.kubernetes.io/warn", "pod-security.kubernetes.io/audit"];
-    let platform = namespace(&config.namespaces.platform, &warnings);
-    if config.namespaces.platform == config.namespaces.monitoring {
-        return vec![platform];
-    }
-    let [warn, audit] = warnings;
-    vec![platform, namespace(&config.namespaces.monitoring, &["pod-security.kubernetes.io/enforce", warn, audit])]
+    let [enforce, warn, audit] = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}"));
+    vec![
+        namespace(&config.namespaces.platform, &[&warn, &audit]),
+        namespace(&config.namespaces.monitoring, &[&enforce, &warn, &audit]),
+    ]
 }
 
 fn namespace(name: &str, pod_security: &[&str]) -> Manifest {

@@ -223,9 +223,6 @@ fn the_monitoring_namespace_is_restricted_and_the_platform_is_only_warned() {
     assert_eq!(labels(&bundle, 0)[enforce], Value::Null);
     assert_eq!(labels(&bundle, 0)["pod-security.kubernetes.io/warn"], "restricted");
     assert_eq!(labels(&bundle, 1)[enforce], "restricted");
-    let one = render(&local(json!({ "namespaces": { "platform": "a", "monitoring": "a" } }))).unwrap();
-    assert_eq!(one.namespaces.len(), 1);
-    assert_eq!(labels(&one, 0)[enforce], Value::Null);
 }
 
 #[test]
