@@ -32,7 +32,7 @@ fn queries(dashboard: &Value) -> Vec<String> {
 
 /// Every query of every dashboard.
 pub(crate) fn all_queries() -> Vec<String> {
-    dashboards().iter().flat_map(|(_, dashboard)| queries(dashboard)).collect()
+    dashboards().values().flat_map(queries).collect()
 }
 
 #[test]
