@@ -10,9 +10,11 @@ pub mod preflight;
 mod request;
 #[cfg(test)]
 mod script;
+pub mod secret;
 pub mod snapshot;
 pub mod uninstall;
 pub mod wait;
 
 pub use connect::{Cluster, ConnectOptions, connect};
 pub use observe::observe;
+pub use secret::secret_value;

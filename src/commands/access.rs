@@ -1,7 +1,8 @@
 //! `access`: where each interface is reached.
 
 use super::session::Session;
-use crate::access::{AccessRow, access_rows, grafana_password};
+use crate::access::{AccessRow, access_rows};
+use crate::cluster::secret_value;
 use crate::report::table::aligned;
 use console::style;
 use serde_json::json;
@@ -13,7 +14,13 @@ pub(super) async fn run(session: &Session<'_>, show_secrets: bool) -> anyhow::Re
         let shown = session
             .unless_interrupted(async {
                 let target = session.target(&config).await?;
-                grafana_password(&target.cluster.client, &config).await
+                secret_value(
+                    &target.cluster.client,
+                    &config.namespaces.monitoring,
+                    &config.grafana.admin_secret,
+                    "admin-password",
+                )
+                .await
             })
             .await?;
         Some(shown)
@@ -32,7 +39,7 @@ pub(super) fn text(rows: &[AccessRow], password: Option<&str>) -> String {
     ];
     table.extend(rows.iter().map(|row| {
         vec![
-            row.title.clone(),
+            row.title.to_owned(),
             row.in_cluster.clone(),
             row.forward.clone().unwrap_or_else(|| "-".to_owned()),
             row.ingress.clone().unwrap_or_else(|| "-".to_owned()),

@@ -2,7 +2,7 @@
 
 use super::session::{Session, Target};
 use crate::checks::registry;
-use crate::checks::runner::{Report, VerifyRequest, verify};
+use crate::checks::runner::{Report, Summary, VerifyRequest, verify};
 use crate::cli::VerifyArgs;
 use crate::config::Config;
 use crate::config::schema::nearest;
@@ -69,7 +69,7 @@ pub(super) async fn judge(
         timeout: choice.timeout.unwrap_or(Duration::from_secs(config.verify.timeout_seconds)),
         events: session.events.clone(),
     };
-    session.unless_interrupted(async { Ok(verify(request).await) }).await
+    session.unless_interrupted(verify(request)).await
 }
 
 /// The failure that `report` means; its table was already shown.
@@ -112,10 +112,23 @@ pub(super) fn text(report: &Report) -> String {
             text.push_str(&format!("        {} {}\n", style("see:").dim(), result.doc));
         }
     }
-    let summary = report.summary.to_string();
+    let summary = summary_text(&report.summary);
     let coloured = if report.verdict().is_ok() { style(summary).green() } else { style(summary).red() };
     text.push_str(&format!("{coloured}\n"));
     text
+}
+
+/// `21 passed, 4 unknown (allowed)`: what did not happen is not named, except a failure.
+fn summary_text(summary: &Summary) -> String {
+    let mut parts = vec![format!("{} passed", summary.passed), format!("{} failed", summary.failed)];
+    let rest = [
+        (summary.warned, "with a warning"),
+        (summary.unknown, "unknown"),
+        (summary.unknown_allowed, "unknown (allowed)"),
+        (summary.skipped, "skipped"),
+    ];
+    parts.extend(rest.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    parts.join(", ")
 }
 
 fn list(session: &Session<'_>) {

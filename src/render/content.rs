@@ -60,7 +60,7 @@ pub(super) fn rules(
             let rules = names.collect::<Result<Vec<String>>>()?;
             groups.push(ExpectedRuleGroup { name: group.name, rules });
         }
-        data.insert(file.to_owned(), json!(text));
+        data.insert(file.to_owned(), json!(text.trim_start()));
     }
     if data.is_empty() {
         return Ok((None, groups));

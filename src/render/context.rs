@@ -97,7 +97,9 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
 /// Name of the collector's port and job with the metrics it makes from spans.
 const SPAN_METRICS: &str = "span-metrics";
 
-/// The whole context.
+/// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
+/// addresses in the cluster and outside; `exporters`, a list of the catalogue's rows with `mode`;
+/// `services`, `scrapeJobs` and `platformServiceNames`, lists.
 ///
 /// # Errors
 /// None in practice: the configuration is plain data.
@@ -109,11 +111,11 @@ pub(super) fn context(config: &Config) -> Result<Value> {
     for component in COMPONENTS {
         components.insert(component.key.to_owned(), component_row(config, component)?);
     }
-    let mut exporters = Map::new();
+    let mut exporters = Vec::new();
     for exporter in EXPORTERS {
         let mut row = serde_json::to_value(exporter)?;
         row["mode"] = json!(exporter_mode(config, exporter.key));
-        exporters.insert(exporter.key.to_owned(), row);
+        exporters.push(row);
     }
     Ok(json!({
         "config": config,

@@ -73,10 +73,8 @@ impl<'v> Checker<'v> {
         match keyword {
             "for" => self.begin_loop(rest),
             "component" => self.begin_component(rest),
-            "endfor" | "endcomponent" => {
-                if self.scopes.len() > 1 {
-                    self.scopes.pop();
-                }
+            "endfor" | "endcomponent" if self.scopes.len() > 1 => {
+                self.scopes.pop();
             }
             "set" | "set_global" => self.set(rest),
             "if" | "elif" => self.expression(rest),

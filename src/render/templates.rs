@@ -32,6 +32,7 @@ impl Templates {
         };
         tera.set_delimiters(delimiters).map_err(|error| usage(&error))?;
         tera.register_filter("json", json);
+        tera.register_filter("group_by", group_by);
 
         let mut texts: Vec<(String, &str)> = Vec::new();
         for (folder, is_template) in FOLDERS {
@@ -98,6 +99,24 @@ fn is_dashboard_or_partial(path: &str) -> bool {
 /// Compact JSON, which YAML reads as well: the one safe way to write a value into a template.
 fn json(value: &tera::Value, _: Kwargs, _: &State<'_>) -> tera::TeraResult<String> {
     serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
+}
+
+/// As tera's own filter, but the groups stand in the order in which they first appear: tera's come
+/// in random order.
+fn group_by(items: &[tera::Value], arguments: Kwargs, _: &State<'_>) -> tera::TeraResult<tera::Map> {
+    let attribute = arguments.must_get::<&str>("attribute")?;
+    let mut groups: Vec<(String, Vec<tera::Value>)> = Vec::new();
+    for item in items {
+        let value = item
+            .get_from_path(attribute)
+            .ok_or_else(|| tera::Error::message(format!("an item has no attribute `{attribute}`")))?;
+        let key = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, group)) => group.push(item.clone()),
+            None => groups.push((key, vec![item.clone()])),
+        }
+    }
+    Ok(groups.into_iter().map(|(key, group)| (key.into(), group.into())).collect())
 }
 
 fn usage(error: &tera::Error) -> anyhow::Error {
@@ -180,6 +199,23 @@ mod tests {
     fn the_json_filter_quotes_and_nothing_is_escaped_for_html() {
         assert_eq!(render("@{ config.name | json }@").unwrap(), r#""a \"b\" <c>""#);
         assert_eq!(render("@{ config.name }@ @{ config.list | json }@").unwrap(), r#"a "b" <c> [1,2.5]"#);
+    }
+
+    #[test]
+    fn maps_and_groups_keep_one_order() {
+        let items: Vec<Value> =
+            (0..20).map(|number| json!({ "k": format!("k{}", number % 10), "n": number })).collect();
+        let map: serde_json::Map<String, Value> = (0..20).map(|number| (format!("m{number}"), json!(number))).collect();
+        let context = json!({ "items": items, "map": map });
+        let text = "@% for k, v in map %@@{ k }@ @% endfor %@@{ map | keys | join }@ @{ map | values | json }@ @{ map | json }@ \
+            @{ items | group_by(attribute=\"k\") | keys | join(sep=\" \") }@";
+        let render =
+            || Templates::new(&sources(&[("alerts/x.yaml", text)]), &context).unwrap().render("alerts/x.yaml").unwrap();
+        let first = render();
+        assert!(first.ends_with("k0 k1 k2 k3 k4 k5 k6 k7 k8 k9"), "{first}");
+        for _ in 0..10 {
+            assert_eq!(render(), first);
+        }
     }
 
     #[test]

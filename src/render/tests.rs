@@ -54,7 +54,16 @@ fn the_layers_of_each_profile_leave_no_option_to_guess() {
 #[test]
 fn the_same_input_gives_the_same_bytes() {
     let config = local(json!({}));
-    assert_eq!(files::files(&render(&config).unwrap()), files::files(&render(&config).unwrap()));
+    let rendered = || {
+        let files = files::files(&render(&config).unwrap()).into_iter();
+        files.map(|(path, content)| (path, String::from_utf8(content).unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let first = rendered();
+    for _ in 0..5 {
+        for (path, content) in rendered() {
+            assert!(first[&path] == content, "{path} changed");
+        }
+    }
 }
 
 #[test]

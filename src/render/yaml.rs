@@ -90,7 +90,7 @@ fn inline(out: &mut String, value: &Value, indent: usize) {
 /// Whether `text` can stand as a literal block: more than one line, and nothing a block would lose.
 fn is_block(text: &str) -> bool {
     text.trim_end_matches('\n').contains('\n')
-        && !text.starts_with([' ', '\t', '\n'])
+        && !text.trim_start_matches('\n').starts_with(' ')
         && text.lines().all(|line| !line.ends_with([' ', '\t', '\r']) && !line.starts_with('\t'))
         && text.chars().all(|character| character == '\n' || is_printable(character))
 }
@@ -103,8 +103,7 @@ fn block(out: &mut String, text: &str, indent: usize) {
         1 => "|",
         _ => "|+",
     });
-    let lines = if text.ends_with('\n') { &text[..text.len() - 1] } else { text };
-    for line in lines.split('\n') {
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
         out.push('\n');
         if !line.is_empty() {
             pad(out, indent);
