@@ -157,9 +157,14 @@ async fn from_files(options: &ConnectOptions, files: &[PathBuf]) -> Result<(Conf
     let config = Config::from_custom_kubeconfig(merged, &chosen).await.map_err(|error| {
         Failure::new(Kind::CouldNotAsk, format!("cannot use the kubeconfig context `{context}`"))
             .hint("kubectl config view --minify")
-            .caused_by(anyhow::anyhow!(error.to_string()))
+            .caused_by(anyhow::anyhow!(plain_path(&error.to_string())))
     })?;
     Ok((config, context))
+}
+
+/// The same text with paths as we write them: kube puts two kinds of quotes around one.
+fn plain_path(text: &str) -> String {
+    text.replace("'\"", "`").replace("\"'", "`")
 }
 
 /// Up to three of `names`, the most alike first.
@@ -241,6 +246,14 @@ mod tests {
         for text in ["a: [", "", "contexts: 7", "\u{0}"] {
             assert_eq!(fails(text, None).await.0, 3, "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_missing_certificate_is_named_by_its_path() {
+        let text = kubeconfig("https://127.0.0.1:1', certificate-authority: '/nonexistent/ca.crt");
+        let (code, chain, _) = fails(&text, None).await;
+        assert_eq!(code, 3);
+        assert!(chain[1].contains("`/nonexistent/ca.crt`"), "{chain:?}");
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 use crate::cluster::Cluster;
 use crate::cluster::objects;
 use crate::cluster::request::ask;
-use crate::helm::digest::short_digest;
 use crate::object::{Manifest, ObjectRef};
 use crate::plan::model::{
     API_DIGEST_LABEL, CHART_DIGEST_LABEL, FIELD_MANAGER, Observed, ObservedRelease, VALUES_DIGEST_LABEL,
@@ -15,6 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many reads go on at once.
@@ -113,7 +113,13 @@ async fn api_digest(client: &Client) -> Result<String> {
 
 fn digest_of_versions(versions: impl Iterator<Item = String>) -> String {
     let sorted: BTreeSet<String> = versions.collect();
-    short_digest(sorted.iter().map(String::as_bytes))
+    let mut hash = Sha256::new();
+    for version in sorted {
+        hash.update(version.as_bytes());
+        hash.update(b"\n");
+    }
+    // 32 digits: a label's value ends at 63 characters.
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The kinds of objects that we make ourselves, and so the kinds that [`owned_objects`] looks for.

@@ -119,10 +119,10 @@ fn explain_status(what: &str, status: &Status) -> anyhow::Error {
         403 => failure(Kind::Unhealthy, "an admission rule of the cluster refuses it"),
         404 => failure(Kind::Unhealthy, "there is no such thing on the server"),
         409 => failure(Kind::Unhealthy, "somebody else changed it at the same time").hint("run again"),
-        // Strict validation answers an unknown field with 500 and no reason.
         400 | 422 => failure(Kind::Unhealthy, "the API server calls it invalid"),
-        500 if status.reason.is_empty() && lower.contains("unknown field") => {
-            failure(Kind::Unhealthy, "the API server does not know a field of it")
+        // Server-side apply answers an unknown field, or one of the wrong type, with 500 and no reason.
+        500 if status.reason.is_empty() && lower.contains("typed patch object") => {
+            failure(Kind::Unhealthy, "the API server calls a field of it invalid")
         }
         429 | 503 => failure(Kind::CouldNotAsk, "the API server is too busy").hint("run again later"),
         _ => failure(Kind::CouldNotAsk, "the API server reports a fault").hint("kubectl get --raw /readyz?verbose"),

@@ -173,11 +173,10 @@ impl Wait<'_> {
 
     fn unhealthy(&self, cause: &Cause, message: String) -> anyhow::Error {
         let namespace = cause.object.namespace.clone().unwrap_or_default();
-        let events = self
-            .seen
-            .get(&namespace)
-            .map(|seen| seen.last_warnings(std::slice::from_ref(&cause.object), EVENTS_SHOWN))
-            .unwrap_or_default();
+        let seen = self.seen.get(&namespace);
+        let mut events = seen.map(|seen| seen.last_warnings(&cause.object, EVENTS_SHOWN)).unwrap_or_default();
+        // The cause often is the message of its newest event.
+        events.retain(|event| cause.message.is_empty() || !event.ends_with(&cause.message));
         let reason = if cause.message.is_empty() { cause.reason.clone() } else { cause.message.clone() };
         let mut lines = std::iter::once(reason).chain(events).rev();
         let innermost = anyhow::anyhow!(lines.next().unwrap_or_default());

@@ -3,10 +3,10 @@
 //! Never `--wait` or `--atomic`: readiness, progress and deadlines are ours, so that the reason is
 //! known and told. Never a value or a secret: values go in as JSON on standard input.
 
-use crate::helm::digest::{chart_digest, values_digest};
 use crate::helm::parse::Version;
 use crate::plan::model::{API_DIGEST_LABEL, CHART_DIGEST_LABEL, VALUES_DIGEST_LABEL};
 use crate::render::bundle::Release;
+use crate::render::digest::{chart_digest, values_digest};
 use std::time::Duration;
 
 /// How many revisions of a release Helm keeps.

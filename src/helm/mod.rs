@@ -2,7 +2,6 @@
 
 pub mod argv;
 pub mod chart;
-pub mod digest;
 pub mod parse;
 pub mod run;
 

@@ -86,16 +86,10 @@ impl Snapshot {
             .collect()
     }
 
-    /// The last `count` warnings about any of `objects` as lines for people, newest first.
-    pub fn last_warnings(&self, objects: &[ObjectRef], count: usize) -> Vec<String> {
-        let about = |warning: &&Warning| {
-            objects.iter().any(|object| {
-                (&warning.about.kind, &warning.about.name, &warning.about.namespace)
-                    == (&object.kind, &object.name, &object.namespace)
-            })
-        };
+    /// The last `count` warnings about `object` as lines for people, newest first.
+    pub fn last_warnings(&self, object: &ObjectRef, count: usize) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
-        for warning in self.warnings.iter().rev().filter(about) {
+        for warning in self.warnings_of(None, object).into_iter().rev() {
             let line = format!("event on {}: {}: {}", warning.about, warning.reason, warning.message);
             if lines.len() < count && !lines.contains(&line) {
                 lines.push(line);
@@ -187,7 +181,7 @@ mod tests {
             |uid| snapshot.warnings_of(uid, &pod).iter().map(|found| found.reason.clone()).collect::<Vec<_>>();
         assert_eq!(reasons(Some("new")), ["FailedScheduling", "FailedMount"]);
         assert_eq!(reasons(None).len(), 3);
-        assert_eq!(snapshot.last_warnings(&[pod], 2)[0], "event on Pod m/a-0: BackOff: BackOff message");
+        assert_eq!(snapshot.last_warnings(&pod, 2)[0], "event on Pod m/a-0: BackOff: BackOff message");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Alerts, dashboards and the simulated platform before the real promtool.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod dashboards;
 mod platform;
 mod rules;
+mod simulated;
 
 use drivemaster_mon::sandbox::platform::contract::Contract;
 use drivemaster_mon::stack::{COMPONENTS, EXPORTERS};

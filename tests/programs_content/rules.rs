@@ -23,10 +23,15 @@ fn is_test_file(name: &str) -> bool {
     name.ends_with(".test.yaml")
 }
 
+/// Names of the rule files.
+pub(crate) fn rule_files() -> Vec<String> {
+    alert_files(is_rule_file)
+}
+
 /// A folder with every rendered rule file.
-fn rendered(context: &Value) -> tempfile::TempDir {
+pub(crate) fn rendered(context: &Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for name in alert_files(is_rule_file) {
+    for name in rule_files() {
         std::fs::write(folder.path().join(&name), render(context, &format!("alerts/{name}"))).unwrap();
     }
     folder
@@ -34,7 +39,7 @@ fn rendered(context: &Value) -> tempfile::TempDir {
 
 /// The rules of every file.
 fn rules(context: &Value) -> Vec<Value> {
-    alert_files(is_rule_file)
+    rule_files()
         .iter()
         .flat_map(|name| {
             let file: Value = serde_yaml::from_str(&render(context, &format!("alerts/{name}"))).unwrap();
@@ -48,8 +53,7 @@ fn rules(context: &Value) -> Vec<Value> {
 fn every_rule_file_is_valid_with_all_exporters_and_with_none() {
     for exporters in ["existing", "none"] {
         let folder = rendered(&context(exporters));
-        let checked =
-            promtool(folder.path(), &["check", "rules", "--lint=all", "--lint-fatal"], &alert_files(is_rule_file));
+        let checked = promtool(folder.path(), &["check", "rules", "--lint=all", "--lint-fatal"], &rule_files());
         assert_eq!(checked, Ok(()));
     }
 }

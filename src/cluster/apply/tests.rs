@@ -169,7 +169,7 @@ async fn the_first_failure_stops_the_rest_and_what_stands_is_told() {
             refusal(
                 500,
                 "",
-                "failed to create typed patch object (m/bad; v1, Kind=ConfigMap): .nope: field not declared in schema, unknown field",
+                "failed to create typed patch object (m/bad; v1, Kind=ConfigMap): .nope: field not declared in schema",
             )
         } else {
             willing(asked)

@@ -1,0 +1,154 @@
+//! The simulated platform under the real rules and dashboards: what Prometheus would scrape every
+//! 15 seconds is handed to promtool as the series of a unit test, so an hour takes no time.
+
+use crate::rules::{rendered, rule_files};
+use crate::{context, dashboards, promtool};
+use drivemaster_mon::config::model::PlatformService;
+use drivemaster_mon::sandbox::platform::{Answer, Scenario, Simulator};
+use drivemaster_mon::stack::EXPORTERS;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const STEP_SECONDS: u32 = 15;
+/// When the scenarios are set and cleared, and the end, in steps.
+const SET: usize = 30;
+const CLEARED: usize = 80;
+const END: usize = 110;
+
+/// A scenario of each kind, each on a target of its own, with the alert and the service it makes fire.
+const SCENARIOS: &[(&str, Option<(&str, &str)>)] = &[
+    ("errors user-service 8%", Some(("HighErrorRate", "user-service"))),
+    ("errors analytics-service 4%", None),
+    ("latency engagement-service 200ms", Some(("HighResponseTime", "engagement-service"))),
+    ("latency adaptive-service 20ms", None),
+    ("down content-service", Some(("ServiceDown", "content-service"))),
+    ("down node", Some(("ExporterDown", "node-exporter"))),
+    ("down kafka", Some(("KafkaDown", "kafka"))),
+    ("database-down postgresql", Some(("PostgreSQLDown", "postgresql"))),
+    ("database-down redis", Some(("RedisDown", "redis"))),
+    ("database-down elasticsearch", Some(("ElasticsearchDown", "elasticsearch"))),
+];
+
+fn services() -> Vec<PlatformService> {
+    serde_json::from_value(context("existing")["services"].clone()).unwrap()
+}
+
+/// Every pod that is scraped: job, Kubernetes Service, pod.
+fn targets() -> Vec<(String, String, String)> {
+    let pod =
+        |job: &str, service: &str, suffix: &str| (job.to_owned(), service.to_owned(), format!("{service}-{suffix}"));
+    let of_services = services();
+    let of_services = of_services.iter().map(|service| pod(&service.name, &service.name, "a"));
+    let of_exporters = EXPORTERS.iter().map(|exporter| pod(exporter.job, exporter.service, "a"));
+    of_services.chain(of_exporters).chain([pod("user-service", "user-service", "b")]).collect()
+}
+
+/// The series with the labels of its target, which give way to those it has itself.
+fn labelled(series: &str, target: &[(&str, &str)]) -> String {
+    let (name, own) = series.split_once('{').unwrap_or((series, "}"));
+    let own = own.trim_end_matches('}');
+    let has = |label: &str| own.starts_with(&format!("{label}=")) || own.contains(&format!(",{label}="));
+    let added = target.iter().filter(|(label, _)| !has(label)).map(|(label, value)| format!("{label}=\"{value}\""));
+    let all: Vec<String> = added.chain((!own.is_empty()).then(|| own.to_owned())).collect();
+    format!("{name}{{{}}}", all.join(","))
+}
+
+/// What Prometheus would have scraped while the scenarios came and went, as input series.
+fn scraped() -> Vec<Value> {
+    let services = services();
+    let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
+    let simulator = Simulator::new(services, EXPORTERS.iter().collect(), "drivemaster", 7).unwrap();
+    let mut scraped: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
+    for step in 0..=END {
+        if step == SET {
+            for (scenario, _) in SCENARIOS {
+                let words: Vec<String> = scenario.split(' ').map(str::to_owned).collect();
+                simulator.set_scenario(Scenario::parse(&words, &names).unwrap()).unwrap();
+            }
+        }
+        if step == CLEARED {
+            simulator.clear();
+        }
+        let now = 1_790_000_000.0 + f64::from(STEP_SECONDS) * step as f64;
+        let mut keep = |series: String, value: &str| {
+            let values = scraped.entry(series).or_default();
+            values.resize(step, None);
+            values.push(Some(value.to_owned()));
+        };
+        for (job, service, pod) in targets() {
+            let target = [
+                ("job", job.as_str()),
+                ("instance", &pod),
+                ("namespace", "drivemaster"),
+                ("pod", &pod),
+                ("service", &service),
+            ];
+            match simulator.respond(&service, &pod, "/metrics", now) {
+                Answer::Response { body, .. } => {
+                    keep(labelled("up", &target), "1");
+                    for (series, value) in body.lines().filter_map(|line| line.rsplit_once(' ')) {
+                        if !series.starts_with('#') {
+                            keep(labelled(series, &target), value);
+                        }
+                    }
+                }
+                Answer::Refused => keep(labelled("up", &target), "0"),
+            }
+        }
+    }
+    let text = |values: Vec<Option<String>>| {
+        let mut gone = true;
+        let mut padded = values;
+        padded.resize(END + 1, None);
+        let words = padded.into_iter().map(|value| {
+            // A target that stops exposing a series makes it stale at once.
+            let missing = if std::mem::replace(&mut gone, value.is_none()) { "_" } else { "stale" };
+            value.unwrap_or_else(|| missing.to_owned())
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    scraped.into_iter().map(|(series, values)| json!({ "series": series, "values": text(values) })).collect()
+}
+
+fn seconds(step: usize) -> String {
+    format!("{}s", step * STEP_SECONDS as usize)
+}
+
+/// Checks by promtool, with everything scraped and every rule loaded.
+fn assert_promtool_passes(checks: &[Value]) {
+    let folder = rendered(&context("existing"));
+    let interval = format!("{STEP_SECONDS}s");
+    let test = json!({ "interval": interval, "input_series": scraped(), "promql_expr_test": checks });
+    let file = json!({ "rule_files": rule_files(), "evaluation_interval": interval, "tests": [test] });
+    std::fs::write(folder.path().join("simulated.test.yaml"), file.to_string()).unwrap();
+    if let Err(said) = promtool(folder.path(), &["test", "rules"], &["simulated.test.yaml".to_owned()]) {
+        panic!("{said}");
+    }
+}
+
+#[test]
+fn each_scenario_makes_its_alert_fire_and_no_other_and_clearing_it_ends_it() {
+    let expression = "count by (alertname, service) (ALERTS{alertstate=\"firing\", alertname!=\"Watchdog\"})";
+    let check = |step: usize, firing: &[(&str, &str)]| {
+        let samples: Vec<Value> = firing
+            .iter()
+            .map(|(alert, service)| json!({ "labels": format!("{{alertname=\"{alert}\", service=\"{service}\"}}"), "value": 1 }))
+            .collect();
+        json!({ "expr": expression, "eval_time": seconds(step), "exp_samples": samples })
+    };
+    let firing: Vec<(&str, &str)> = SCENARIOS.iter().filter_map(|(_, firing)| *firing).collect();
+    assert_promtool_passes(&[check(SET - 1, &[]), check(CLEARED - 1, &firing), check(END, &[])]);
+}
+
+#[test]
+fn every_panel_of_every_dashboard_is_answered() {
+    let checks: Vec<Value> = dashboards::all_queries()
+        .iter()
+        .map(|query| {
+            let counted = format!("count({query}) > bool 0");
+            json!({ "expr": counted, "eval_time": seconds(SET), "exp_samples": [{ "labels": "{}", "value": 1 }] })
+        })
+        .collect();
+    assert!(!checks.is_empty());
+    assert_promtool_passes(&checks);
+}
