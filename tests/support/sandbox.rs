@@ -31,7 +31,7 @@ impl Sandbox {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut arguments: Vec<&str> = arguments.to_vec();
         if arguments[0] != "sandbox" {
-            arguments.push("--sandbox");
+            arguments.extend(["--sandbox", "--quiet"]);
         }
         self.run.command(&arguments)
     }
