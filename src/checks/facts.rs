@@ -4,8 +4,10 @@ pub use crate::telemetry::alertmanager::HeldAlert;
 pub use crate::telemetry::http::Readiness;
 pub use crate::telemetry::prometheus::{ActiveTarget, Rule, RuleGroup, Targets};
 
+use crate::ready::Snapshot;
+use crate::stack::{Component, WorkloadKind};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -42,12 +44,8 @@ pub enum Need {
     ApiServer,
     /// [`Facts::releases`].
     Releases,
-    /// [`Facts::workloads`].
-    Workloads,
-    /// [`Facts::pods`].
-    Pods,
-    /// [`Facts::claims`].
-    Claims,
+    /// [`Facts::snapshot`].
+    Snapshot,
     /// [`Facts::services`].
     Services,
     /// [`Facts::dashboards`].
@@ -82,15 +80,6 @@ pub struct ReleaseFact {
     pub revision: u64,
 }
 
-/// One PersistentVolumeClaim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimFact {
-    /// `Pending`, `Bound` or `Lost`.
-    pub phase: String,
-    /// StorageClass; empty without one.
-    pub class: String,
-}
-
 /// A Service behind a scrape job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceFact {
@@ -107,12 +96,8 @@ pub struct Facts {
     pub api_server: Fact<String>,
     /// The newest revision of each Helm release.
     pub releases: Fact<Vec<ReleaseFact>>,
-    /// The workload of each enabled component by its key, as the API server returned it.
-    pub workloads: Fact<BTreeMap<&'static str, Option<Value>>>,
-    /// The pods of the monitoring namespace.
-    pub pods: Fact<Vec<Pod>>,
-    /// The claims of the monitoring namespace by name.
-    pub claims: Fact<BTreeMap<String, ClaimFact>>,
+    /// What the monitoring namespace holds.
+    pub snapshot: Fact<Snapshot>,
     /// The Service of each expected scrape job, by job.
     pub services: Fact<BTreeMap<String, ServiceFact>>,
     /// The ConfigMap of each expected dashboard, by namespace and name.
@@ -135,6 +120,20 @@ pub struct Facts {
     pub watchdog: Fact<Vec<HeldAlert>>,
 }
 
+/// The workload of `component` as JSON; `None` when the namespace holds none of that name.
+pub fn workload_of(snapshot: &Snapshot, component: &Component) -> Option<Value> {
+    let is_it = |name: &Option<String>| name.as_deref() == Some(component.workload);
+    let found = match component.workload_kind {
+        WorkloadKind::Deployment => {
+            serde_json::to_value(snapshot.deployments.iter().find(|found| is_it(&found.metadata.name))?)
+        }
+        WorkloadKind::StatefulSet => {
+            serde_json::to_value(snapshot.stateful_sets.iter().find(|found| is_it(&found.metadata.name))?)
+        }
+    };
+    found.ok()
+}
+
 impl Default for Facts {
     fn default() -> Self {
         fn not_asked<T>() -> Fact<T> {
@@ -143,9 +142,7 @@ impl Default for Facts {
         Facts {
             api_server: not_asked(),
             releases: not_asked(),
-            workloads: not_asked(),
-            pods: not_asked(),
-            claims: not_asked(),
+            snapshot: not_asked(),
             services: not_asked(),
             dashboards: not_asked(),
             programs: BTreeMap::new(),

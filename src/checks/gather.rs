@@ -1,20 +1,22 @@
 //! Asks the cluster and the programs for the facts that are needed, all at once. Reads only.
 
-use super::facts::{CannotAsk, ClaimFact, Fact, Facts, Need, ReleaseFact, ServiceFact};
+use super::facts::{CannotAsk, Fact, Facts, Need, ReleaseFact, ServiceFact};
 use super::judge::WATCHDOG;
 use super::reach::{Reach, Way};
 use crate::cluster::forward::message_of;
+use crate::cluster::snapshot::snapshot;
 use crate::config::Config;
+use crate::error::chain_of;
+use crate::ready::Snapshot;
 use crate::render::Bundle;
-use crate::stack::{self, Component, WorkloadKind};
+use crate::stack::{self, Component};
 use crate::telemetry::{Alertmanager, HttpError, Prometheus};
 use futures::future::{join_all, try_join_all};
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,9 +54,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         tokio::join!(
             when!(ApiServer, async { api_server(cluster.clone()?).await }),
             when!(Releases, async { releases(cluster.clone()?, bundle).await }),
-            when!(Workloads, async { workloads(cluster.clone()?, config).await }),
-            when!(Pods, async { Ok(list::<Pod>(cluster.clone()?, monitoring, &ListParams::default()).await?) }),
-            when!(Claims, async { claims(cluster.clone()?, monitoring).await }),
+            when!(Snapshot, async { monitoring_namespace(cluster.clone()?, monitoring).await }),
             when!(Services, async { services(cluster.clone()?, bundle).await }),
             when!(Dashboards, async { dashboards(cluster.clone()?, bundle).await }),
             when!(DeployedRoutes, async { deployed_routes(cluster.clone()?, monitoring).await }),
@@ -87,14 +87,12 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         )
     };
     let (cluster_facts, program_facts) = tokio::join!(cluster_facts, program_facts);
-    let (api_server, releases, workloads, pods, claims, services, dashboards, deployed_routes) = cluster_facts;
+    let (api_server, releases, snapshot, services, dashboards, deployed_routes) = cluster_facts;
     let (targets, rules, now, known_alertmanagers, loaded_routes, watchdog, programs) = program_facts;
     Facts {
         api_server,
         releases,
-        workloads,
-        pods,
-        claims,
+        snapshot,
         services,
         dashboards,
         programs,
@@ -179,36 +177,13 @@ pub(super) fn enabled(config: &Config) -> impl Iterator<Item = &'static Componen
     stack::COMPONENTS.iter().filter(|component| config.component_enabled(component.key))
 }
 
-pub(super) async fn workloads(client: &Client, config: &Config) -> Fact<BTreeMap<&'static str, Option<Value>>> {
-    let all = enabled(config)
-        .map(async |component| Ok((component.key, workload(client, &config.namespaces.monitoring, component).await?)));
-    Ok(try_join_all(all).await?.into_iter().collect())
-}
-
-async fn workload(client: &Client, namespace: &str, component: &Component) -> Fact<Option<Value>> {
-    let found = match component.workload_kind {
-        WorkloadKind::Deployment => {
-            get::<Deployment>(client, namespace, component.workload).await?.map(|found| json(&found))
-        }
-        WorkloadKind::StatefulSet => {
-            get::<StatefulSet>(client, namespace, component.workload).await?.map(|found| json(&found))
-        }
-    };
-    found.transpose()
-}
-
-fn json(object: &impl Serialize) -> Fact<Value> {
-    serde_json::to_value(object).map_err(|error| CannotAsk::lasting(format!("an object cannot be read: {error}")))
-}
-
-async fn claims(client: &Client, namespace: &str) -> Fact<BTreeMap<String, ClaimFact>> {
-    let claims = list::<PersistentVolumeClaim>(client, namespace, &ListParams::default()).await?;
-    let fact = |claim: PersistentVolumeClaim| {
-        let phase = claim.status.and_then(|status| status.phase).unwrap_or_else(|| "Pending".to_owned());
-        let class = claim.spec.and_then(|spec| spec.storage_class_name).unwrap_or_default();
-        (claim.metadata.name.unwrap_or_default(), ClaimFact { phase, class })
-    };
-    Ok(claims.into_iter().map(fact).collect())
+/// What the monitoring namespace holds.
+pub(super) async fn monitoring_namespace(client: &Client, namespace: &str) -> Fact<Snapshot> {
+    match timeout(ANSWER_LIMIT, snapshot(client, namespace)).await {
+        Ok(Ok(seen)) => Ok(seen),
+        Ok(Err(error)) => Err(CannotAsk::passing(chain_of(&error).join(": "))),
+        Err(_) => Err(CannotAsk::passing(format!("the API server did not answer in {} s", ANSWER_LIMIT.as_secs()))),
+    }
 }
 
 async fn services(client: &Client, bundle: &Bundle) -> Fact<BTreeMap<String, ServiceFact>> {
@@ -266,8 +241,9 @@ async fn deployed_routes(client: &Client, namespace: &str) -> Fact<String> {
     let component =
         stack::component("alertmanager").ok_or_else(|| CannotAsk::lasting("the catalogue has no Alertmanager"))?;
     let missing = |what: String| CannotAsk::lasting(format!("{what} does not exist"));
-    let workload =
-        workload(client, namespace, component).await?.ok_or_else(|| missing(format!("`{}`", component.workload)))?;
+    let found = get::<StatefulSet>(client, namespace, component.workload).await?;
+    let found = found.ok_or_else(|| missing(format!("`{}`", component.workload)))?;
+    let workload = serde_json::to_value(found).map_err(|error| CannotAsk::lasting(error.to_string()))?;
     let source = configuration_source(&workload).ok_or_else(|| {
         CannotAsk::lasting("the workload names no configuration file that comes from a ConfigMap or Secret")
     })?;

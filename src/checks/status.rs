@@ -1,17 +1,17 @@
 //! The state of the stack on one screen. Reads only.
 
 use super::facts::{CannotAsk, Fact, ReleaseFact};
-use super::gather::{alertmanager, prometheus, releases, workloads};
+use super::gather::{alertmanager, monitoring_namespace, prometheus, releases};
 use super::judge::{WATCHDOG, state_of_workload};
 use super::reach::Reach;
 use crate::config::Config;
 use crate::event::Events;
+use crate::ready::Snapshot;
 use crate::render::Bundle;
 use crate::stack;
 use kube::Client;
 use reqwest::Url;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Of what the state is wanted.
@@ -122,15 +122,15 @@ pub async fn status(request: StatusRequest<'_>) -> Status {
     let StatusRequest { client, config, bundle, endpoints, events } = request;
     let reach = Reach::new(client.clone(), &config.namespaces.monitoring, endpoints, &events);
     let cluster = client.as_ref().ok_or_else(|| CannotAsk::lasting("no cluster is given"));
-    let (found_releases, found_workloads, alerts) = tokio::join!(
+    let (found_releases, snapshot, alerts) = tokio::join!(
         async { releases(cluster.clone()?, bundle).await },
-        async { workloads(cluster.clone()?, config).await },
+        async { monitoring_namespace(cluster.clone()?, &config.namespaces.monitoring).await },
         firing(&reach),
     );
     reach.close().await;
     Status {
         releases: found_releases.map(|found| releases_of(bundle, &found)).into(),
-        components: found_workloads.map(|found| components_of(config, &found)).into(),
+        components: snapshot.map(|snapshot| components_of(config, &snapshot)).into(),
         alerts: alerts.into(),
     }
 }
@@ -151,18 +151,14 @@ fn releases_of(bundle: &Bundle, found: &[ReleaseFact]) -> Vec<ReleaseStatus> {
     bundle.releases.iter().map(status).collect()
 }
 
-fn components_of(config: &Config, found: &BTreeMap<&'static str, Option<Value>>) -> Vec<ComponentStatus> {
+fn components_of(config: &Config, snapshot: &Snapshot) -> Vec<ComponentStatus> {
     let status = |component: &'static stack::Component| {
-        let enabled = config.component_enabled(component.key);
-        let (ready, wanted, problem) = match found.get(component.key) {
-            Some(Some(workload)) => {
-                let state = state_of_workload(workload);
-                (state.ready, state.wanted, state.problem)
-            }
-            Some(None) => (0, 1, Some("it is not deployed".to_owned())),
-            None => (0, 0, None),
-        };
-        ComponentStatus { key: component.key, title: component.title, enabled, ready, wanted, problem }
+        let (key, title) = (component.key, component.title);
+        if !config.component_enabled(key) {
+            return ComponentStatus { key, title, enabled: false, ready: 0, wanted: 0, problem: None };
+        }
+        let state = state_of_workload(component, &config.namespaces.monitoring, snapshot);
+        ComponentStatus { key, title, enabled: true, ready: state.ready, wanted: state.wanted, problem: state.problem }
     };
     stack::COMPONENTS.iter().map(status).collect()
 }
@@ -228,15 +224,13 @@ mod tests {
     #[test]
     fn each_component_stands_with_its_replicas_or_why_there_are_none() {
         let (config, _) = testing::scope();
-        let loki = json!({"kind": "StatefulSet", "metadata": {"generation": 1}, "spec": {"replicas": 2},
-            "status": {"observedGeneration": 1, "readyReplicas": 1, "updatedReplicas": 2}});
-        let seen = components_of(&config, &BTreeMap::from([("loki", Some(loki)), ("grafana", None)]));
+        let mut loki = testing::stateful_set("loki", json!({"replicas": 2}));
+        loki["status"]["readyReplicas"] = json!(1);
+        let seen = components_of(&config, &testing::snapshot_of(&[loki]));
         let of = |key: &str| seen.iter().find(|component| component.key == key).unwrap();
-        assert_eq!(
-            (of("loki").ready, of("loki").wanted, of("loki").problem.as_deref()),
-            (1, 2, Some("1 of 2 replicas are ready"))
-        );
-        assert_eq!(of("grafana").problem.as_deref(), Some("it is not deployed"));
+        assert_eq!((of("loki").ready, of("loki").wanted), (1, 2));
+        assert!(of("loki").problem.is_some());
+        assert_eq!(of("grafana").problem.as_deref(), Some("it does not exist"));
         assert_eq!((of("jaeger").enabled, of("jaeger").problem.as_deref()), (false, None));
         assert_eq!(seen.len(), stack::COMPONENTS.len());
     }

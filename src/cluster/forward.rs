@@ -12,6 +12,7 @@ pub use target::{PortOf, ServicePort, Target, Unresolved, resolve_target, state_
 
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Events};
+use crate::stack;
 use anyhow::{Context, Result, anyhow};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -127,8 +128,11 @@ async fn bind(service: &str, local: LocalPort) -> Result<TcpListener> {
             (true, None) => format!("local port `{port}` for `{service}` is taken"),
             (false, _) => format!("cannot listen on local port `{port}` for `{service}`"),
         };
-        let free = if port < u16::MAX - 10_000 { port + 10_000 } else { 0 };
-        let failure = Failure::new(Kind::Refused, message).hint(format!("choose another: --port {service}={free}"));
+        let free = if port < u16::MAX - 10_000 { port + 10_000 } else { port - 10_000 };
+        // People name services by the catalogue's key.
+        let known = stack::COMPONENTS.iter().find(|component| component.service == service);
+        let name = known.map_or(service, |component| component.key);
+        let failure = Failure::new(Kind::Refused, message).hint(format!("choose another: --port {name}={free}"));
         if taken { anyhow!(failure) } else { failure.caused_by(error) }
     })
 }
@@ -257,9 +261,17 @@ async fn carry(stream: &mut TcpStream, number: u64, client: &Client, service: &S
     tokio::select! {
         // An error and the end of the stream may be there together: the error says more.
         biased;
-        reason = refused => Err(anyhow!("pod `{}` port {}: {}", target.pod, target.port, reason.trim())),
+        reason = refused => Err(anyhow!("pod `{}` port {}: {}", target.pod, target.port, plain_reason(&reason))),
         () = copy_until_either_ends(stream, remote, IDLE_LIMIT) => Ok(()),
     }
+}
+
+/// What the kubelet says went wrong, without the pod and port that it names once more.
+///
+/// It says `error forwarding port 80 to pod NAME, uid UID: REASON`; the UID may be empty.
+fn plain_reason(text: &str) -> &str {
+    let after_uid = text.split_once(", uid ").and_then(|(_, rest)| rest.split_once(": ")).map(|(_, reason)| reason);
+    after_uid.unwrap_or(text).trim()
 }
 
 /// Copies both ways until the remote side ends, the local side ended and the remote one fell

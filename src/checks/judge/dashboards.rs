@@ -1,8 +1,9 @@
 //! Every dashboard stands where Grafana's sidecar looks, as a bare model that Grafana takes.
 
-use super::facts::Need;
+use super::facts::{Need, workload_of};
 use super::{Check, Facts, Scope, Severity, Verdict, counted};
 use crate::render::bundle::ExpectedDashboard;
+use crate::stack;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ pub(super) const CHECK: Check = Check {
     hint: "drivemaster-mon plan; drivemaster-mon deploy",
     doc: "docs/checks.md#dashboards-provisioned",
     component: Some("grafana"),
-    needs: &[Need::Dashboards, Need::Workloads],
+    needs: &[Need::Dashboards, Need::Snapshot],
     judge: judge_dashboards,
 };
 
@@ -28,16 +29,16 @@ struct Sidecar {
 }
 
 fn judge_dashboards(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
-    let (config_maps, workloads) = match (&facts.dashboards, &facts.workloads) {
-        (Ok(config_maps), Ok(workloads)) => (config_maps, workloads),
+    let (config_maps, snapshot) = match (&facts.dashboards, &facts.snapshot) {
+        (Ok(config_maps), Ok(snapshot)) => (config_maps, snapshot),
         (Err(why), _) | (_, Err(why)) => return vec![Verdict::unknown(why)],
     };
     let expected = &scope.bundle.expected.dashboards;
     if expected.is_empty() {
         return vec![Verdict::skip("no dashboard is expected")];
     }
-    let grafana = workloads.get("grafana").and_then(Option::as_ref);
-    let Some(sidecar) = grafana.and_then(|grafana| sidecar_of(grafana, &scope.config.namespaces.monitoring)) else {
+    let grafana = stack::component("grafana").and_then(|component| workload_of(snapshot, component));
+    let Some(sidecar) = grafana.and_then(|grafana| sidecar_of(&grafana, &scope.config.namespaces.monitoring)) else {
         return vec![Verdict::fail("Grafana runs without the sidecar that finds dashboards")];
     };
     let wrong: Vec<String> = expected
@@ -135,25 +136,25 @@ fn judge_model(model: &Value) -> Result<&str, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::judge;
+    use super::super::testing::{deployment, judge, snapshot_of};
     use super::*;
     use crate::event::Outcome;
     use serde_json::json;
     use std::collections::BTreeMap;
 
     fn grafana(namespace: &str) -> Value {
-        json!({"spec": {"template": {"spec": {"containers": [
-            {"name": "grafana", "env": [{"name": "SECRET", "valueFrom": {}}]},
-            {"name": "sidecar", "env": [
-                {"name": "LABEL", "value": "grafana_dashboard"}, {"name": "LABEL_VALUE", "value": "1"}, {"name": "NAMESPACE", "value": namespace}]},
-        ]}}}})
+        let sidecar = json!({"name": "sidecar", "env": [
+            {"name": "LABEL", "value": "grafana_dashboard"}, {"name": "LABEL_VALUE", "value": "1"},
+            {"name": "NAMESPACE", "value": namespace}]});
+        let program = json!({"name": "grafana", "env": [{"name": "SECRET", "valueFrom": {}}]});
+        deployment("prometheus-grafana", json!({"template": {"spec": {"containers": [program, sidecar]}}}))
     }
 
     fn problem(namespace: &str, labels: Value, model: &str) -> Option<String> {
         let config_map: ConfigMap =
             serde_json::from_value(json!({"metadata": {"labels": labels}, "data": {"d.json": model}})).unwrap();
         let facts = Facts {
-            workloads: Ok(BTreeMap::from([("grafana", Some(grafana(namespace)))])),
+            snapshot: Ok(snapshot_of(&[grafana(namespace)])),
             dashboards: Ok(BTreeMap::from([(
                 ("drivemaster-monitoring".to_owned(), "dashboard-overview".to_owned()),
                 Some(config_map),
@@ -224,13 +225,13 @@ mod tests {
     #[test]
     fn a_missing_config_map_and_a_grafana_without_sidecar_fail() {
         let facts = |grafana: Value| Facts {
-            workloads: Ok(BTreeMap::from([("grafana", Some(grafana))])),
+            snapshot: Ok(snapshot_of(&[grafana])),
             dashboards: Ok(BTreeMap::new()),
             ..Facts::default()
         };
         let missing = &judge(&CHECK, &facts(grafana("ALL")))[0];
         assert!(missing.evidence[0].ends_with("its ConfigMap does not exist"));
-        let bare = &judge(&CHECK, &facts(json!({})))[0];
+        let bare = &judge(&CHECK, &facts(deployment("prometheus-grafana", json!({}))))[0];
         assert_eq!(
             (bare.outcome, bare.reason.as_str()),
             (Outcome::Fail, "Grafana runs without the sidecar that finds dashboards")

@@ -60,6 +60,12 @@ pub(super) const OTEL_COLLECTOR: Check = program(
     |_, facts| judge_program(facts, "otelCollector"),
 );
 
+/// The id of the check that asks the program of the component `key`.
+pub(super) fn check_of(key: &str) -> Option<&'static str> {
+    let all = [PROMETHEUS, ALERTMANAGER, GRAFANA, LOKI, JAEGER, OTEL_COLLECTOR];
+    all.iter().find(|check| check.component == Some(key)).map(|check| check.id)
+}
+
 fn judge_program(facts: &Facts, key: &str) -> Vec<Verdict> {
     let verdict = match facts.programs.get(key) {
         Some(Ok(Readiness::Ready)) => Verdict::pass(),

@@ -1,7 +1,7 @@
 //! Every expected scrape job has a target for each ready endpoint of its Service, all up.
 
 use super::facts::{ActiveTarget, Need, Readiness, ServiceFact};
-use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
+use super::{Again, Check, Facts, Scope, Severity, Verdict, counted, programs};
 use crate::event::Outcome;
 use crate::render::bundle::ExpectedTarget;
 use crate::stack;
@@ -31,9 +31,9 @@ fn judge_target(scope: &Scope<'_>, facts: &Facts, expected: &ExpectedTarget) -> 
     let verdict = judge_job(scope, facts, expected);
     let verdict = match absent_program(scope, facts, expected) {
         // Nothing runs there to be scraped, and the configuration knows of it.
-        Some(why) if verdict.outcome == Outcome::Fail => Verdict {
+        Some(check) if verdict.outcome == Outcome::Fail => Verdict {
             outcome: Outcome::Unknown,
-            reason: format!("its program cannot be reached: {why}"),
+            reason: format!("its program does not answer: see `{check}`"),
             again: Again::Never,
             ..verdict
         },
@@ -46,16 +46,15 @@ fn judge_target(scope: &Scope<'_>, facts: &Facts, expected: &ExpectedTarget) -> 
     }
 }
 
-/// Why the program behind the target does not answer, where that is allowed.
-fn absent_program(scope: &Scope<'_>, facts: &Facts, expected: &ExpectedTarget) -> Option<String> {
+/// The check that tells why the program behind the target does not answer, where that is allowed.
+fn absent_program(scope: &Scope<'_>, facts: &Facts, expected: &ExpectedTarget) -> Option<&'static str> {
     let key = expected.component.as_deref()?;
     if !scope.config.verify.may_be_unknown.iter().any(|allowed| allowed == key) {
         return None;
     }
     match facts.programs.get(key)? {
         Ok(Readiness::Ready) => None,
-        Ok(Readiness::NotReady(answer)) => Some(answer.clone()),
-        Err(why) => Some(why.reason.clone()),
+        Ok(Readiness::NotReady(_)) | Err(_) => programs::check_of(key),
     }
 }
 
@@ -253,7 +252,7 @@ mod tests {
             (listed.outcome, listed.component.as_deref(), listed.again),
             (Outcome::Unknown, Some("loki"), Again::Never)
         );
-        assert_eq!(listed.reason, "its program cannot be reached: no program");
+        assert_eq!(listed.reason, "its program does not answer: see `loki/healthy`");
         assert_eq!(with("loki", "loki", Ok(Readiness::Ready)).outcome, Outcome::Fail);
         assert_eq!(with("prometheus", "prometheus", silent()).outcome, Outcome::Fail);
         assert_eq!(with("user-service", "loki", silent()).outcome, Outcome::Fail);

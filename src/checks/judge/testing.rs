@@ -4,6 +4,7 @@ use super::facts::{Rule, RuleGroup};
 use super::{Check, Facts, Scope, Verdict};
 use crate::config::Config;
 use crate::event::Outcome;
+use crate::ready::Snapshot;
 use crate::render::Bundle;
 use crate::render::bundle::{Chart, Expected, ExpectedDashboard, ExpectedRuleGroup, ExpectedTarget, Release};
 use jiff::Timestamp;
@@ -35,6 +36,41 @@ pub(in crate::checks) fn group(name: &str, rules: &[&str]) -> RuleGroup {
         interval: 15.0,
         last_evaluation: Timestamp::default(),
     }
+}
+
+/// A ready Deployment of one replica whose specification `spec` extends.
+pub(in crate::checks) fn deployment(name: &str, spec: Value) -> Value {
+    workload("Deployment", name, spec)
+}
+
+/// A ready StatefulSet of one replica whose specification `spec` extends.
+pub(in crate::checks) fn stateful_set(name: &str, spec: Value) -> Value {
+    workload("StatefulSet", name, spec)
+}
+
+fn workload(kind: &str, name: &str, spec: Value) -> Value {
+    let mut object = json!({
+        "kind": kind, "metadata": {"name": name, "uid": name, "generation": 1},
+        "spec": {"replicas": 1, "serviceName": name, "selector": {}, "template": {"spec": {"containers": []}}},
+        "status": {"observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+    });
+    for (key, value) in spec.as_object().unwrap() {
+        object["spec"][key] = value.clone();
+    }
+    object
+}
+
+/// A namespace that holds `objects`.
+pub(in crate::checks) fn snapshot_of(objects: &[Value]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for object in objects.iter().cloned() {
+        match object["kind"].as_str().unwrap() {
+            "Deployment" => snapshot.deployments.push(serde_json::from_value(object).unwrap()),
+            "StatefulSet" => snapshot.stateful_sets.push(serde_json::from_value(object).unwrap()),
+            _ => snapshot.claims.push(serde_json::from_value(object).unwrap()),
+        }
+    }
+    snapshot
 }
 
 /// A configuration in which Loki may be unknown, and a bundle of two releases.

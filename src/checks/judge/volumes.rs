@@ -1,7 +1,8 @@
 //! Every volume claim of the stack's workloads is bound.
 
-use super::facts::Need;
+use super::facts::{Need, workload_of};
 use super::{Check, Facts, Scope, Severity, Verdict, counted};
+use crate::stack;
 use serde_json::Value;
 
 pub(super) const CHECK: Check = Check {
@@ -11,30 +12,35 @@ pub(super) const CHECK: Check = Check {
     hint: "kubectl get storageclass; set `storage.class` to one of them",
     doc: "docs/checks.md#storage-volumes-bound",
     component: None,
-    needs: &[Need::Workloads, Need::Claims],
+    needs: &[Need::Snapshot],
     judge: judge_volumes,
 };
 
 fn judge_volumes(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
-    let (workloads, claims) = match (&facts.workloads, &facts.claims) {
-        (Ok(workloads), Ok(claims)) => (workloads, claims),
-        (Err(why), _) | (_, Err(why)) => return vec![Verdict::unknown(why)],
+    let snapshot = match &facts.snapshot {
+        Ok(snapshot) => snapshot,
+        Err(why) => return vec![Verdict::unknown(why)],
     };
-    let names: Vec<String> = workloads.values().flatten().flat_map(claims_of).collect();
+    let enabled = stack::COMPONENTS.iter().filter(|component| scope.config.component_enabled(component.key));
+    let workloads: Vec<Value> = enabled.filter_map(|component| workload_of(snapshot, component)).collect();
+    let names: Vec<String> = workloads.iter().flat_map(claims_of).collect();
     let mut wrong = Vec::new();
     for name in &names {
-        match claims.get(name) {
-            Some(claim) if claim.phase == "Bound" => {}
-            Some(claim) if claim.class.is_empty() => {
-                wrong.push(format!("claim `{name}` is {} and has no class", claim.phase))
-            }
-            Some(claim) => wrong.push(format!("claim `{name}` is {} (class `{}`)", claim.phase, claim.class)),
-            None => wrong.push(format!("claim `{name}` does not exist")),
+        let Some(claim) = snapshot.claims.iter().find(|claim| claim.metadata.name.as_ref() == Some(name)) else {
+            wrong.push(format!("claim `{name}` does not exist"));
+            continue;
+        };
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+        match (phase, class) {
+            ("Bound", _) => {}
+            (phase, Some(class)) => wrong.push(format!("claim `{name}` is {phase} (class `{class}`)")),
+            (phase, None) => wrong.push(format!("claim `{name}` is {phase} and has no class")),
         }
     }
     vec![match (wrong.len(), names.len()) {
         // Without a workload there is no claim to judge, which is no proof of anything.
-        (_, 0) if workloads.values().flatten().next().is_none() => Verdict::fail("no workload of the stack exists"),
+        (_, 0) if workloads.is_empty() => Verdict::fail("no workload of the stack exists"),
         (_, 0) => Verdict::skip("no workload of the stack has a volume"),
         (0, all) => Verdict::pass().evidence(vec![format!("{} bound", counted(all, "claim"))]),
         (count, all) => Verdict::fail(format!("{count} of {} not bound", counted(all, "claim")))
@@ -59,28 +65,30 @@ fn claims_of(workload: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::ClaimFact;
-    use super::super::testing::judge;
+    use super::super::testing::{deployment, judge, snapshot_of, stateful_set};
     use super::*;
     use crate::event::Outcome;
     use serde_json::json;
-    use std::collections::BTreeMap;
 
     #[test]
     fn the_claims_of_both_kinds_of_workload_must_exist_and_be_bound() {
-        let set = json!({"metadata": {"name": "loki"}, "spec": {"replicas": 2, "volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
-        let grafana = json!({"metadata": {"name": "grafana"}, "spec": {"template": {"spec": {"volumes": [
-            {"name": "tmp", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {"claimName": "grafana"}}]}}}});
-        let claim = |phase: &str| ClaimFact { phase: phase.to_owned(), class: "fast-ssd".to_owned() };
-        let facts = |claims: Vec<(&str, &str)>| Facts {
-            workloads: Ok(BTreeMap::from([("loki", Some(set.clone())), ("grafana", Some(grafana.clone()))])),
-            claims: Ok(claims.into_iter().map(|(name, phase)| (name.to_owned(), claim(phase))).collect()),
-            ..Facts::default()
+        let template = json!({"metadata": {"name": "data"}, "spec": {}});
+        let set = stateful_set("loki", json!({"replicas": 2, "volumeClaimTemplates": [template]}));
+        let volumes = json!([{"name": "tmp", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {"claimName": "grafana"}}]);
+        let grafana =
+            deployment("prometheus-grafana", json!({"template": {"spec": {"containers": [], "volumes": volumes}}}));
+        let facts = |claims: &[(&str, &str)]| {
+            let claim = |(name, phase): &(&str, &str)| {
+                json!({"kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": {"storageClassName": "fast-ssd"},
+                    "status": {"phase": phase}})
+            };
+            let mut objects: Vec<Value> = claims.iter().map(claim).collect();
+            objects.extend([set.clone(), grafana.clone()]);
+            Facts { snapshot: Ok(snapshot_of(&objects)), ..Facts::default() }
         };
-        let good =
-            judge(&CHECK, &facts(vec![("grafana", "Bound"), ("data-loki-0", "Bound"), ("data-loki-1", "Bound")]));
+        let good = judge(&CHECK, &facts(&[("grafana", "Bound"), ("data-loki-0", "Bound"), ("data-loki-1", "Bound")]));
         assert_eq!((good[0].outcome, good[0].evidence[0].as_str()), (Outcome::Pass, "3 claims bound"));
-        let bad = judge(&CHECK, &facts(vec![("grafana", "Pending"), ("data-loki-0", "Bound"), ("other", "Lost")]));
+        let bad = judge(&CHECK, &facts(&[("grafana", "Pending"), ("data-loki-0", "Bound"), ("other", "Lost")]));
         assert_eq!(bad[0].outcome, Outcome::Fail);
         assert_eq!(
             bad[0].evidence,
@@ -90,8 +98,7 @@ mod tests {
 
     #[test]
     fn a_stack_without_workloads_is_no_proof_of_bound_volumes() {
-        let facts =
-            Facts { workloads: Ok(BTreeMap::from([("loki", None)])), claims: Ok(BTreeMap::new()), ..Facts::default() };
+        let facts = Facts { snapshot: Ok(snapshot_of(&[])), ..Facts::default() };
         assert_eq!(judge(&CHECK, &facts)[0].outcome, Outcome::Fail);
     }
 }

@@ -92,10 +92,15 @@ async fn a_taken_local_port_is_refused_with_its_holder_and_the_way_out() {
     let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = holder.local_addr().unwrap().port();
     let client = scripted(vec![]);
-    let error = open(&client, grafana(), LocalPort::Fixed(port), events()).await.unwrap_err();
+    let service = ServicePort::new("monitoring", "prometheus-grafana", 80);
+    let error = open(&client, service, LocalPort::Fixed(port), events()).await.unwrap_err();
     let failure = failure_of(&error).unwrap();
     assert_eq!(failure.kind, Kind::Refused);
-    assert!(failure.message.starts_with(&format!("local port `{port}` for `grafana` is taken")), "{}", failure.message);
+    assert!(
+        failure.message.starts_with(&format!("local port `{port}` for `prometheus-grafana` is taken")),
+        "{}",
+        failure.message
+    );
     assert!(failure.hint.as_deref().unwrap().contains("--port grafana="));
 }
 
@@ -164,4 +169,19 @@ async fn a_connection_on_which_nothing_moves_is_closed() {
     let started = Instant::now();
     copy_until_either_ends(local, remote, Duration::from_secs(60)).await;
     assert_eq!(started.elapsed(), Duration::from_secs(60));
+}
+
+#[test]
+fn the_reason_of_the_kubelet_is_told_without_repetition() {
+    let cases = [
+        ("error forwarding port 3000 to pod grafana-0/ns, uid : no forward found", "no forward found"),
+        (
+            "error forwarding port 80 to pod abc, uid 12-34: connect: Connection refused\n",
+            "connect: Connection refused",
+        ),
+        ("something else: went wrong", "something else: went wrong"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(plain_reason(text), expected);
+    }
 }
