@@ -20,6 +20,10 @@ const SETTLE: Duration = Duration::from_millis(400);
 /// How long a fault must hold in any case. The parts of a cluster lag behind each other: the
 /// scheduler calls a pod unschedulable whose claim was made a moment before.
 const CONFIRMED: Duration = Duration::from_secs(2);
+/// How long a program may take to read a changed configuration, and so to stop rejecting the one before.
+const RELOAD: Duration = Duration::from_secs(10);
+/// The reason of a program that rejects its configuration.
+const CONFIGURATION_REJECTED: &str = "ConfigurationRejected";
 /// How many of the last events a failure shows.
 const EVENTS_SHOWN: usize = 3;
 
@@ -49,8 +53,16 @@ pub async fn wait_until_ready(
     events: &Events,
 ) -> Result<()> {
     let mut told = changes.listen();
-    let mut wait =
-        Wait { options, events, causes: Vec::new(), held: BTreeMap::new(), trouble: None, seen: BTreeMap::new() };
+    let mut wait = Wait {
+        options,
+        events,
+        causes: Vec::new(),
+        inherited: None,
+        started: Instant::now(),
+        held: BTreeMap::new(),
+        trouble: None,
+        seen: BTreeMap::new(),
+    };
     loop {
         // What changes while we read counts as new.
         told.mark_unchanged();
@@ -99,6 +111,9 @@ struct Wait<'a> {
     events: &'a Events,
     /// The causes of the last read, the worst last.
     causes: Vec<Cause>,
+    /// Rejections that the first read found: what they reject may be the configuration before this deploy.
+    inherited: Option<Vec<Cause>>,
+    started: Instant,
     /// Since when each fault holds.
     held: BTreeMap<(ObjectRef, String), Instant>,
     /// Why the last read failed.
@@ -125,6 +140,8 @@ impl Wait<'_> {
         }
         self.causes = causes;
         let now = Instant::now();
+        let rejected = self.causes.iter().filter(|cause| cause.reason == CONFIGURATION_REJECTED).cloned();
+        self.inherited.get_or_insert_with(|| rejected.collect());
         let faults = self.causes.iter().filter(|cause| class_of(cause) == Class::Fault);
         let keys: BTreeSet<(ObjectRef, String)> = faults.map(owned_key).collect();
         self.held.retain(|key, _| keys.contains(key));
@@ -132,7 +149,7 @@ impl Wait<'_> {
             self.held.entry(key).or_insert(now);
         }
         let ended = self.causes.iter().rev().find(|cause| match class_of(cause) {
-            Class::Permanent => true,
+            Class::Permanent => !self.is_inherited(cause) || self.started + RELOAD <= now,
             Class::Fault => self.held.get(&owned_key(cause)).is_some_and(|since| *since + self.hold() <= now),
             Class::Transitional => false,
         })?;
@@ -167,9 +184,15 @@ impl Wait<'_> {
         causes
     }
 
+    fn is_inherited(&self, cause: &Cause) -> bool {
+        self.inherited.as_ref().is_some_and(|inherited| inherited.contains(cause))
+    }
+
     /// When the first fault will have held long enough.
     fn next_decision(&self) -> Option<Instant> {
-        self.held.values().min().map(|since| *since + self.hold())
+        let held = self.held.values().min().map(|since| *since + self.hold());
+        let reload = self.causes.iter().any(|cause| self.is_inherited(cause)).then_some(self.started + RELOAD);
+        held.into_iter().chain(reload).min()
     }
 
     /// How long a fault must hold to end the wait.

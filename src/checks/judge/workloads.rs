@@ -1,11 +1,15 @@
 //! Every workload of the stack is ready, in its newest generation, and so are its pods.
 
 use super::facts::{Need, workload_of};
-use super::{Check, Facts, Scope, Severity, Verdict, counted};
+use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
 use crate::object::ObjectRef;
 use crate::ready::{Snapshot, judge_workload};
 use crate::stack::{self, Component, WorkloadKind};
 use serde_json::Value;
+use std::time::Duration;
+
+/// A program that reads a changed configuration is not ready for a moment.
+const SETTLING: Duration = Duration::from_secs(15);
 
 pub(super) const CHECK: Check = Check {
     id: "workloads/ready",
@@ -36,7 +40,9 @@ fn judge_workloads(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
     vec![match (wrong.len(), right.len()) {
         (0, 0) => Verdict::skip("no component is enabled"),
         (0, _) => Verdict::pass().evidence(right),
-        (bad, good) => Verdict::fail(format!("{bad} of {} not ready", counted(bad + good, "workload"))).evidence(wrong),
+        (bad, good) => Verdict::fail(format!("{bad} of {} not ready", counted(bad + good, "workload")))
+            .evidence(wrong)
+            .again(Again::Within(SETTLING)),
     }]
 }
 
