@@ -1,9 +1,9 @@
 //! What is rendered, judged by the programs it is for: helm, promtool, amtool, kubectl.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use drivemaster_mon::config::model::Config;
+use drivemaster_mon::config::{Layer, Profile, resolve};
 use drivemaster_mon::object::Manifest;
-use drivemaster_mon::render::{Bundle, files, render, values_layer};
+use drivemaster_mon::render::{Bundle, files, render};
 use drivemaster_mon::stack::{COMPONENTS, WorkloadKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,24 +34,9 @@ fn run(command: &mut Command) -> String {
     out.into_owned()
 }
 
-fn merge(below: &mut Value, above: Value) {
-    match (below, above) {
-        (Value::Object(below), Value::Object(above)) => {
-            for (key, value) in above {
-                merge(below.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (below, above) => *below = above,
-    }
-}
-
+/// The bundle of profile `local` with `more` on top.
 fn bundle(more: Value) -> Bundle {
-    let mut merged = json!({});
-    for layer in ["defaults", "local"] {
-        merge(&mut merged, serde_yaml::from_str(values_layer(layer).unwrap()).unwrap());
-    }
-    merge(&mut merged, more);
-    let config: Config = serde_json::from_value(merged).unwrap();
+    let config = resolve(Some(Profile::Local), &[], &[Layer::new("test", more.to_string())], &[]).unwrap();
     render(&config).unwrap()
 }
 

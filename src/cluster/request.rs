@@ -192,9 +192,9 @@ mod tests {
             (api_error(409, "Conflict", "Apply failed with 1 conflict"), 4, "somebody else"),
             (api_error(422, "Invalid", "ConfigMap \"a\" is invalid"), 4, "invalid"),
             (
-                api_error(500, "", "failed to create typed patch object: .nope: unknown field"),
+                api_error(500, "", "failed to create typed patch object (m/a): .nope: field not declared in schema"),
                 4,
-                "does not know a field",
+                "calls a field of it invalid",
             ),
             (api_error(500, "InternalError", "etcdserver: no leader"), 3, "fault"),
             (api_error(429, "TooManyRequests", "later"), 3, "too busy"),

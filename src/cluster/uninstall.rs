@@ -11,6 +11,7 @@ use crate::object::ObjectRef;
 use crate::plan::model::FIELD_MANAGER;
 use crate::render::Bundle;
 use anyhow::Result;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use serde::Serialize;
@@ -88,12 +89,12 @@ pub struct Standing {
     pub claims: Vec<Owned>,
     /// The CRDs with our label.
     pub crds: Vec<Owned>,
-    /// The namespaces, each with an object in it that is not ours, where there is one.
-    pub namespaces: Vec<(Owned, Option<ObjectRef>)>,
+    /// The namespaces, each with the reason why it stays in any case, where there is one.
+    pub namespaces: Vec<(Owned, Option<String>)>,
 }
 
-/// What goes and what stays. What holds data or belongs to more than us stays, unless `all`; a
-/// namespace in which something is not ours always stays.
+/// What goes and what stays. What holds data stays, unless `all`; a namespace that somebody else
+/// made, or in which something is not ours, always stays.
 pub fn uninstall_plan(standing: Standing, all: bool) -> UninstallPlan {
     let mut plan = UninstallPlan::default();
     let releases = standing.releases.into_iter().rev();
@@ -110,8 +111,8 @@ pub fn uninstall_plan(standing: Standing, all: bool) -> UninstallPlan {
     for (owned, foreign) in standing.namespaces {
         match foreign {
             None if all => plan.removes.push(remove(owned)),
-            Some(foreign) if all => {
-                let command = format!("{}  # `{foreign}` in it is not ours", delete_command(&owned.reference));
+            Some(reason) if all => {
+                let command = format!("{}  # {reason}", delete_command(&owned.reference));
                 plan.keeps.push((owned.reference, command));
             }
             _ => plan.keeps.push((owned.reference.clone(), delete_command(&owned.reference))),
@@ -133,11 +134,9 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<Uni
     let mut standing = Standing::default();
     let mut existing = Vec::new();
     for manifest in &bundle.namespaces {
-        if let Some(owned) = find(&cluster.client, &manifest.reference()).await? {
-            existing.push(owned);
-        }
+        existing.extend(find_namespace(&cluster.client, &manifest.reference()).await?);
     }
-    let names: Vec<String> = existing.iter().map(|owned| owned.reference.name.clone()).collect();
+    let names: Vec<String> = existing.iter().map(|(owned, _)| owned.reference.name.clone()).collect();
     for namespace in &names {
         let found = releases(&cluster.client, namespace).await?.into_iter();
         // A release of the same name that somebody else made has not our labels.
@@ -163,18 +162,35 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<Uni
         standing.claims = labelled(cluster, &[("v1", "PersistentVolumeClaim")], &names, &selector).await?;
     }
     standing.crds = crds(cluster).await?;
-    for owned in existing {
-        let foreign =
-            if all { foreign_object(cluster, &owned.reference.name, &standing, &instances).await? } else { None };
-        standing.namespaces.push((owned, foreign));
+    for (owned, made_by) in existing {
+        let reason = match made_by {
+            Some(manager) => Some(format!("made by `{manager}`")),
+            None if all => foreign_object(cluster, &owned.reference.name, &standing, &instances)
+                .await?
+                .map(|foreign| format!("`{foreign}` in it is not ours")),
+            None => None,
+        };
+        standing.namespaces.push((owned, reason));
     }
     Ok(uninstall_plan(standing, all))
 }
 
-async fn find(client: &Client, reference: &ObjectRef) -> Result<Option<Owned>> {
+/// The namespace where it exists, with who made it where that was not us.
+async fn find_namespace(client: &Client, reference: &ObjectRef) -> Result<Option<(Owned, Option<String>)>> {
     let api = objects::api(client, reference);
     let found = ask(&format!("read `{reference}`"), || api.get_metadata_opt(&reference.name)).await?;
-    Ok(found.and_then(|found| Some(Owned { reference: reference.clone(), uid: found.metadata.uid? })))
+    Ok(found.and_then(|found| {
+        let made_by = other_maker(&found.metadata);
+        Some((Owned { reference: reference.clone(), uid: found.metadata.uid? }, made_by))
+    }))
+}
+
+/// The first field manager besides us that wrote more than the status of an object. One that we
+/// made has only ours; one that was there before keeps that of its maker.
+fn other_maker(meta: &ObjectMeta) -> Option<String> {
+    let writers =
+        meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.as_deref().unwrap_or("").is_empty());
+    writers.filter_map(|entry| entry.manager.clone()).find(|manager| manager != FIELD_MANAGER)
 }
 
 async fn crds(cluster: &Cluster) -> Result<Vec<Owned>> {
@@ -345,12 +361,13 @@ fn remaining(data: &serde_json::Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn owned(kind: &str, name: &str) -> Owned {
         Owned { reference: ObjectRef::namespaced("v1", kind, "m", name), uid: format!("uid-{name}") }
     }
 
-    fn standing(foreign: Option<ObjectRef>) -> Standing {
+    fn standing(reason: Option<&str>) -> Standing {
         Standing {
             releases: vec![("m".to_owned(), "jaeger".to_owned()), ("m".to_owned(), "collector".to_owned())],
             objects: vec![owned("ConfigMap", "rules")],
@@ -359,7 +376,7 @@ mod tests {
             crds: Vec::new(),
             namespaces: vec![(
                 Owned { reference: ObjectRef::cluster_scoped("v1", "Namespace", "m"), uid: "n".to_owned() },
-                foreign,
+                reason.map(str::to_owned),
             )],
         }
     }
@@ -392,11 +409,24 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_with_something_foreign_always_stays() {
-        let foreign = ObjectRef::namespaced("apps/v1", "Deployment", "m", "user-service");
-        let plan = uninstall_plan(standing(Some(foreign)), true);
+    fn a_namespace_that_is_not_ours_alone_always_stays() {
+        let plan = uninstall_plan(standing(Some("`Deployment m/user-service` in it is not ours")), true);
         assert!(!texts(&plan).contains(&"Namespace m".to_owned()));
-        assert!(plan.keeps[0].1.contains("`Deployment m/user-service` in it is not ours"), "{:?}", plan.keeps);
+        assert!(plan.keeps[0].1.ends_with("# `Deployment m/user-service` in it is not ours"), "{:?}", plan.keeps);
+    }
+
+    #[test]
+    fn who_made_a_namespace_is_seen_by_its_field_managers() {
+        let made = |managers: serde_json::Value| {
+            other_maker(&serde_json::from_value(json!({"managedFields": managers})).unwrap())
+        };
+        let status = json!({"manager": "kube-controller-manager", "operation": "Update", "subresource": "status"});
+        let ours = json!({"manager": "drivemaster-mon", "operation": "Apply"});
+        assert_eq!(made(json!([ours, status])), None);
+        assert_eq!(
+            made(json!([{"manager": "kubectl-create", "operation": "Update"}, ours])).as_deref(),
+            Some("kubectl-create")
+        );
     }
 
     #[test]

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 const READ_AGAIN: Duration = Duration::from_secs(5);
 /// The shortest time between two reads, however much changes.
 const SETTLE: Duration = Duration::from_millis(400);
+/// How long a fault must hold in any case. The parts of a cluster lag behind each other: the
+/// scheduler calls a pod unschedulable whose claim was made a moment before.
+const CONFIRMED: Duration = Duration::from_secs(2);
 /// How many of the last events a failure shows.
 const EVENTS_SHOWN: usize = 3;
 
@@ -130,9 +133,7 @@ impl Wait<'_> {
         }
         let ended = self.causes.iter().rev().find(|cause| match class_of(cause) {
             Class::Permanent => true,
-            Class::Fault => {
-                self.held.get(&owned_key(cause)).is_some_and(|since| *since + self.options.fail_after <= now)
-            }
+            Class::Fault => self.held.get(&owned_key(cause)).is_some_and(|since| *since + self.hold() <= now),
             Class::Transitional => false,
         })?;
         Some(Err(self.unhealthy(ended, format!("`{}` is not ready: {}", ended.object, ended.reason))))
@@ -168,7 +169,12 @@ impl Wait<'_> {
 
     /// When the first fault will have held long enough.
     fn next_decision(&self) -> Option<Instant> {
-        self.held.values().min().map(|since| *since + self.options.fail_after)
+        self.held.values().min().map(|since| *since + self.hold())
+    }
+
+    /// How long a fault must hold to end the wait.
+    fn hold(&self) -> Duration {
+        self.options.fail_after.max(CONFIRMED)
     }
 
     fn unhealthy(&self, cause: &Cause, message: String) -> anyhow::Error {

@@ -86,7 +86,8 @@ pub(super) fn text(report: &Report) -> String {
         .map(|result| {
             let note = match result.outcome {
                 Outcome::Pass => result.reason.clone(),
-                Outcome::Unknown if result.unknown_allowed => format!("unknown (allowed): {}", result.reason),
+                // Its reason stands in the JSON: that it may be unknown was decided before.
+                Outcome::Unknown if result.unknown_allowed => "unknown, which `verify.mayBeUnknown` allows".to_owned(),
                 Outcome::Unknown => format!("unknown: {}", result.reason),
                 _ => result.reason.clone(),
             };

@@ -12,8 +12,7 @@ pub const CHART_DIGEST_LABEL: &str = "drivemaster-mon/chart";
 pub const VALUES_DIGEST_LABEL: &str = "drivemaster-mon/values";
 /// Label of a Helm release with the short digest of the cluster's API versions it was rendered for.
 pub const API_DIGEST_LABEL: &str = "drivemaster-mon/api";
-/// The one field manager of our own objects.
-pub const FIELD_MANAGER: &str = "drivemaster-mon";
+pub use crate::object::FIELD_MANAGER;
 
 /// What the cluster holds of the things a bundle names.
 #[derive(Debug, Clone, Default, PartialEq)]

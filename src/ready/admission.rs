@@ -7,7 +7,8 @@
 pub fn is_permanent(message: &str) -> bool {
     let lower = message.to_lowercase();
     let has = |mark: &str| lower.contains(mark);
-    if has("exceeded quota") || has("failed calling webhook") || has("error looking up service account") {
+    // A webhook that cannot be called brings its own words, such as those about its certificate.
+    if has("failed calling webhook") {
         return false;
     }
     has("violates podsecurity") || has("denied the request") || has(" is invalid") || has("invalid value")
@@ -36,7 +37,7 @@ mod tests {
                 "pods \"a\" is forbidden: error looking up service account m/loki: serviceaccount \"loki\" not found",
                 false,
             ),
-            ("Internal error occurred: failed calling webhook \"x\": connection refused", false),
+            ("Internal error occurred: failed calling webhook \"x\": its certificate is invalid", false),
             ("something else", false),
         ];
         for (message, expected) in cases {

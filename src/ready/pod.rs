@@ -123,14 +123,15 @@ fn unscheduled(pod: &Pod, object: &ObjectRef, status: &PodStatus, snapshot: &Sna
     let message = condition.message.clone().unwrap_or_default();
     let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
     // Its claims know more than the scheduler: a missing class is the cause, a claim that is being
-    // bound is the normal way.
+    // bound is the normal way, and one that the scheduler has not heard of yet may be there.
     let claims = unbound_claims(pod, snapshot);
     if let Some(worst) = claims.iter().max_by_key(|cause| super::class_of(cause)) {
         if super::class_of(worst) != super::Class::Transitional {
             let worst = worst.clone();
             return Some(if worst.permanent { Ready::Failed(worst) } else { Ready::Waiting(worst) });
         }
-        if message.contains("unbound immediate PersistentVolumeClaims") {
+        let unheard = message.contains("persistentvolumeclaim") && message.contains("not found");
+        if unheard || message.contains("unbound immediate PersistentVolumeClaims") {
             return Some(Ready::Waiting(worst.clone()));
         }
     }
@@ -327,11 +328,14 @@ mod tests {
             ..Snapshot::default()
         };
         let unbound = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+        let unheard = "0/1 nodes are available: persistentvolumeclaim \"d\" not found. not found";
         let taint = "0/1 nodes are available: 1 node(s) had untolerated taint {a: b}.";
         let cases = [
             (unscheduled(taint), Snapshot::default(), ("Unschedulable", false)),
             (unscheduled(taint), claim("fast-ssd"), ("Unschedulable", false)),
             (unscheduled(unbound), claim("fast-ssd"), ("VolumeBinding", false)),
+            (unscheduled(unheard), claim("fast-ssd"), ("VolumeBinding", false)),
+            (unscheduled(unheard), Snapshot::default(), ("Unschedulable", false)),
             (unscheduled(unbound), claim("nope"), ("StorageClassNotFound", true)),
             (json!({"phase": "Pending"}), Snapshot::default(), ("Pending", false)),
         ];

@@ -19,22 +19,9 @@ pub(super) struct ScrapeJob {
     pub(super) honor_labels: bool,
 }
 
-/// Whether the component with the configuration key `key` is deployed.
-pub(super) fn is_enabled(config: &Config, key: &str) -> bool {
-    match key {
-        "prometheus" => config.prometheus.enabled,
-        "alertmanager" => config.alertmanager.enabled,
-        "grafana" => config.grafana.enabled,
-        "loki" => config.loki.enabled,
-        "jaeger" => config.jaeger.enabled,
-        "otelCollector" => config.otel_collector.enabled,
-        _ => false,
-    }
-}
-
 /// The components that are deployed.
 pub(super) fn enabled_components(config: &Config) -> impl Iterator<Item = &'static Component> {
-    COMPONENTS.iter().filter(|component| is_enabled(config, component.key))
+    COMPONENTS.iter().filter(|component| config.component_enabled(component.key))
 }
 
 /// How the exporter with the catalogue key `key` comes to be.
@@ -148,7 +135,7 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
         _ => String::new(),
     };
     let mut row = serde_json::to_value(component)?;
-    row["enabled"] = json!(is_enabled(config, component.key));
+    row["enabled"] = json!(config.component_enabled(component.key));
     row["namespace"] = json!(namespace);
     row["url"] = json!(format!("http://{address}"));
     row["address"] = json!(address);

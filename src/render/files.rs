@@ -2,8 +2,7 @@
 
 use super::bundle::{Bundle, GeneratedSecret, Release};
 use super::yaml::to_yaml;
-use crate::object::Manifest;
-use crate::plan::model::FIELD_MANAGER;
+use crate::object::{FIELD_MANAGER, Manifest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 

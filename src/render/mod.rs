@@ -18,7 +18,6 @@ pub use sources::{Sources, values_layer};
 use crate::config::model::{Config, ExporterMode, Profile};
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
-use crate::stack;
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
 use serde_json::{Value, json};
@@ -73,11 +72,6 @@ fn judge_config(config: &Config) -> Result<()> {
             .into());
     }
     for (key, mode) in &config.platform.exporters {
-        if stack::exporter(key).is_none() {
-            let known: Vec<&str> = stack::EXPORTERS.iter().map(|exporter| exporter.key).collect();
-            let message = format!("`platform.exporters.{key}` is no exporter we know");
-            return Err(Failure::new(Kind::Usage, message).hint(format!("use one of {}", known.join(", "))).into());
-        }
         if *mode == ExporterMode::Deployed {
             let message = format!("`platform.exporters.{key}` is `deployed`, but profile `local` deploys no exporters");
             return Err(Failure::new(Kind::Usage, message).hint("set it to `existing`, or to `none`").into());
@@ -119,13 +113,11 @@ fn judge_config(config: &Config) -> Result<()> {
 /// The namespaces with their Pod Security labels. The platform's workloads are not ours: there we
 /// only warn.
 fn namespaces(config: &Config) -> Vec<Manifest> {
-    let warnings = ["pod-security.kubernetes.io/warn", "pod-security.kubernetes.io/audit"];
-    let platform = namespace(&config.namespaces.platform, &warnings);
-    if config.namespaces.platform == config.namespaces.monitoring {
-        return vec![platform];
-    }
-    let [warn, audit] = warnings;
-    vec![platform, namespace(&config.namespaces.monitoring, &["pod-security.kubernetes.io/enforce", warn, audit])]
+    let [enforce, warn, audit] = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}"));
+    vec![
+        namespace(&config.namespaces.platform, &[&warn, &audit]),
+        namespace(&config.namespaces.monitoring, &[&enforce, &warn, &audit]),
+    ]
 }
 
 fn namespace(name: &str, pod_security: &[&str]) -> Manifest {

@@ -42,7 +42,7 @@ fn needs(config: &Config, release: &str) -> Vec<String> {
     let needed: BTreeSet<&str> = context::enabled_components(config)
         .filter(|component| component.release == release)
         .flat_map(|component| component.needs)
-        .filter(|key| context::is_enabled(config, key))
+        .filter(|key| config.component_enabled(key))
         .filter_map(|key| stack::component(key))
         .map(|component| component.release)
         .filter(|needed| *needed != release)

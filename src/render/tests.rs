@@ -1,26 +1,15 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::config::layers::merge;
 use crate::error::{exit_code_of, failure_of};
 use crate::stack::COMPONENTS;
-
-/// The layers merged as the configuration does it: maps by key, everything else replaced.
-fn merge(below: &mut Value, above: Value) {
-    match (below, above) {
-        (Value::Object(below), Value::Object(above)) => {
-            for (key, value) in above {
-                merge(below.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (below, above) => *below = above,
-    }
-}
 
 fn config_of(layers: &[&str], more: Value) -> Config {
     let mut merged = json!({});
     for layer in layers {
-        merge(&mut merged, serde_yaml::from_str(values_layer(layer).unwrap()).unwrap());
+        merge(&mut merged, &serde_yaml::from_str(values_layer(layer).unwrap()).unwrap());
     }
-    merge(&mut merged, more);
+    merge(&mut merged, &more);
     serde_json::from_value(merged).unwrap()
 }
 
@@ -188,15 +177,11 @@ fn a_configuration_that_contradicts_itself_is_refused() {
     let services = |names: &[&str]| json!({ "platform": { "services": names.iter().map(|name| json!({ "name": name, "port": 1 })).collect::<Vec<_>>() } });
     let receiver = |name: &str, more: Value| {
         let mut receivers = json!({ name: { "enabled": true } });
-        merge(&mut receivers, more);
+        merge(&mut receivers, &more);
         json!({ "alertmanager": { "receivers": receivers } })
     };
     for (more, message) in [
         (json!({ "profile": "production" }), "profile `production` is not built yet"),
-        (
-            json!({ "platform": { "exporters": { "mysql": "existing" } } }),
-            "`platform.exporters.mysql` is no exporter we know",
-        ),
         (json!({ "platform": { "exporters": { "redis": "deployed" } } }), "`platform.exporters.redis` is `deployed`"),
         (services(&["a", "a"]), "`a` in `platform.services` is the name of another scrape job"),
         (services(&["redis"]), "`redis` in `platform.services` is the name of another scrape job"),
@@ -238,9 +223,6 @@ fn the_monitoring_namespace_is_restricted_and_the_platform_is_only_warned() {
     assert_eq!(labels(&bundle, 0)[enforce], Value::Null);
     assert_eq!(labels(&bundle, 0)["pod-security.kubernetes.io/warn"], "restricted");
     assert_eq!(labels(&bundle, 1)[enforce], "restricted");
-    let one = render(&local(json!({ "namespaces": { "platform": "a", "monitoring": "a" } }))).unwrap();
-    assert_eq!(one.namespaces.len(), 1);
-    assert_eq!(labels(&one, 0)[enforce], Value::Null);
 }
 
 #[test]

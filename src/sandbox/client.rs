@@ -268,6 +268,7 @@ async fn status_of(record: &Record) -> Result<Status> {
 async fn attach(folder: &Folder, options: &UpOptions<'_>) -> bool {
     let Some(record) = alive_record(folder) else { return false };
     let problem = match status_of(&record).await {
+        _ if record.version != env!("CARGO_PKG_VERSION") => format!("version {} runs it", record.version),
         Ok(status) => match status.dead().next() {
             Some(program) => format!("its `{}` has ended", program.name),
             None if !status.node.ready => format!("its node is not ready: {}", status.node.reason),

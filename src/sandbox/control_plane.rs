@@ -212,8 +212,11 @@ impl ControlPlane<'_> {
 
     fn kwok(&self) -> Vec<(&'static str, String)> {
         let mut arguments = vec![("kubeconfig", text(&self.pki.kubeconfig("kwok")))];
-        arguments
-            .extend(["kwok.yaml", "kwok-node.yaml", "kwok-pods.yaml"].map(|name| ("config", text(&self.file(name)))));
+        // Seen from its working directory: it takes a comma in a path for the end of one.
+        arguments.extend(["kwok.yaml", "kwok-node.yaml", "kwok-pods.yaml"].map(|name| {
+            let file = self.file(name);
+            ("config", text(file.strip_prefix(&self.folder.directory).unwrap_or(&file)))
+        }));
         arguments
     }
 
@@ -291,4 +294,67 @@ fn egress(socket: &Path) -> Value {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn ports() -> Ports {
+        let simulated = BTreeMap::from([(3001, 41), (9187, 42)]);
+        Ports { etcd: 1, etcd_peer: 2, api_server: 3, kwok: 4, prometheus: 5, alertmanager: 6, simulated }
+    }
+
+    fn with_plane<T>(test: impl FnOnce(&ControlPlane<'_>) -> T) -> T {
+        let tools = tempfile::tempdir().unwrap();
+        let programs = Programs::installed_in(tools.path());
+        let folder = Folder::of("test").unwrap();
+        let pki = Pki::at(&folder.pki());
+        test(&ControlPlane { folder: &folder, pki: &pki, ports: &ports(), programs: &programs })
+    }
+
+    #[test]
+    fn every_program_listens_on_loopback_alone_and_inherits_no_environment() {
+        with_plane(|plane| {
+            for name in PROGRAMS {
+                let spec = plane.spec(name).unwrap();
+                let text = spec.arguments.join(" ");
+                assert!(!text.contains("0.0.0.0"), "{text}");
+                assert_eq!(spec.environment.keys().collect::<Vec<_>>(), ["HOME", "PATH"]);
+            }
+            let api_server = plane.spec(API_SERVER).unwrap().arguments;
+            for flag in ["--bind-address=127.0.0.1", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none"] {
+                assert!(api_server.iter().any(|argument| argument == flag), "{flag}");
+            }
+            assert!(plane.spec("prometheus").is_err());
+        });
+    }
+
+    #[test]
+    fn only_ports_with_something_behind_them_are_forwarded() {
+        with_plane(|plane| {
+            let forwards = plane.port_forwards();
+            let forwards: Vec<(u64, u64)> = forwards["spec"]["forwards"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|forward| (forward["ports"][0].as_u64().unwrap(), forward["target"]["port"].as_u64().unwrap()))
+                .collect();
+            assert_eq!(forwards, [(9090, 5), (9093, 6), (3001, 41), (9187, 42)]);
+        });
+    }
+
+    #[test]
+    fn every_file_that_an_argument_names_is_written() {
+        with_plane(|plane| {
+            let written: Vec<PathBuf> = plane.files().into_iter().map(|(path, _)| path).collect();
+            let named = PROGRAMS.iter().flat_map(|name| plane.spec(name).unwrap().arguments);
+            for argument in named.filter(|argument| argument.contains("configuration/")) {
+                let (_, path) = argument.split_once('=').unwrap();
+                assert!(written.contains(&plane.folder.directory.join(path)), "{argument}");
+            }
+            assert_eq!(written.len(), 5);
+        });
+    }
 }

@@ -77,7 +77,7 @@ impl Pki {
     /// # Errors
     /// When a file cannot be written.
     pub fn create(directory: &Path) -> Result<Self> {
-        let pki = Pki { directory: directory.to_owned() };
+        let pki = Pki::at(directory);
         let mut parameters = certificate_parameters("drivemaster-mon sandbox", None)?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -102,6 +102,11 @@ impl Pki {
         write(&pki.key("service-account"), &key.serialize_pem())?;
         write(&pki.service_account_public_key(), &key.public_key_pem())?;
         Ok(pki)
+    }
+
+    /// The certificates and keys that were made in `directory`.
+    pub fn at(directory: &Path) -> Self {
+        Pki { directory: directory.to_owned() }
     }
 
     /// Certificate of the authority that signs all others.

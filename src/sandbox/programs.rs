@@ -65,6 +65,12 @@ impl Programs {
             .into())
     }
 
+    /// All of them in one folder, whether they are there or not.
+    #[cfg(test)]
+    pub(super) fn installed_in(folder: &Path) -> Self {
+        Programs(NEEDED.iter().map(|needed| (needed.name.to_owned(), folder.join(needed.name))).collect())
+    }
+
     /// Where the program `name` is.
     ///
     /// # Errors

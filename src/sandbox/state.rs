@@ -313,6 +313,12 @@ fn root() -> Result<PathBuf> {
             .hint("set `DRIVEMASTER_MON_STATE` to a folder")
     })?;
     let base = std::path::absolute(&base).with_context(|| format!("`{}` is not a path", base.display()))?;
+    if base.to_str().is_none() {
+        // The programs take their paths as text.
+        return Err(Failure::new(Kind::Usage, format!("`{}` is not valid UTF-8", base.display()))
+            .hint("set `DRIVEMASTER_MON_STATE` to another folder")
+            .into());
+    }
     Ok(base.join("sandboxes"))
 }
 

@@ -1,22 +1,14 @@
 //! Every dashboard is a bare, valid Grafana model, and asks only for what the contract has.
 
-use crate::{ROOT, context, promtool, render, unknown_metrics};
+use crate::{config, deployed, promtool, unknown_metrics};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-fn names() -> Vec<String> {
-    let entries = std::fs::read_dir(Path::new(ROOT).join("dashboards")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".json")).collect()
-}
-
-fn dashboards() -> Vec<(String, Value)> {
-    let model = |name: &String| {
-        let text = render(&context("existing"), &format!("dashboards/{name}"));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"))
-    };
-    names().iter().map(|name| (name.clone(), model(name))).collect()
+/// The dashboards by the name of their file, as they are deployed.
+fn dashboards() -> BTreeMap<String, Value> {
+    let files = deployed(&config("existing"), "drivemaster-dashboard-");
+    assert!(!files.is_empty());
+    files.into_iter().map(|(name, text)| (name, serde_json::from_str(&text).unwrap())).collect()
 }
 
 fn panels(dashboard: &Value) -> &[Value] {
@@ -40,7 +32,7 @@ fn queries(dashboard: &Value) -> Vec<String> {
 
 /// Every query of every dashboard.
 pub(crate) fn all_queries() -> Vec<String> {
-    dashboards().iter().flat_map(|(_, dashboard)| queries(dashboard)).collect()
+    dashboards().values().flat_map(queries).collect()
 }
 
 #[test]
@@ -117,7 +109,7 @@ fn promtool_parses_every_query() {
 #[test]
 fn the_application_overview_shows_what_the_specification_lists() {
     let dashboards = dashboards();
-    let (_, dashboard) = dashboards.iter().find(|(name, _)| name == "application-overview.json").unwrap();
+    let dashboard = &dashboards["application-overview.json"];
     let titles: BTreeSet<&str> = panels(dashboard).iter().map(|panel| panel["title"].as_str().unwrap()).collect();
     for title in [
         "Service health status",

@@ -6,69 +6,46 @@ mod dashboards;
 mod platform;
 mod rules;
 mod simulated;
+#[path = "../support/mod.rs"]
+#[allow(unreachable_pub)]
+mod support;
 
+use drivemaster_mon::config::{self, Config, Profile};
+use drivemaster_mon::object::Manifest;
+use drivemaster_mon::render::render;
 use drivemaster_mon::sandbox::platform::contract::Contract;
-use drivemaster_mon::stack::{COMPONENTS, EXPORTERS};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use drivemaster_mon::stack::EXPORTERS;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
+use support::tool;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A program of the tool cache; one that is missing fails the test.
-fn program(name: &str) -> PathBuf {
-    let cache = || {
-        let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache");
-        std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("drivemaster-mon/tools")
-    };
-    let tools = std::env::var_os("DRIVEMASTER_MON_TOOLS").map_or_else(cache, PathBuf::from);
-    let program = tools.join("bin").join(name);
-    assert!(program.exists(), "`{}` is missing: run `make tools`", program.display());
-    program
-}
-
 /// Runs promtool in `folder`; gives what it said when it did not succeed.
 fn promtool(folder: &Path, arguments: &[&str], files: &[String]) -> Result<(), String> {
-    let output = Command::new(program("promtool")).current_dir(folder).args(arguments).args(files).output().unwrap();
+    let output = Command::new(tool("promtool")).current_dir(folder).args(arguments).args(files).output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     if output.status.success() { Ok(()) } else { Err(said) }
 }
 
-/// What the templates see: the default services, and every exporter in the mode `exporters`.
-fn context(exporters: &str) -> Value {
-    let defaults: Value = serde_yaml::from_str(include_str!("../../values/defaults.yaml")).unwrap();
-    let exporters: Vec<Value> = EXPORTERS
-        .iter()
-        .map(|exporter| json!({ "key": exporter.key, "job": exporter.job, "mode": exporters }))
-        .collect();
-    let services = defaults["platform"]["services"].clone();
-    json!({ "config": defaults, "components": COMPONENTS, "exporters": exporters, "services": services })
+/// The configuration of profile `local`, with every exporter in the mode `exporters`.
+fn config(exporters: &str) -> Config {
+    let sets: Vec<String> =
+        EXPORTERS.iter().map(|exporter| format!("platform.exporters.{}={exporters}", exporter.key)).collect();
+    config::resolve(Some(Profile::Local), &[], &[], &sets).unwrap()
 }
 
-/// Renders the template at `path` below the project's folder.
-fn render(context: &Value, path: &str) -> String {
-    let mut tera = tera::Tera::default();
-    let delimiters = tera::Delimiters {
-        block_start: "@%".into(),
-        block_end: "%@".into(),
-        variable_start: "@{".into(),
-        variable_end: "}@".into(),
-        comment_start: "@#".into(),
-        comment_end: "#@".into(),
-    };
-    tera.set_delimiters(delimiters).unwrap();
-    tera.register_filter("json", |value: &tera::Value, _: tera::Kwargs, _: &tera::State<'_>| {
-        serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
-    });
-    let partials = std::fs::read_dir(Path::new(ROOT).join("dashboards/partials")).unwrap();
-    let partials = partials.map(|entry| format!("dashboards/partials/{}", entry.unwrap().file_name().display()));
-    let names = partials.chain([path.to_owned()]);
-    let texts: Vec<(String, String)> =
-        names.map(|name| (name.clone(), std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap())).collect();
-    tera.add_raw_templates(texts).unwrap_or_else(|error| panic!("{error}"));
-    let context = tera::Context::from_serialize(context).unwrap();
-    tera.render(path, &context).unwrap_or_else(|error| panic!("{path}: {error}"))
+/// The files in the ConfigMaps whose name starts with `prefix`, as they are deployed.
+fn deployed(config: &Config, prefix: &str) -> BTreeMap<String, String> {
+    let objects = render(config).unwrap().objects;
+    let named = |manifest: &&Manifest| manifest.0["metadata"]["name"].as_str().unwrap().starts_with(prefix);
+    objects
+        .iter()
+        .filter(named)
+        .flat_map(|manifest| manifest.0["data"].as_object().unwrap())
+        .map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned()))
+        .collect()
 }
 
 /// The words of `query` that stand where a metric can stand: not before a parenthesis, not in

@@ -1,6 +1,6 @@
 //! What the simulated platform answers, read by promtool.
 
-use crate::program;
+use crate::support::tool;
 use drivemaster_mon::config::model::PlatformService;
 use drivemaster_mon::sandbox::platform::{Answer, Simulator};
 use drivemaster_mon::stack::EXPORTERS;
@@ -17,7 +17,7 @@ fn promtool_reads_every_page() {
         else {
             panic!("{name} does not answer");
         };
-        let mut promtool = Command::new(program("promtool"))
+        let mut promtool = Command::new(tool("promtool"))
             .args(["check", "metrics", "--extended", "--lint=none"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,70 +1,59 @@
 //! Every rule file is valid and its unit tests pass, with all exporters and with none.
 
-use crate::{ROOT, context, promtool, render, unknown_metrics};
+use crate::{ROOT, config, deployed, promtool, unknown_metrics};
+use drivemaster_mon::config::Config;
 use drivemaster_mon::stack::EXPORTERS;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Names of the files in `alerts/` whose name `takes` takes.
-fn alert_files(takes: impl Fn(&str) -> bool) -> Vec<String> {
-    let entries = std::fs::read_dir(Path::new(ROOT).join("alerts")).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| takes(name));
-    names.sort();
-    names
+/// The rule files by name, as they are deployed.
+fn rule_files(config: &Config) -> BTreeMap<String, String> {
+    deployed(config, "drivemaster-rules")
 }
 
-fn is_rule_file(name: &str) -> bool {
-    name.ends_with(".yaml") && !name.ends_with(".test.yaml") && name != "contract.yaml"
-}
-
-fn is_test_file(name: &str) -> bool {
-    name.ends_with(".test.yaml")
-}
-
-/// Names of the rule files.
-pub(crate) fn rule_files() -> Vec<String> {
-    alert_files(is_rule_file)
-}
-
-/// A folder with every rendered rule file.
-pub(crate) fn rendered(context: &Value) -> tempfile::TempDir {
+/// A folder with every rule file, and their names.
+pub(crate) fn written(config: &Config) -> (tempfile::TempDir, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
-    for name in rule_files() {
-        std::fs::write(folder.path().join(&name), render(context, &format!("alerts/{name}"))).unwrap();
+    let files = rule_files(config);
+    for (name, text) in &files {
+        std::fs::write(folder.path().join(name), text).unwrap();
     }
-    folder
+    (folder, files.into_keys().collect())
 }
 
 /// The rules of every file.
-fn rules(context: &Value) -> Vec<Value> {
-    rule_files()
-        .iter()
-        .flat_map(|name| {
-            let file: Value = serde_yaml::from_str(&render(context, &format!("alerts/{name}"))).unwrap();
-            let groups = file["groups"].as_array().unwrap_or_else(|| panic!("{name} has no list of groups")).clone();
-            groups.into_iter().flat_map(|group| group["rules"].as_array().unwrap().clone())
-        })
-        .collect()
+fn rules(config: &Config) -> Vec<Value> {
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let groups = |text: &String| list(&serde_yaml::from_str::<Value>(text).unwrap()["groups"]);
+    rule_files(config).values().flat_map(groups).flat_map(|group| list(&group["rules"])).collect()
+}
+
+/// Names and texts of the unit tests in `alerts/`.
+fn unit_tests() -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(Path::new(ROOT).join("alerts")).unwrap().map(|entry| entry.unwrap());
+    let tests = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+    let tests = tests.filter(|(name, _)| name.ends_with(".test.yaml"));
+    tests.map(|(name, path)| (name, std::fs::read_to_string(path).unwrap())).collect()
 }
 
 #[test]
 fn every_rule_file_is_valid_with_all_exporters_and_with_none() {
     for exporters in ["existing", "none"] {
-        let folder = rendered(&context(exporters));
-        let checked = promtool(folder.path(), &["check", "rules", "--lint=all", "--lint-fatal"], &rule_files());
+        let (folder, files) = written(&config(exporters));
+        let checked = promtool(folder.path(), &["check", "rules", "--lint=all", "--lint-fatal"], &files);
         assert_eq!(checked, Ok(()));
     }
 }
 
 #[test]
 fn every_unit_test_of_the_rules_passes() {
-    let folder = rendered(&context("existing"));
-    let tests = alert_files(is_test_file);
-    for name in &tests {
-        std::fs::copy(Path::new(ROOT).join("alerts").join(name), folder.path().join(name)).unwrap();
+    let (folder, _) = written(&config("existing"));
+    let tests = unit_tests();
+    for (name, text) in &tests {
+        std::fs::write(folder.path().join(name), text).unwrap();
     }
+    let tests: Vec<String> = tests.into_iter().map(|(name, _)| name).collect();
     if let Err(said) = promtool(folder.path(), &["test", "rules"], &tests) {
         panic!("{said}");
     }
@@ -72,7 +61,7 @@ fn every_unit_test_of_the_rules_passes() {
 
 #[test]
 fn without_an_exporter_no_rule_asks_for_it() {
-    for rule in rules(&context("none")) {
+    for rule in rules(&config("none")) {
         for exporter in EXPORTERS {
             let expression = rule["expr"].as_str().unwrap();
             assert!(!expression.contains(&format!("\"{}\"", exporter.job)), "{}", rule["alert"]);
@@ -82,7 +71,7 @@ fn without_an_exporter_no_rule_asks_for_it() {
 
 #[test]
 fn rules_ask_only_for_metrics_of_the_contract() {
-    for rule in rules(&context("existing")) {
+    for rule in rules(&config("existing")) {
         let expression = rule["expr"].as_str().unwrap();
         assert_eq!(unknown_metrics(expression), Vec::<String>::new(), "{expression}");
     }
@@ -90,12 +79,9 @@ fn rules_ask_only_for_metrics_of_the_contract() {
 
 #[test]
 fn every_alert_says_what_a_person_needs_has_a_runbook_and_is_tested() {
-    let tests: String = alert_files(is_test_file)
-        .iter()
-        .map(|name| std::fs::read_to_string(Path::new(ROOT).join("alerts").join(name)).unwrap())
-        .collect();
+    let tests: String = unit_tests().into_iter().map(|(_, text)| text).collect();
     let mut pages = BTreeSet::new();
-    for rule in rules(&context("existing")) {
+    for rule in rules(&config("existing")) {
         let name = rule["alert"].as_str().unwrap();
         for label in ["severity", "service", "component"] {
             assert!(rule["labels"][label].is_string(), "`{name}` has no label `{label}`");

@@ -1,8 +1,8 @@
 //! The simulated platform under the real rules and dashboards: what Prometheus would scrape every
 //! 15 seconds is handed to promtool as the series of a unit test, so an hour takes no time.
 
-use crate::rules::{rendered, rule_files};
-use crate::{context, dashboards, promtool};
+use crate::rules::written;
+use crate::{config, dashboards, promtool};
 use drivemaster_mon::config::model::PlatformService;
 use drivemaster_mon::sandbox::platform::{Answer, Scenario, Simulator};
 use drivemaster_mon::stack::EXPORTERS;
@@ -30,7 +30,7 @@ const SCENARIOS: &[(&str, Option<(&str, &str)>)] = &[
 ];
 
 fn services() -> Vec<PlatformService> {
-    serde_json::from_value(context("existing")["services"].clone()).unwrap()
+    config("existing").platform.services
 }
 
 /// Every pod that is scraped: job, Kubernetes Service, pod.
@@ -116,10 +116,10 @@ fn seconds(step: usize) -> String {
 
 /// Checks by promtool, with everything scraped and every rule loaded.
 fn assert_promtool_passes(checks: &[Value]) {
-    let folder = rendered(&context("existing"));
+    let (folder, files) = written(&config("existing"));
     let interval = format!("{STEP_SECONDS}s");
     let test = json!({ "interval": interval, "input_series": scraped(), "promql_expr_test": checks });
-    let file = json!({ "rule_files": rule_files(), "evaluation_interval": interval, "tests": [test] });
+    let file = json!({ "rule_files": files, "evaluation_interval": interval, "tests": [test] });
     std::fs::write(folder.path().join("simulated.test.yaml"), file.to_string()).unwrap();
     if let Err(said) = promtool(folder.path(), &["test", "rules"], &["simulated.test.yaml".to_owned()]) {
         panic!("{said}");

@@ -1,6 +1,9 @@
 //! What the test binaries share.
 #![allow(dead_code, missing_docs)]
 
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

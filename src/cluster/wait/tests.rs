@@ -82,7 +82,7 @@ async fn a_permanent_cause_ends_it_at_once_and_a_fault_after_it_held() {
     for (reason, fail_after, expected) in [
         ("InvalidImageName", 60, 0..1),
         ("ImagePullBackOff", 60, 60..66),
-        ("ImagePullBackOff", 0, 0..1),
+        ("ImagePullBackOff", 0, 2..4),
         ("ContainerCreating", 0, 300..301),
     ] {
         let (client, _) = scripted(move |asked| answer(asked, json!([stateful_set(0)]), json!([pod(reason)])));
@@ -97,6 +97,17 @@ async fn a_permanent_cause_ends_it_at_once_and_a_fault_after_it_held() {
         assert!(chain[1].contains("it says so"), "{chain:?}");
         assert_eq!(failure_of(&error).unwrap().hint.as_deref(), Some("kubectl describe -n m pod/a-0"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_is_gone_at_the_next_look_ends_nothing() {
+    let mut round = 0;
+    let (client, _) = scripted(move |asked| {
+        round += usize::from(asked.path.contains("/statefulsets") && !asked.path.contains("watch"));
+        let (ready, reason) = if round < 2 { (0, "CreateContainerError") } else { (1, "") };
+        answer(asked, json!([stateful_set(ready)]), json!([pod(reason)]))
+    });
+    wait(&client, 0, 600, CancellationToken::new()).await.0.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

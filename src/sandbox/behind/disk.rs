@@ -36,11 +36,15 @@ impl Disk {
     /// Where the mounts of a container of the pod `uid` lie.
     pub(super) fn places(&self, files: &Files, uid: &str) -> Places {
         let mounts = files.mounts.iter().map(|mount| {
-            let local = match &mount.storage {
+            let mut local = match &mount.storage {
                 Storage::Content => self.root.join(mount.path.trim_start_matches('/')),
-                Storage::Claim(claim) => self.claims.join(claim).join(&mount.sub_path),
-                Storage::Scratch(volume) => self.scratch.join(uid).join(volume).join(&mount.sub_path),
+                Storage::Claim(claim) => self.claims.join(claim),
+                Storage::Scratch(volume) => self.scratch.join(uid).join(volume),
             };
+            // Where files come from objects, the sub path has chosen them already.
+            if mount.storage != Storage::Content && !mount.sub_path.is_empty() {
+                local.push(&mount.sub_path);
+            }
             Place { container: mount.path.clone(), local }
         });
         Places { root: self.root.clone(), mounts: mounts.collect() }

@@ -83,7 +83,6 @@ async fn request_token(
                 name: pod.metadata.name.clone(),
                 uid: pod.metadata.uid.clone(),
             }),
-            ..TokenRequestSpec::default()
         },
         ..TokenRequest::default()
     };

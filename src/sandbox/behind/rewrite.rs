@@ -66,17 +66,17 @@ pub fn rewrite(program: Program, deployed: &str, surroundings: &Surroundings) ->
 }
 
 fn rewrite_value(program: Program, config: &mut Value, surroundings: &Surroundings) -> Result<(), String> {
+    // Before our own paths come in: they may lie below a path that is a mount in the container, such as /tmp.
+    rewrite_everywhere(config, surroundings);
     // A configuration of any other shape goes to the program as it is, which says what is wrong with it.
     let Value::Mapping(root) = config else { return Ok(()) };
     if let Some(tracing) = mapping(root, "tracing").filter(|tracing| tracing.contains_key("endpoint")) {
         set(tracing, "endpoint", REFUSING);
     }
     match program {
-        Program::Prometheus => rewrite_prometheus(root, surroundings)?,
-        Program::Alertmanager => rewrite_alertmanager(root, surroundings)?,
+        Program::Prometheus => rewrite_prometheus(root, surroundings),
+        Program::Alertmanager => rewrite_alertmanager(root, surroundings),
     }
-    rewrite_everywhere(config, surroundings);
-    Ok(())
 }
 
 fn rewrite_prometheus(root: &mut Mapping, surroundings: &Surroundings) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! What differs between the deployed and the run configuration, and that nothing else does.
 
 use super::*;
+use crate::sandbox::behind::places::Place;
 use crate::sandbox::behind::places::tests::places;
 use std::collections::BTreeMap;
 
@@ -234,4 +235,15 @@ fn an_entry_that_is_merged_in_is_rewritten_too() {
     let after = rewritten(Program::Prometheus, text);
     let discovery = &after["scrape_configs"][0]["kubernetes_sd_configs"][0];
     assert_eq!(discovery["api_server"].as_str(), Some(API));
+}
+
+#[test]
+fn our_own_paths_are_not_taken_for_the_containers() {
+    let mut surroundings = surroundings();
+    surroundings.places.mounts.push(Place { container: "/run".into(), local: "/elsewhere".into() });
+    let deployed = "scrape_configs: [{ job_name: a, kubernetes_sd_configs: [{ role: pod }] }]";
+    let run: Value = serde_yaml::from_str(&rewrite(Program::Prometheus, deployed, &surroundings).unwrap()).unwrap();
+    let discovery = &run["scrape_configs"][0]["kubernetes_sd_configs"][0];
+    assert_eq!(discovery["tls_config"]["ca_file"].as_str(), Some("/run/ca.crt"));
+    assert!(discovery["authorization"]["credentials_file"].as_str().unwrap().starts_with("/run/root/"));
 }

@@ -145,7 +145,7 @@ fn container_status(
             ..ContainerState::default()
         },
         _ => ContainerState {
-            running: was_running.or_else(|| Some(ContainerStateRunning { started_at: Some(Time(now)) })),
+            running: was_running.or(Some(ContainerStateRunning { started_at: Some(Time(now)) })),
             ..ContainerState::default()
         },
     };
