@@ -300,8 +300,12 @@ fn result_of(check: &Check, verdict: Verdict, config: &Config) -> CheckResult {
     };
     let listed = |key: &String| config.verify.may_be_unknown.contains(key);
     let unknown_allowed = outcome == Outcome::Unknown && verdict.component.as_ref().is_some_and(listed);
-    let needs_hint = matches!(outcome, Outcome::Fail | Outcome::Warn | Outcome::Unknown) && !unknown_allowed;
-    let hint = if needs_hint { verdict.hint.or_else(|| Some(check.hint.to_owned())) } else { None };
+    // The hint of the check mends what does not hold; what could not be asked needs a look at the stack.
+    let hint = match outcome {
+        Outcome::Fail | Outcome::Warn => verdict.hint.or_else(|| Some(check.hint.to_owned())),
+        Outcome::Unknown if !unknown_allowed => verdict.hint.or_else(|| Some("drivemaster-mon status".to_owned())),
+        _ => None,
+    };
     CheckResult {
         id,
         title,

@@ -37,8 +37,10 @@ fn judge_dashboards(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
     if expected.is_empty() {
         return vec![Verdict::skip("no dashboard is expected")];
     }
-    let grafana = stack::component("grafana").and_then(|component| workload_of(snapshot, component));
-    let Some(sidecar) = grafana.and_then(|grafana| sidecar_of(&grafana, &scope.config.namespaces.monitoring)) else {
+    let Some(grafana) = stack::component("grafana").and_then(|component| workload_of(snapshot, component)) else {
+        return vec![Verdict::fail("Grafana is not deployed")];
+    };
+    let Some(sidecar) = sidecar_of(&grafana, &scope.config.namespaces.monitoring) else {
         return vec![Verdict::fail("Grafana runs without the sidecar that finds dashboards")];
     };
     let wrong: Vec<String> = expected
@@ -232,6 +234,11 @@ mod tests {
         let missing = &judge(&CHECK, &facts(grafana("ALL")))[0];
         assert!(missing.evidence[0].ends_with("its ConfigMap does not exist"));
         let bare = &judge(&CHECK, &facts(deployment("prometheus-grafana", json!({}))))[0];
+        let none = &judge(
+            &CHECK,
+            &Facts { snapshot: Ok(snapshot_of(&[])), dashboards: Ok(BTreeMap::new()), ..Facts::default() },
+        )[0];
+        assert_eq!((none.outcome, none.reason.as_str()), (Outcome::Fail, "Grafana is not deployed"));
         assert_eq!(
             (bare.outcome, bare.reason.as_str()),
             (Outcome::Fail, "Grafana runs without the sidecar that finds dashboards")
