@@ -40,7 +40,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     } else {
         Some(verify_command::judge(session, &config, &bundle, &target, &verify_command::Choice::default()).await?)
     };
-    let verdict = report.as_ref().map_or(Ok(()), |report| verify_command::verdict(report));
+    let verdict = report.as_ref().map_or(Ok(()), verify_command::verdict);
     let rows = access_rows(&config);
     let value = json!({
         "context": target.cluster.context,

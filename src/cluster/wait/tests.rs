@@ -100,6 +100,24 @@ async fn a_permanent_cause_ends_it_at_once_and_a_fault_after_it_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rejection_that_stood_before_may_be_mended_by_this_deploy() {
+    let mut round = 0;
+    let (client, _) = scripted(move |asked| {
+        round += usize::from(asked.path.contains("/statefulsets") && !asked.path.contains("watch"));
+        let (ready, reason) = if round < 3 { (0, "ConfigurationRejected") } else { (1, "") };
+        answer(asked, json!([stateful_set(ready)]), json!([pod(reason)]))
+    });
+    wait(&client, 0, 600, CancellationToken::new()).await.0.unwrap();
+
+    let (client, _) =
+        scripted(move |asked| answer(asked, json!([stateful_set(0)]), json!([pod("ConfigurationRejected")])));
+    let before = Instant::now();
+    let (result, _) = wait(&client, 60, 600, CancellationToken::new()).await;
+    assert_eq!(exit_code_of(&result.unwrap_err()), 4);
+    assert_eq!(before.elapsed().as_secs(), RELOAD.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fault_that_is_gone_at_the_next_look_ends_nothing() {
     let mut round = 0;
     let (client, _) = scripted(move |asked| {
