@@ -3,6 +3,8 @@
 //! The programs are looked for in `$DRIVEMASTER_MON_TOOLS/bin` and the tool cache; a missing one
 //! fails the test.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use drivemaster_mon::telemetry::{Alertmanager, Limits, Prometheus, Readiness};
 use reqwest::Url;
 use std::path::{Path, PathBuf};
