@@ -1,6 +1,8 @@
 //! The rules of the house that a compiler does not check: pure modules name no IO, arrows point
 //! down the pipeline, only its own module and the commands name the sandbox.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 /// Modules that compute and do nothing else.

@@ -1,5 +1,7 @@
 //! The command line without a cluster: help, wrong usage, wrong configuration, no cluster.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use support::Run;
@@ -150,6 +152,7 @@ fn checks_can_be_listed_and_a_wrong_name_is_refused() {
     let run = Run::new();
     run.run(&["verify", "--list"]).exits(0).prints("rules/healthy");
     run.run(&["verify", "--only", "ruls"]).exits(64).says("did you mean `rules`?");
+    run.run(&["verify", "--only", "rules,targets/user-service"]).exits(3);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The pages that the program itself writes: `UPDATE_GOLDEN=1` (`make golden`) rewrites them.
 
+#![allow(clippy::unwrap_used)]
+
 use drivemaster_mon::config::{Layer, Profile, resolve, schema};
 use serde_json::Value;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The main job from end to end on one sandbox: deploy, nothing on no change, scenarios, a changed
 //! alert, a rejected configuration, port-forward, uninstall, and the installation by hand.
 #![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -113,6 +113,14 @@ impl Report {
     }
 }
 
+/// Refuses words that name no check and no category, before anything is asked.
+///
+/// # Errors
+/// [`Kind::Usage`] with the nearest name.
+pub fn known_checks(bundle: &Bundle, only: &[String], skip: &[String]) -> Result<()> {
+    Selection::new(bundle, only, skip).map(drop)
+}
+
 /// Runs the checks. Reads only.
 ///
 /// # Errors

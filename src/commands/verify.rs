@@ -2,10 +2,9 @@
 
 use super::session::{Session, Target};
 use crate::checks::registry;
-use crate::checks::runner::{Report, Summary, VerifyRequest, verify};
+use crate::checks::runner::{Report, Summary, VerifyRequest, known_checks, verify};
 use crate::cli::VerifyArgs;
 use crate::config::Config;
-use crate::config::schema::nearest;
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Outcome, Stage};
 use crate::render::Bundle;
@@ -33,12 +32,13 @@ pub(super) async fn run(session: &Session<'_>, arguments: &VerifyArgs) -> anyhow
         return Ok(());
     }
     let choice = Choice {
-        only: known(&arguments.only)?,
-        skip: known(&arguments.skip)?,
+        only: arguments.only.clone(),
+        skip: arguments.skip.clone(),
         endpoints: endpoints(&arguments.endpoints)?,
         timeout: arguments.timeout.map(Duration::from_secs),
     };
     let (config, bundle) = session.bundle()?;
+    known_checks(&bundle, &choice.only, &choice.skip)?;
     let report = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;
@@ -138,26 +138,6 @@ fn list(session: &Session<'_>) {
     session.terminal.result("checks", json!({ "checks": registry() }), &aligned(&rows));
 }
 
-/// Refuses words that name no check and no category.
-fn known(words: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    for check in registry() {
-        names.push(check.id.to_owned());
-        names.extend(check.id.split_once('/').map(|(category, _)| category.to_owned()));
-    }
-    for word in words {
-        let category = word.split('/').next().unwrap_or_default();
-        let targets = category == "targets";
-        if !names.contains(word) && !targets {
-            let near = nearest(word, &names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            return Err(Failure::new(Kind::Usage, format!("no check or category is called `{word}`{near}"))
-                .hint("`drivemaster-mon verify --list` lists them")
-                .into());
-        }
-    }
-    Ok(words.to_vec())
-}
-
 fn endpoints(words: &[String]) -> anyhow::Result<BTreeMap<String, Url>> {
     let keys: Vec<String> = stack::COMPONENTS.iter().map(|component| component.key.to_owned()).collect();
     words
@@ -191,11 +171,5 @@ mod tests {
             let error = endpoints(&[bad.to_owned()]).unwrap_err();
             assert_eq!(crate::error::exit_code_of(&error), 64, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_check_that_is_not_known_is_refused_with_the_nearest() {
-        let error = known(&["rules/helthy".to_owned()]).unwrap_err();
-        assert!(error.to_string().contains("did you mean `rules/healthy`?"), "{error}");
     }
 }

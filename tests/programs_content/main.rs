@@ -7,7 +7,6 @@ mod platform;
 mod rules;
 mod simulated;
 #[path = "../support/mod.rs"]
-#[allow(unreachable_pub)]
 mod support;
 
 use drivemaster_mon::config::{self, Config, Profile};

@@ -1,5 +1,5 @@
 //! What the test binaries share.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
