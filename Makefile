@@ -5,7 +5,7 @@ TOOLS := $(or $(DRIVEMASTER_MON_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dr
 DENY_VERSION := 0.20.2
 BINARY := target/debug/drivemaster-mon
 
-.PHONY: help demo test tools lint golden build clean-sandboxes
+.PHONY: help demo test tools lint golden build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,8 +23,8 @@ test: tools ## every test, against the real programs
 	@$(CARGO) test --locked --lib --bins --tests
 
 golden: tools ## rewrite the snapshots, then run them
-	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden --test docs
-	@$(CARGO) test --locked --test golden --test docs
+	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden_render --test docs
+	@$(CARGO) test --locked --test golden_render --test docs
 
 lint: $(TOOLS)/cargo/bin/cargo-deny ## format, clippy, dependency policy
 	@$(CARGO) fmt --check

@@ -45,6 +45,7 @@ fn the_main_job_works_from_the_first_deploy_to_the_last_trace() {
     a_changed_alert_is_one_object(&sandbox);
     a_rejected_configuration_is_named_and_mended(&sandbox);
     scenarios_are_seen(&sandbox);
+    a_missing_right_empties_the_targets(&sandbox);
     forwards_carry_many_connections(&sandbox);
     secrets_are_shown_only_when_asked_for(&sandbox);
     let deployed = sandbox.specifications(MONITORING);
@@ -138,6 +139,25 @@ fn scenarios_are_seen(sandbox: &Sandbox) {
     sandbox.run(&["sandbox", "scenario", "set", "down", "nobody"]).exits(64).says("nobody");
     sandbox.run(&["sandbox", "scenario", "clear"]).exits(0);
     eventually("verify is green again", 60, || (sandbox.run(&["verify"]).code == 0).then_some(()));
+}
+
+/// Prometheus uses a token of its own ServiceAccount, so a missing RBAC rule shows as in a real cluster.
+fn a_missing_right_empties_the_targets(sandbox: &Sandbox) {
+    let binding = ["rolebinding", "prometheus-kube-prometheus-prometheus", "-n", "drivemaster"];
+    let saved = sandbox.kubectl(&[&["get"], &binding[..], &["-o", "json"]].concat());
+    sandbox.kubectl(&[&["delete"], &binding[..]].concat());
+    // What Prometheus already watches lives on; a new pod has to ask.
+    let pod = "prometheus-prometheus-kube-prometheus-prometheus-0";
+    sandbox.kubectl(&["delete", "pod", pod, "-n", MONITORING]);
+    let verify = ["verify", "-o", "json", "--timeout", "5", "--only", "targets"];
+    eventually("the services' targets are missing", 60, || {
+        let answer = sandbox.run(&verify);
+        let outcomes = outcomes(&answer.json());
+        (outcomes["targets/user-service"] == "fail" && outcomes["targets/alertmanager"] == "pass").then_some(())
+    });
+    let file = sandbox.run.file("binding.json", &saved);
+    sandbox.kubectl(&["create", "-f", file.to_str().unwrap()]);
+    eventually("the targets are back", 90, || (sandbox.run(&verify).code == 0).then_some(()));
 }
 
 fn forwards_carry_many_connections(sandbox: &Sandbox) {

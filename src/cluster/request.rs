@@ -116,6 +116,11 @@ fn explain_status(what: &str, status: &Status) -> anyhow::Error {
         403 if lower.contains("cannot ") && lower.contains("user ") => {
             failure(Kind::Refused, "not allowed").hint("ask for a role with this verb and resource")
         }
+        // The client made this status up from an answer that holds none.
+        403 if status.reason.starts_with("Failed to parse") => {
+            failure(Kind::CouldNotAsk, "something in front of the API server refuses (HTTP 403)")
+                .hint("check `server` in the kubeconfig and the proxies in between")
+        }
         403 => failure(Kind::Unhealthy, "an admission rule of the cluster refuses it"),
         404 => failure(Kind::Unhealthy, "there is no such thing on the server"),
         409 => failure(Kind::Unhealthy, "somebody else changed it at the same time").hint("run again"),
