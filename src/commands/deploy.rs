@@ -57,8 +57,8 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     }
     if verdict.is_ok() {
         text.push('\n');
-        text.push_str(&super::access::text(&rows, None));
-        text.push_str(&next(&target));
+        text.push_str(&super::access::text(&rows, None, &session.sandbox_option()));
+        text.push_str(&format!("\nOpen them: drivemaster-mon port-forward{}\n", session.sandbox_option()));
     }
     session.terminal.result("deploy", value, &text);
     verdict
@@ -108,9 +108,4 @@ fn ask(session: &Session<'_>, arguments: &DeployArgs, target: &Target) -> anyhow
             .hint("`drivemaster-mon deploy --yes` deploys without asking")
             .into()),
     }
-}
-
-fn next(target: &Target) -> String {
-    let option = if target.throwaway { " --sandbox" } else { "" };
-    format!("\nOpen them: drivemaster-mon port-forward{option}\n")
 }

@@ -120,6 +120,22 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What a suggested command needs so that it means the same cluster: ` --sandbox=NAME`, or nothing.
+    #[cfg(feature = "sandbox")]
+    pub(super) fn sandbox_option(&self) -> String {
+        match self.global.sandbox.as_deref() {
+            Some("default") => " --sandbox".to_owned(),
+            Some(name) => format!(" --sandbox={name}"),
+            None => String::new(),
+        }
+    }
+
+    /// What a suggested command needs so that it means the same cluster: nothing.
+    #[cfg(not(feature = "sandbox"))]
+    pub(super) fn sandbox_option(&self) -> String {
+        String::new()
+    }
+
     #[cfg(feature = "sandbox")]
     fn inner_layers(&self) -> Vec<Layer> {
         match &self.global.sandbox {
