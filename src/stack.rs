@@ -213,6 +213,11 @@ pub const EXPORTERS: &[Exporter] = &[
     },
 ];
 
+/// Name of the collector's port and job with the metrics it makes from spans.
+pub const SPAN_METRICS: &str = "span-metrics";
+/// Name of the job that finds Services of the platform by their annotations.
+pub const ANNOTATED_SERVICES: &str = "annotated-services";
+
 /// The component with the configuration key `key`.
 pub fn component(key: &str) -> Option<&'static Component> {
     COMPONENTS.iter().find(|component| component.key == key)

@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::cluster::objects;
 use crate::cluster::observe::{MANAGED_BY_LABEL, Owned, labelled, owned_objects, releases};
-use crate::cluster::request::{ask, explain};
+use crate::cluster::request::ask;
 use crate::error::{Failure, Kind, chain_of};
 use crate::event::{Event, Events};
 use crate::helm::Helm;
@@ -329,10 +329,10 @@ async fn until_gone(client: &Client, reference: &ObjectRef, cancel: &Cancellatio
     let deadline = Instant::now() + TIMEOUT;
     let mut last = "it was not seen yet".to_owned();
     while Instant::now() < deadline {
-        match api.get_opt(&reference.name).await {
+        match ask(&format!("read `{reference}`"), || api.get_opt(&reference.name)).await {
             Ok(None) => return Ok(()),
             Ok(Some(found)) => last = remaining(&found.data),
-            Err(error) => last = explain(&format!("read `{reference}`"), &error).to_string(),
+            Err(error) => last = error.to_string(),
         }
         tokio::select! {
             () = cancel.cancelled() => {

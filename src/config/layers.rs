@@ -1,10 +1,12 @@
 //! The layers of values, merged and resolved.
 
 use super::document::{Document, key_path};
+use super::model::ExporterMode;
 use super::{Config, Problem, Profile, schema};
 use crate::error::{Failure, Kind};
 use crate::stack;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 const DEFAULTS: &str = include_str!("../../values/defaults.yaml");
 const LOCAL: &str = include_str!("../../values/local.yaml");
@@ -143,10 +145,15 @@ fn parse_set(set: &str) -> Result<Value, String> {
     if path.split('.').any(str::is_empty) {
         return Err("the key path has an empty part; expected `key.path=value`".to_owned());
     }
-    let value = Document::parse("--set", &format!("value: {text}\n"))
-        .map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())?
-        .value["value"]
-        .clone();
+    let value = if text.starts_with('#') {
+        // A channel of Slack, not a comment that leaves nothing.
+        Value::String(text.to_owned())
+    } else {
+        Document::parse("--set", &format!("value: {text}\n"))
+            .map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())?
+            .value["value"]
+            .clone()
+    };
     Ok(path.rsplit('.').fold(value, |below, key| Value::Object(Map::from_iter([(key.to_owned(), below)]))))
 }
 
@@ -171,6 +178,13 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             report(format!("/platform/exporters/{key}"), schema::unknown(key, &exporters));
         }
     }
+    let local = config.profile == Profile::Local;
+    for (key, _) in config.platform.exporters.iter().filter(|(_, mode)| local && **mode == ExporterMode::Deployed) {
+        report(
+            format!("/platform/exporters/{key}"),
+            "profile `local` deploys no exporters; set it to `existing`, or to `none`".to_owned(),
+        );
+    }
     let components: Vec<String> = stack::COMPONENTS.iter().map(|component| component.key.to_owned()).collect();
     for (index, key) in config.verify.may_be_unknown.iter().enumerate() {
         if !components.contains(key) {
@@ -180,19 +194,33 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             );
         }
     }
+    let mut jobs: BTreeSet<&str> = reserved_jobs(config).collect();
     for (index, service) in config.platform.services.iter().enumerate() {
-        let earlier = config.platform.services[..index].iter().any(|other| other.name == service.name);
-        if earlier {
-            report(format!("/platform/services/{index}/name"), format!("`{}` stands here twice", service.name));
+        if !jobs.insert(&service.name) {
+            report(
+                format!("/platform/services/{index}/name"),
+                format!("another service or scrape job is called `{}`", service.name),
+            );
         }
     }
     if config.namespaces.platform == config.namespaces.monitoring {
         report("/namespaces/monitoring".to_owned(), "must differ from `namespaces.platform`".to_owned());
     }
-    let email = &config.alertmanager.receivers.email;
-    for (key, value) in [("smarthost", &email.smarthost), ("from", &email.from), ("criticalTo", &email.critical_to)] {
-        if email.enabled && value.is_empty() {
-            report(format!("/alertmanager/receivers/email/{key}"), "must be set when e-mail is enabled".to_owned());
+    let receivers = &config.alertmanager.receivers;
+    let (email, slack) = (&receivers.email, &receivers.slack);
+    let any = email.enabled || slack.enabled || receivers.pagerduty.enabled;
+    for (needed, key, value) in [
+        (email.enabled, "email/smarthost", &email.smarthost),
+        (email.enabled, "email/from", &email.from),
+        (email.enabled, "email/criticalTo", &email.critical_to),
+        (email.enabled, "email/warningTo", &email.warning_to),
+        (slack.enabled, "slack/criticalChannel", &slack.critical_channel),
+        (slack.enabled, "slack/warningChannel", &slack.warning_channel),
+        (slack.enabled, "slack/infoChannel", &slack.info_channel),
+        (any, "credentialsSecret", &receivers.credentials_secret),
+    ] {
+        if config.alertmanager.enabled && needed && value.is_empty() {
+            report(format!("/alertmanager/receivers/{key}"), "is empty, but an enabled receiver needs it".to_owned());
         }
     }
     for (key, image) in [
@@ -208,6 +236,16 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// The names of the scrape jobs that are not those of the platform's services.
+fn reserved_jobs(config: &Config) -> impl Iterator<Item = &'static str> {
+    let components = stack::COMPONENTS.iter().filter(|component| config.component_enabled(component.key));
+    let exporters = stack::EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None);
+    [stack::SPAN_METRICS, stack::ANNOTATED_SERVICES]
+        .into_iter()
+        .chain(components.map(|component| component.job))
+        .chain(exporters.map(|exporter| exporter.job))
 }
 
 #[cfg(test)]
@@ -239,6 +277,8 @@ mod tests {
         let config = local("", &["platform.services=[{name: one, port: 1}]", "loki.enabled=false"]).unwrap();
         assert_eq!(config.platform.services[0].name, "one");
         assert!(!config.loki.enabled);
+        let config = local("", &["alertmanager.receivers.slack.criticalChannel=#ops"]).unwrap();
+        assert_eq!(config.alertmanager.receivers.slack.critical_channel, "#ops");
     }
 
     #[test]
@@ -257,10 +297,14 @@ mod tests {
         let cases = [
             ("platform: {exporters: {postgres: none}}", "did you mean `postgresql`?"),
             ("verify: {mayBeUnknown: [grafna]}", "is not a component"),
-            ("platform: {services: [{name: a, port: 1}, {name: a, port: 2}]}", "stands here twice"),
+            ("platform: {exporters: {redis: deployed}}", "profile `local` deploys no exporters"),
+            ("platform: {services: [{name: a, port: 1}, {name: a, port: 2}]}", "scrape job is called `a`"),
+            ("platform: {services: [{name: redis, port: 1}]}", "scrape job is called `redis`"),
+            ("platform: {services: [{name: annotated-services, port: 1}]}", "called `annotated-services`"),
             ("namespaces: {monitoring: drivemaster}", "must differ"),
             ("grafana: {image: {tag: latest}}", "pin one"),
-            ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "must be set"),
+            ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "email.smarthost`: is empty"),
+            ("alertmanager: {receivers: {slack: {enabled: true}, credentialsSecret: ''}}", "credentialsSecret`: is empty"),
         ];
         for (text, expected) in cases {
             let told = local(text, &[]).unwrap_err().to_string();

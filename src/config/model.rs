@@ -77,6 +77,11 @@ impl Config {
             _ => false,
         }
     }
+
+    /// How the exporter with the catalogue key `key` comes to be; `none` where it is not mentioned.
+    pub fn exporter_mode(&self, key: &str) -> ExporterMode {
+        self.platform.exporters.get(key).copied().unwrap_or(ExporterMode::None)
+    }
 }
 
 /// The namespaces of the platform and of the stack.

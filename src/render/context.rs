@@ -2,7 +2,7 @@
 
 use super::bundle::ExpectedTarget;
 use crate::config::model::{Config, ExporterMode};
-use crate::stack::{COMPONENTS, Component, EXPORTERS};
+use crate::stack::{COMPONENTS, Component, EXPORTERS, SPAN_METRICS};
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -22,11 +22,6 @@ pub(super) struct ScrapeJob {
 /// The components that are deployed.
 pub(super) fn enabled_components(config: &Config) -> impl Iterator<Item = &'static Component> {
     COMPONENTS.iter().filter(|component| config.component_enabled(component.key))
-}
-
-/// How the exporter with the catalogue key `key` comes to be.
-pub(super) fn exporter_mode(config: &Config, key: &str) -> ExporterMode {
-    config.platform.exporters.get(key).copied().unwrap_or(ExporterMode::None)
 }
 
 /// The scrape jobs: our own components, the platform's services, its exporters.
@@ -64,7 +59,7 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
         honor_labels: true,
     });
     let exporters =
-        EXPORTERS.iter().filter(|exporter| exporter_mode(config, exporter.key) != ExporterMode::None).map(|exporter| {
+        EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None).map(|exporter| {
             ScrapeJob {
                 target: ExpectedTarget {
                     job: exporter.job.to_owned(),
@@ -80,9 +75,6 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
         });
     own.chain(services).chain(exporters).collect()
 }
-
-/// Name of the collector's port and job with the metrics it makes from spans.
-const SPAN_METRICS: &str = "span-metrics";
 
 /// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
 /// addresses in the cluster and outside; `exporters`, a list of the catalogue's rows with `mode`;
@@ -101,7 +93,7 @@ pub(super) fn context(config: &Config) -> Result<Value> {
     let mut exporters = Vec::new();
     for exporter in EXPORTERS {
         let mut row = serde_json::to_value(exporter)?;
-        row["mode"] = json!(exporter_mode(config, exporter.key));
+        row["mode"] = json!(config.exporter_mode(exporter.key));
         exporters.push(row);
     }
     Ok(json!({

@@ -15,19 +15,19 @@ mod yaml;
 pub use bundle::Bundle;
 pub use sources::{Sources, values_layer};
 
-use crate::config::model::{Config, ExporterMode, Profile};
+use crate::config::model::{Config, Profile};
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Renders everything that is to stand in the cluster, from the embedded templates.
 ///
 /// # Errors
-/// [`Kind::Usage`] for a configuration that contradicts itself, and for a bad template with its
-/// file, line and column.
+/// [`Kind::Usage`] for a profile that cannot be rendered, and for a bad template with its file, line
+/// and column.
 pub fn render(config: &Config) -> Result<Bundle> {
     render_from(config, &Sources::embedded())
 }
@@ -37,7 +37,11 @@ pub fn render(config: &Config) -> Result<Bundle> {
 /// # Errors
 /// As [`render`].
 pub fn render_from(config: &Config, sources: &Sources) -> Result<Bundle> {
-    judge_config(config)?;
+    if config.profile == Profile::Production {
+        return Err(Failure::new(Kind::Usage, "profile `production` is not built yet")
+            .hint("deploy the light charts: drivemaster-mon deploy --profile local")
+            .into());
+    }
     let templates = templates::Templates::new(sources, &context::context(config)?)?;
     let releases = releases::releases(config, sources, &templates)?;
     let namespace = &config.namespaces.monitoring;
@@ -62,52 +66,6 @@ pub fn render_from(config: &Config, sources: &Sources) -> Result<Bundle> {
         });
     }
     Ok(Bundle { namespaces: namespaces(config), generated_secrets, objects, releases, expected })
-}
-
-/// What the schema cannot see because it concerns more than one key.
-fn judge_config(config: &Config) -> Result<()> {
-    if config.profile == Profile::Production {
-        return Err(Failure::new(Kind::Usage, "profile `production` is not built yet")
-            .hint("deploy the light charts: drivemaster-mon deploy --profile local")
-            .into());
-    }
-    for (key, mode) in &config.platform.exporters {
-        if *mode == ExporterMode::Deployed {
-            let message = format!("`platform.exporters.{key}` is `deployed`, but profile `local` deploys no exporters");
-            return Err(Failure::new(Kind::Usage, message).hint("set it to `existing`, or to `none`").into());
-        }
-    }
-    let mut jobs = BTreeSet::from(["annotated-services".to_owned()]);
-    for job in context::scrape_jobs(config) {
-        if !jobs.insert(job.target.job.clone()) {
-            let message = format!("`{}` in `platform.services` is the name of another scrape job", job.target.job);
-            return Err(Failure::new(Kind::Usage, message).hint("give every service a name of its own").into());
-        }
-    }
-    let receivers = &config.alertmanager.receivers;
-    let email = &receivers.email;
-    let slack = &receivers.slack;
-    let needed = [
-        (email.enabled, "email.smarthost", &email.smarthost),
-        (email.enabled, "email.from", &email.from),
-        (email.enabled, "email.criticalTo", &email.critical_to),
-        (email.enabled, "email.warningTo", &email.warning_to),
-        (slack.enabled, "slack.criticalChannel", &slack.critical_channel),
-        (slack.enabled, "slack.warningChannel", &slack.warning_channel),
-        (slack.enabled, "slack.infoChannel", &slack.info_channel),
-        (
-            email.enabled || slack.enabled || receivers.pagerduty.enabled,
-            "credentialsSecret",
-            &receivers.credentials_secret,
-        ),
-    ];
-    match needed.iter().find(|(is_needed, _, value)| config.alertmanager.enabled && *is_needed && value.is_empty()) {
-        Some((_, key, _)) => {
-            let message = format!("`alertmanager.receivers.{key}` is empty, but an enabled receiver needs it");
-            Err(Failure::new(Kind::Usage, message).hint("set it, or disable the receiver").into())
-        }
-        None => Ok(()),
-    }
 }
 
 /// The namespaces with their Pod Security labels. The platform's workloads are not ours: there we

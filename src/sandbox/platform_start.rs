@@ -47,7 +47,7 @@ impl Platform {
         let services = config.platform.services.clone();
         let exporters: Vec<&'static Exporter> = EXPORTERS
             .iter()
-            .filter(|exporter| config.platform.exporters.get(exporter.key) == Some(&ExporterMode::Existing))
+            .filter(|exporter| config.exporter_mode(exporter.key) == ExporterMode::Existing)
             .collect();
         let namespace = config.namespaces.platform.clone();
         let simulator = Arc::new(Simulator::new(services.clone(), exporters.clone(), &namespace, SEED)?);
