@@ -304,7 +304,10 @@ mod tests {
             ("namespaces: {monitoring: drivemaster}", "must differ"),
             ("grafana: {image: {tag: latest}}", "pin one"),
             ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "email.smarthost`: is empty"),
-            ("alertmanager: {receivers: {slack: {enabled: true}, credentialsSecret: ''}}", "credentialsSecret`: is empty"),
+            (
+                "alertmanager: {receivers: {slack: {enabled: true}, credentialsSecret: ''}}",
+                "credentialsSecret`: is empty",
+            ),
         ];
         for (text, expected) in cases {
             let told = local(text, &[]).unwrap_err().to_string();
