@@ -39,17 +39,18 @@ modules=$here/tools
 
 # In build order: Helm and etcd are quick and the control plane is what
 # everything else waits for.
-families=(helm etcd kubernetes prometheus alertmanager)
+families=(helm helm3 etcd kubernetes prometheus alertmanager)
 
 # Cold, on 2 cores, downloads included.
 declare -A usual=(
-  [helm]='2 min' [etcd]='1 min' [kubernetes]='7 min' [prometheus]='5 min' [alertmanager]='1 min'
+  [helm]='2 min' [helm3]='1 min' [etcd]='1 min' [kubernetes]='7 min' [prometheus]='5 min' [alertmanager]='1 min'
 )
 
 # One line for each program: name, family, module that carries its version,
 # package.
 table='
 helm                    helm         helm.sh/helm/v4                    helm.sh/helm/v4/cmd/helm
+helm3                   helm3        helm.sh/helm/v3                    helm.sh/helm/v3/cmd/helm
 etcd                    etcd         go.etcd.io/etcd/server/v3          go.etcd.io/etcd/server/v3
 kube-apiserver          kubernetes   k8s.io/kubernetes                  k8s.io/kubernetes/cmd/kube-apiserver
 kube-controller-manager kubernetes   k8s.io/kubernetes                  k8s.io/kubernetes/cmd/kube-controller-manager
@@ -117,6 +118,9 @@ ldflags_of() {
     helm.sh/helm/v4)
       flags+=" -X helm.sh/helm/v4/internal/version.version=$version"
       ;;
+    helm.sh/helm/v3)
+      flags+=" -X helm.sh/helm/v3/internal/version.version=$version"
+      ;;
     k8s.io/kubernetes)
       IFS=. read -r -a parts <<<"${version#v}"
       for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
@@ -170,7 +174,7 @@ compile() {
 says_its_version() {
   local name=$1 file=$2 args=(--version) said
   case $name in
-    helm) args=(version --short) ;;
+    helm | helm3) args=(version --short) ;;
     kubectl) args=(version --client) ;;
   esac
   said=$(KUBECONFIG=/dev/null "$file" "${args[@]}" 2>&1) || {

@@ -24,7 +24,7 @@ const ONLY_LOKI: [&str; 5] = [
 #[test]
 fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
     let sandbox = Sandbox::up();
-    let cases: [(&str, fn(&Sandbox)); 11] = [
+    let cases: [(&str, fn(&Sandbox)); 12] = [
         ("a StorageClass that does not exist", a_missing_storage_class_is_refused_before_anything_is_written),
         ("an image that cannot be pulled", an_image_that_cannot_be_pulled_is_named),
         ("a container that crashes", a_crash_loop_is_named),
@@ -34,6 +34,7 @@ fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
         ("few rights", missing_permissions_are_all_named_before_anything_is_written),
         ("no helm", a_missing_helm_is_told),
         ("an old or broken helm", an_old_or_broken_helm_is_refused),
+        ("the oldest helm", the_oldest_helm_deploys_and_the_newest_takes_over),
         ("Ctrl-C", an_interrupt_says_what_stands),
         ("a hand-made change", a_change_by_hand_is_shown_and_put_back),
     ];
@@ -187,6 +188,16 @@ fn an_old_or_broken_helm_is_refused(sandbox: &Sandbox) {
     let broken = script("broken-helm", "echo '{\"half\": '");
     sandbox.run(&arguments(&["deploy", "--helm", &broken], "fault-old", &[])).exits(3).says("broken-helm");
     assert!(!has_namespace(sandbox, "fault-old"));
+}
+
+fn the_oldest_helm_deploys_and_the_newest_takes_over(sandbox: &Sandbox) {
+    let oldest = support::tool("helm3");
+    let verb = ["deploy", "--no-verify", "--helm", oldest.to_str().unwrap()];
+    sandbox.run(&arguments(&verb, "fault-helm3", &[])).exits(0);
+    sandbox.run(&arguments(&["plan", "--detailed-exitcode"], "fault-helm3", &[])).exits(0);
+    let newer = ["loki.retention.audit=9000h"];
+    sandbox.run(&arguments(&["deploy", "--no-verify"], "fault-helm3", &newer)).exits(0);
+    sandbox.run(&arguments(&["plan", "--detailed-exitcode"], "fault-helm3", &newer)).exits(0);
 }
 
 fn an_interrupt_says_what_stands(sandbox: &Sandbox) {
