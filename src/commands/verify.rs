@@ -69,7 +69,7 @@ pub(super) async fn judge(
         timeout: choice.timeout.unwrap_or(Duration::from_secs(config.verify.timeout_seconds)),
         events: session.events.clone(),
     };
-    session.unless_interrupted(verify(request)).await
+    session.or_interrupted(verify(request), "not every check was asked").await
 }
 
 /// The failure that `report` means; its table was already shown.

@@ -19,15 +19,10 @@ pub(super) struct ScrapeJob {
     pub(super) honor_labels: bool,
 }
 
-/// The components that are deployed.
-pub(super) fn enabled_components(config: &Config) -> impl Iterator<Item = &'static Component> {
-    COMPONENTS.iter().filter(|component| config.component_enabled(component.key))
-}
-
 /// The scrape jobs: our own components, the platform's services, its exporters.
 pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
     let namespaces = &config.namespaces;
-    let own = enabled_components(config).flat_map(|component| {
+    let own = config.enabled_components().flat_map(|component| {
         let job = |job: &str, port: u16| ScrapeJob {
             target: ExpectedTarget {
                 job: job.to_owned(),

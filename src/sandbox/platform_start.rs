@@ -45,10 +45,8 @@ impl Platform {
     /// Only when an embedded file is broken.
     pub(super) fn new(config: &Config) -> Result<Self> {
         let services = config.platform.services.clone();
-        let exporters: Vec<&'static Exporter> = EXPORTERS
-            .iter()
-            .filter(|exporter| config.exporter_mode(exporter.key) == ExporterMode::Existing)
-            .collect();
+        let exporters: Vec<&'static Exporter> =
+            EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) == ExporterMode::Existing).collect();
         let namespace = config.namespaces.platform.clone();
         let simulator = Arc::new(Simulator::new(services.clone(), exporters.clone(), &namespace, SEED)?);
         Ok(Platform { namespace, simulator, services, exporters })
