@@ -72,7 +72,7 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
 }
 
 /// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
-/// addresses in the cluster and outside; `exporters`, a list of the catalogue's rows with `mode`;
+/// addresses in the cluster and outside (`openUrl`: its Ingress, else where `port-forward` puts it); `exporters`, a list of the catalogue's rows with `mode`;
 /// `services`, `scrapeJobs` and `platformServiceNames`, lists.
 ///
 /// # Errors
@@ -127,7 +127,12 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
     row["url"] = json!(format!("http://{address}"));
     row["address"] = json!(address);
     row["addresses"] = Value::Object(addresses);
-    row["externalUrl"] = json!(if has_ingress { format!("{scheme}://{host}") } else { String::new() });
+    let external = if has_ingress { format!("{scheme}://{host}") } else { String::new() };
+    row["openUrl"] = json!(match component.local_port {
+        Some(port) if external.is_empty() => format!("http://127.0.0.1:{port}"),
+        _ => external.clone(),
+    });
+    row["externalUrl"] = json!(external);
     row["ingress"] = json!({ "enabled": has_ingress, "className": class, "host": host, "tlsSecret": tls_secret });
     Ok(row)
 }

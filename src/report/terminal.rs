@@ -59,11 +59,6 @@ impl Terminal {
         Arc::clone(&self.events)
     }
 
-    /// True when the person asked for JSON.
-    pub fn is_json(&self) -> bool {
-        self.options.json
-    }
-
     /// Prints a result: `text` for people, or the document `schema` with `value`'s fields.
     pub fn result(&self, schema: &str, value: Value, text: &str) {
         if self.options.json {
