@@ -97,7 +97,7 @@ pub enum Event {
     StageFinished {
         /// Which.
         stage: Stage,
-        /// What it came to, in a few words.
+        /// What it came to, in a few words; empty where its result is told elsewhere.
         summary: String,
     },
     /// A step of the plan, a component or a program began.

@@ -28,21 +28,24 @@ pub(super) async fn run(session: &Session<'_>, show_secrets: bool) -> anyhow::Re
         None
     };
     let value = json!({ "access": rows, "grafanaPassword": password });
-    session.terminal.result("access", value, &text(&rows, password.as_deref()));
+    session.terminal.result("access", value, &text(&rows, password.as_deref(), &session.sandbox_option()));
     Ok(())
 }
 
-/// The table for people.
-pub(super) fn text(rows: &[AccessRow], password: Option<&str>) -> String {
-    let mut table = vec![
-        ["", "IN THE CLUSTER", "PORT-FORWARD", "INGRESS"].iter().map(|head| style(head).bold().to_string()).collect(),
-    ];
+/// The table for people. `option` is what a suggested command needs to mean the same cluster.
+pub(super) fn text(rows: &[AccessRow], password: Option<&str>, option: &str) -> String {
+    let has_ingress = rows.iter().any(|row| row.ingress.is_some());
+    let mut heads = vec!["", "IN THE CLUSTER", "PORT-FORWARD"];
+    if has_ingress {
+        heads.push("INGRESS");
+    }
+    let mut table: Vec<Vec<String>> = vec![heads.iter().map(|head| style(head).bold().to_string()).collect()];
     table.extend(rows.iter().map(|row| {
         vec![
             row.title.to_owned(),
             row.in_cluster.clone(),
             row.forward.clone().unwrap_or_else(|| "-".to_owned()),
-            row.ingress.clone().unwrap_or_else(|| "-".to_owned()),
+            row.ingress.clone().unwrap_or_default(),
         ]
     }));
     let mut text = String::from("Access:\n");
@@ -53,7 +56,7 @@ pub(super) fn text(rows: &[AccessRow], password: Option<&str>) -> String {
         if let Some(secret) = &row.credentials_secret {
             let shown = match password {
                 Some(password) => format!("password {password}"),
-                None => "`drivemaster-mon access --show-secrets` prints the password".to_owned(),
+                None => format!("`drivemaster-mon access{option} --show-secrets` prints the password"),
             };
             text.push_str(&format!("  {}: user admin, Secret {secret}; {shown}\n", row.title));
         }

@@ -57,7 +57,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     }
     if verdict.is_ok() {
         text.push('\n');
-        text.push_str(&super::access::text(&rows, None));
+        text.push_str(&super::access::text(&rows, None, &session.sandbox_option()));
         text.push_str(&format!("\nOpen them: drivemaster-mon port-forward{}\n", session.sandbox_option()));
     }
     session.terminal.result("deploy", value, &text);

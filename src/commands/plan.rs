@@ -38,6 +38,7 @@ pub(super) async fn run(session: &Session<'_>, detailed_exitcode: bool) -> anyho
 pub(super) async fn make(session: &Session<'_>, target: &Target, bundle: &Bundle) -> anyhow::Result<Plan> {
     session.events.emit(Event::StageStarted { stage: Stage::Observe });
     let observed = observe(&target.cluster, bundle).await?;
+    session.events.emit(Event::StageFinished { stage: Stage::Observe, summary: String::new() });
     Ok(plan(bundle, &observed))
 }
 

@@ -150,14 +150,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What a command shown to the person needs to reach the same sandbox; empty without one.
+    /// What a suggested command needs so that it means the same cluster: ` --sandbox=NAME`, or nothing.
+    #[cfg(feature = "sandbox")]
     pub(super) fn sandbox_option(&self) -> String {
-        #[cfg(feature = "sandbox")]
         match self.global.sandbox.as_deref() {
-            Some("default") => return " --sandbox".to_owned(),
-            Some(name) => return format!(" --sandbox={name}"),
-            None => {}
+            Some("default") => " --sandbox".to_owned(),
+            Some(name) => format!(" --sandbox={name}"),
+            None => String::new(),
         }
+    }
+
+    /// What a suggested command needs so that it means the same cluster: nothing.
+    #[cfg(not(feature = "sandbox"))]
+    pub(super) fn sandbox_option(&self) -> String {
         String::new()
     }
 

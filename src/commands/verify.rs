@@ -69,7 +69,9 @@ pub(super) async fn judge(
         timeout: choice.timeout.unwrap_or(Duration::from_secs(config.verify.timeout_seconds)),
         events: session.events.clone(),
     };
-    session.or_interrupted(verify(request), "not every check was asked").await
+    let report = session.or_interrupted(verify(request), "not every check was asked").await?;
+    session.events.emit(Event::StageFinished { stage: Stage::Verify, summary: String::new() });
+    Ok(report)
 }
 
 /// The failure that `report` means; its table was already shown.
@@ -87,7 +89,7 @@ pub(super) fn text(report: &Report) -> String {
             let note = match result.outcome {
                 Outcome::Pass => result.reason.clone(),
                 // Its reason stands in the JSON: that it may be unknown was decided before.
-                Outcome::Unknown if result.unknown_allowed => "unknown, which `verify.mayBeUnknown` allows".to_owned(),
+                Outcome::Unknown if result.unknown_allowed => "unknown (allowed)".to_owned(),
                 Outcome::Unknown => format!("unknown: {}", result.reason),
                 _ => result.reason.clone(),
             };

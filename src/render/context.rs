@@ -128,11 +128,11 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
     row["address"] = json!(address);
     row["addresses"] = Value::Object(addresses);
     let external = if has_ingress { format!("{scheme}://{host}") } else { String::new() };
+    row["externalUrl"] = json!(external);
     row["openUrl"] = json!(match component.local_port {
         Some(port) if external.is_empty() => format!("http://127.0.0.1:{port}"),
-        _ => external.clone(),
+        _ => external,
     });
-    row["externalUrl"] = json!(external);
     row["ingress"] = json!({ "enabled": has_ingress, "className": class, "host": host, "tlsSecret": tls_secret });
     Ok(row)
 }

@@ -15,13 +15,45 @@ pub struct Progress {
     /// The moving lines; `None` prints plain ones.
     moving: Option<MultiProgress>,
     bars: Mutex<BTreeMap<String, ProgressBar>>,
+    /// The stage that goes on, whose line the details are shown in.
+    stage: Mutex<Option<Stage>>,
 }
 
 impl Progress {
     /// Progress that moves when `moving`.
     pub fn new(verbosity: Verbosity, moving: bool) -> Self {
         let moving = (moving && verbosity > Verbosity::Quiet).then(MultiProgress::new);
-        Progress { verbosity, moving, bars: Mutex::new(BTreeMap::new()) }
+        Progress { verbosity, moving, bars: Mutex::new(BTreeMap::new()), stage: Mutex::new(None) }
+    }
+
+    /// Takes every moving line away, before something else is printed.
+    pub fn settle(&self) {
+        if let Ok(mut bars) = self.bars.lock() {
+            for bar in std::mem::take(&mut *bars).into_values() {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    /// The stage that goes on from now, and the end of the line of the one before.
+    fn enter(&self, next: Option<Stage>) {
+        let Ok(mut stage) = self.stage.lock() else { return };
+        if let Some(before) = std::mem::replace(&mut *stage, next) {
+            self.end(stage_name(before));
+        }
+        if let Some(next) = next {
+            self.start(stage_name(next));
+        }
+    }
+
+    /// Shows `detail` in the line of the stage that goes on.
+    fn detail(&self, detail: &str) {
+        let stage = self.stage.lock().ok().and_then(|stage| *stage);
+        if let (Some(stage), Ok(bars)) = (stage, self.bars.lock())
+            && let Some(bar) = bars.get(stage_name(stage))
+        {
+            bar.set_message(detail.to_owned());
+        }
     }
 
     fn line(&self, text: &str) {
@@ -83,11 +115,16 @@ impl Sink for Progress {
         }
         match &event {
             Event::StageStarted { stage } => {
+                self.enter(Some(*stage));
                 if self.verbosity == Verbosity::Verbose {
                     self.line(&style(format!("{} ...", stage_name(*stage))).for_stderr().dim().to_string());
                 }
             }
             Event::StageFinished { stage, summary } => {
+                self.enter(None);
+                if summary.is_empty() {
+                    return;
+                }
                 self.line(&format!("{} {}: {summary}", tick(), style(stage_name(*stage)).for_stderr().bold()));
             }
             Event::StepStarted { step } => {
@@ -114,6 +151,7 @@ impl Sink for Progress {
             Event::Note { message } => self.line(message),
             Event::Warning { message } => self.line(&warning_text(message)),
             Event::Detail { message } => {
+                self.detail(message);
                 if self.verbosity == Verbosity::Verbose {
                     self.line(&style(message).for_stderr().dim().to_string());
                 }

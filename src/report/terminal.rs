@@ -34,6 +34,8 @@ pub struct Options {
 pub struct Terminal {
     options: Options,
     events: Events,
+    /// The moving lines, where there are any.
+    progress: Option<Arc<human::Progress>>,
 }
 
 impl Terminal {
@@ -43,15 +45,14 @@ impl Terminal {
             console::set_colors_enabled(false);
             console::set_colors_enabled_stderr(false);
         }
-        let events: Events = match (options.json, options.verbosity) {
-            (true, Verbosity::Quiet) => Arc::new(Nothing),
-            (true, _) => Arc::new(json::Lines),
-            (false, verbosity) => {
-                let moving = options.progress && Term::stderr().is_term();
-                Arc::new(human::Progress::new(verbosity, moving))
-            }
+        let moving = options.progress && Term::stderr().is_term();
+        let progress = (!options.json).then(|| Arc::new(human::Progress::new(options.verbosity, moving)));
+        let events: Events = match (&progress, options.verbosity) {
+            (Some(progress), _) => progress.clone(),
+            (None, Verbosity::Quiet) => Arc::new(Nothing),
+            (None, _) => Arc::new(json::Lines),
         };
-        Terminal { options, events }
+        Terminal { options, events, progress }
     }
 
     /// Where the stages send their events.
@@ -70,6 +71,7 @@ impl Terminal {
 
     /// Prints raw data, such as a completion script or a rendered stream.
     pub fn stdout(&self, text: &str) {
+        self.settle();
         // A reader that went away (`| head`) is no fault.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
         let _ = std::io::stdout().lock().flush();
@@ -78,7 +80,15 @@ impl Terminal {
     /// Prints text for people that is not the result, such as the plan before a question.
     pub fn say(&self, text: &str) {
         if !self.options.json && self.options.verbosity > Verbosity::Quiet {
+            self.settle();
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+
+    /// Takes moving lines away before something else is printed.
+    fn settle(&self) {
+        if let Some(progress) = &self.progress {
+            progress.settle();
         }
     }
 
@@ -89,6 +99,7 @@ impl Terminal {
         if failure.is_some_and(|failure| failure.shown) {
             return code;
         }
+        self.settle();
         let chain = chain_of(error);
         if self.options.json {
             let value = json!({
@@ -114,6 +125,7 @@ impl Terminal {
         if self.options.json || !terminal.is_term() || !console::user_attended() {
             return None;
         }
+        self.settle();
         let _ = terminal.write_str(&format!("{question} [y/N] "));
         let read = tokio::task::spawn_blocking(move || terminal.read_line().unwrap_or_default());
         let answer = read.await.unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::control::{Answer, Ask, Status, ask};
 use super::handshake::{Options, Report, TAKEN};
 use super::platform_start::platform_of;
-use super::process::ProcessRef;
+use super::process::{ProcessRef, of_sandbox};
 use super::programs::Programs;
 use super::state::{Folder, Record, names};
 use super::{SUPERVISOR_MODE, control_plane};
@@ -13,6 +13,7 @@ use crate::event::{Event, Events, Stage};
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::Signal;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
@@ -138,10 +139,9 @@ pub fn list() -> Result<Vec<(String, bool)>> {
 pub async fn down(name: &str, events: &Events) -> Result<bool> {
     let folder = Folder::of(name)?;
     let _lock = folder.lock(LOCK_PATIENCE).await?;
-    let ran = alive_record(&folder).is_some();
     let step = format!("sandbox {name}");
     events.emit(Event::StepStarted { step: step.clone() });
-    clear(&folder).await?;
+    let ran = clear(&folder).await?;
     events.emit(Event::StepFinished { step, summary: if ran { "ended" } else { "was not up" }.to_owned() });
     Ok(ran)
 }
@@ -291,32 +291,50 @@ async fn attach(folder: &Folder, options: &UpOptions<'_>) -> bool {
     false
 }
 
-/// Ends whatever the record names and removes the folder.
-async fn clear(folder: &Folder) -> Result<()> {
-    if let Some(record) = folder.read_record() {
-        let processes = record.processes();
-        record.supervisor.signal(Signal::SIGTERM);
-        let gone = |deadline| wait_until(deadline, || processes.iter().all(|process| !process.is_alive()));
+/// Ends every process of the sandbox and removes its folder. Gives whether there was any process.
+/// The record may be damaged, older than the program or gone, so the kernel is asked as well.
+async fn clear(folder: &Folder) -> Result<bool> {
+    let record = folder.read_record();
+    let recorded = record.iter().flat_map(Record::processes).filter(|process| process.is_alive());
+    let mut processes: Vec<ProcessRef> = recorded.chain(of_sandbox(&folder.directory)).collect();
+    processes.sort_by_key(|process| process.pid);
+    processes.dedup();
+    let ran = !processes.is_empty();
+    let gone = |deadline| wait_until(deadline, || processes.iter().all(|process| !process.is_alive()));
+    // The supervisor ends the others in order, and the guard ends them when the supervisor is gone;
+    // the rest is for the case that both are.
+    let supervisor = record.map(|record| record.supervisor).filter(|supervisor| supervisor.is_alive());
+    if let Some(supervisor) = supervisor {
+        supervisor.signal(Signal::SIGTERM);
         if !gone(Instant::now() + END_PATIENCE).await {
-            // The guard ends the programs when the supervisor is gone; the rest is for the case that
-            // the guard is gone too.
-            record.supervisor.signal(Signal::SIGKILL);
-            if !gone(Instant::now() + KILL_PATIENCE).await {
-                processes.iter().for_each(|process| process.signal(Signal::SIGKILL));
-            }
-            if !gone(Instant::now() + KILL_PATIENCE).await {
-                let left: Vec<String> = processes
-                    .iter()
-                    .filter(|process| process.is_alive())
-                    .map(|process| process.pid.to_string())
-                    .collect();
-                return Err(Failure::new(Kind::CouldNotAsk, format!("cannot end sandbox `{}`", folder.name))
-                    .hint(format!("end these processes yourself: {}", left.join(", ")))
-                    .into());
-            }
+            supervisor.signal(Signal::SIGKILL);
         }
+    } else {
+        processes.iter().for_each(|process| process.signal(Signal::SIGTERM));
     }
-    folder.remove()
+    if !gone(Instant::now() + KILL_PATIENCE).await {
+        processes.iter().for_each(|process| process.signal(Signal::SIGKILL));
+    }
+    // What was started meanwhile has lost those that could end it.
+    let deadline = Instant::now() + KILL_PATIENCE;
+    let left = loop {
+        let mut left = of_sandbox(&folder.directory);
+        left.extend(processes.iter().filter(|process| process.is_alive()));
+        if left.is_empty() || Instant::now() >= deadline {
+            break left;
+        }
+        left.iter().for_each(|process| process.signal(Signal::SIGKILL));
+        tokio::time::sleep(POLL_INTERVAL).await;
+    };
+    if !left.is_empty() {
+        let left: BTreeSet<u32> = left.iter().map(|process| process.pid).collect();
+        let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+        return Err(Failure::new(Kind::CouldNotAsk, format!("cannot end sandbox `{}`", folder.name))
+            .hint(format!("end these processes yourself: {}", left.join(", ")))
+            .into());
+    }
+    folder.remove()?;
+    Ok(ran)
 }
 
 async fn wait_until(deadline: Instant, mut holds: impl FnMut() -> bool) -> bool {
