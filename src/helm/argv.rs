@@ -70,9 +70,21 @@ pub fn get_manifest(name: &str, namespace: &str) -> Vec<String> {
     words(&["get", "manifest", name, "--namespace", namespace])
 }
 
-/// `helm template` of the chart in the folder `chart_path`, values on standard input. Asks no cluster.
-pub fn template(release: &Release, chart_path: &str) -> Vec<String> {
-    words(&["template", &release.name, chart_path, "--namespace", &release.namespace, "--values", "-", "--skip-crds"])
+/// `helm template` of the chart in the folder `chart_path`, values on standard input, for a cluster of
+/// version `server_version`, as helm asks no cluster and would take its own client's.
+pub fn template(release: &Release, chart_path: &str, server_version: &str) -> Vec<String> {
+    let mut argv = words(&[
+        "template",
+        &release.name,
+        chart_path,
+        "--namespace",
+        &release.namespace,
+        "--values",
+        "-",
+        "--skip-crds",
+    ]);
+    argv.extend(words(&["--kube-version", server_version]));
+    argv
 }
 
 /// `helm version` as `vX.Y.Z`, the same in Helm 3 and 4.

@@ -177,14 +177,15 @@ impl Helm {
         self.objects(argv::get_manifest(name, namespace), Vec::new(), name, namespace).await
     }
 
-    /// The objects that `release` would make, hooks included, rendered without asking the cluster.
+    /// The objects that `release` would make on a cluster of version `server_version`, hooks included,
+    /// rendered without asking the cluster.
     ///
     /// # Errors
     /// [`Kind::Usage`] when the chart does not accept the values.
-    pub async fn render(&self, release: &Release) -> Result<Vec<Manifest>> {
+    pub async fn render(&self, release: &Release, server_version: &str) -> Result<Vec<Manifest>> {
         let chart = write_chart(&release.chart)?;
         let values = serde_json::to_vec(&release.values).context("the values are no JSON")?;
-        let argv = argv::template(release, &chart.path().to_string_lossy());
+        let argv = argv::template(release, &chart.path().to_string_lossy(), server_version);
         self.objects(argv, values, &release.name, &release.namespace).await
     }
 

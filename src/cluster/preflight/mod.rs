@@ -33,7 +33,7 @@ const CONCURRENCY: usize = 16;
 pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &Plan, config: &Config) -> Result<()> {
     let helm_version = helm.version().await?;
     // A helm that we do not know cannot be trusted to render either.
-    let rendered = if helm_version.is_supported() { render(helm, plan).await? } else { Vec::new() };
+    let rendered = if helm_version.is_supported() { render(cluster, helm, plan).await? } else { Vec::new() };
     let mut wanted = judge::accesses_of_steps(&plan.steps);
     wanted.extend(judge::accesses_of_objects(&rendered));
     let (denied, storage_classes, terminating) =
@@ -51,14 +51,14 @@ pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &P
 }
 
 /// The objects of every release that the plan writes, each with its namespace.
-async fn render(helm: &Helm, plan: &Plan) -> Result<Vec<Manifest>> {
+async fn render(cluster: &Cluster, helm: &Helm, plan: &Plan) -> Result<Vec<Manifest>> {
     let releases = plan.steps.iter().filter_map(|step: &Step| match &step.target {
         Target::Release { release } if step.action != Action::Delete => Some(release),
         _ => None,
     });
     stream::iter(releases)
         .map(|release| async move {
-            let mut objects = helm.render(release).await?;
+            let mut objects = helm.render(release, &cluster.server_version).await?;
             for object in &mut objects {
                 judge::place(object, &release.namespace);
             }
