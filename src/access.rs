@@ -25,7 +25,6 @@ pub struct AccessRow {
 /// The ways to each enabled component, in the order of the catalogue.
 pub fn access_rows(config: &Config) -> Vec<AccessRow> {
     let namespace = &config.namespaces.monitoring;
-    let enabled = stack::COMPONENTS.iter().filter(|component| config.component_enabled(component.key));
     let scheme = if config.ingress.tls { "https" } else { "http" };
     let row = |component: &'static stack::Component| {
         let ports: Vec<String> = people_ports(component).map(|port| port.service.to_string()).collect();
@@ -40,7 +39,7 @@ pub fn access_rows(config: &Config) -> Vec<AccessRow> {
                 .then(|| format!("{namespace}/{}", config.grafana.admin_secret)),
         }
     };
-    enabled.map(row).collect()
+    config.enabled_components().map(row).collect()
 }
 
 /// The ports that matter to people: the first, or both OTLP ports where data is sent to.

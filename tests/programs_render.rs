@@ -1,6 +1,8 @@
 //! What is rendered, judged by the programs it is for: helm, promtool, amtool, kubectl.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use drivemaster_mon::config::{Layer, Profile, resolve};
 use drivemaster_mon::object::Manifest;
 use drivemaster_mon::render::{Bundle, files, render};
@@ -8,23 +10,10 @@ use drivemaster_mon::stack::{COMPONENTS, WorkloadKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use support::tool;
 use tempfile::TempDir;
-
-/// The real program `name`; a missing one fails the test, because a skipped judge judges nothing.
-fn program(name: &str) -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .expect("HOME is set");
-    let folder = std::env::var_os("DRIVEMASTER_MON_TOOLS")
-        .map_or_else(|| cache.join("drivemaster-mon/tools"), PathBuf::from)
-        .join("bin");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: run `make tools`", path.display());
-    path
-}
 
 /// What the program wrote on stdout; its whole output fails the test when it fails.
 fn run(command: &mut Command) -> String {
@@ -73,7 +62,7 @@ fn documents(yaml: &str) -> Vec<Value> {
 fn templated(bundle: &Bundle, folder: &Path) -> Vec<Value> {
     let mut objects = Vec::new();
     for release in &bundle.releases {
-        let mut command = Command::new(program("helm"));
+        let mut command = Command::new(tool("helm"));
         command.current_dir(folder).args(["template", &release.name, &format!("charts/{}", release.chart.name)]);
         command.args(["--namespace", &release.namespace, "-f", &format!("02-values/{}.yaml", release.name)]);
         objects.extend(documents(&run(&mut command)));
@@ -99,7 +88,7 @@ fn helm_lints_every_chart() {
     let bundle = bundle(everything_on());
     let folder = written(&bundle);
     for release in &bundle.releases {
-        let mut command = Command::new(program("helm"));
+        let mut command = Command::new(tool("helm"));
         command.current_dir(folder.path()).args(["lint", "--strict", &format!("charts/{}", release.chart.name)]);
         command.args(["-f", &format!("02-values/{}.yaml", release.name)]);
         run(&mut command);
@@ -111,7 +100,7 @@ fn helm_refuses_values_that_the_schema_does_not_know() {
     let bundle = bundle(json!({}));
     let folder = written(&bundle);
     for release in &bundle.releases {
-        let mut command = Command::new(program("helm"));
+        let mut command = Command::new(tool("helm"));
         command.current_dir(folder.path()).args(["template", "x", &format!("charts/{}", release.chart.name)]);
         command.args(["-f", &format!("02-values/{}.yaml", release.name), "--set", "mistyped=1"]);
         assert!(!command.output().unwrap().status.success(), "{}", release.name);
@@ -167,7 +156,7 @@ fn the_values_files_mean_the_same_to_helm_as_the_values() {
     });
     let folder = written(&with_words);
     for release in &with_words.releases {
-        let mut command = Command::new(program("helm"));
+        let mut command = Command::new(tool("helm"));
         command.arg("template").arg("x").arg(chart.path());
         command.arg("-f").arg(folder.path().join(format!("02-values/{}.yaml", release.name)));
         let read = documents(&run(&mut command)).remove(0);
@@ -352,7 +341,7 @@ fn promtool_accepts_the_configuration_and_the_rules() {
         }
         let path = folder.path().join("prometheus.yml");
         fs::write(&path, text).unwrap();
-        run(Command::new(program("promtool")).args(["check", "config"]).arg(&path));
+        run(Command::new(tool("promtool")).args(["check", "config"]).arg(&path));
     }
 }
 
@@ -374,7 +363,7 @@ fn amtool_accepts_the_configuration_and_routes_by_severity() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("alertmanager.yml");
         fs::write(&path, config["data"]["alertmanager.yml"].as_str().unwrap()).unwrap();
-        run(Command::new(program("amtool")).arg("check-config").arg(&path));
+        run(Command::new(tool("amtool")).arg("check-config").arg(&path));
         for (labels, receiver) in [
             (vec!["severity=critical", "alertname=A"], "critical"),
             (vec!["severity=warning", "alertname=A"], "warning"),
@@ -382,7 +371,7 @@ fn amtool_accepts_the_configuration_and_routes_by_severity() {
             (vec!["severity=none", "alertname=Watchdog"], "null"),
             (vec!["alertname=A"], "info"),
         ] {
-            let mut command = Command::new(program("amtool"));
+            let mut command = Command::new(tool("amtool"));
             command.args(["config", "routes", "test", "--config.file"]).arg(&path).args(labels);
             assert_eq!(run(&mut command).trim(), receiver);
         }
@@ -411,7 +400,7 @@ fn the_line_of_the_readme_that_makes_the_password_makes_one() {
     let make = || {
         let script = format!("{} --dry-run=client -o json", line.trim_end());
         let path = std::env::join_paths(
-            std::iter::once(program("kubectl").parent().unwrap().to_owned())
+            std::iter::once(tool("kubectl").parent().unwrap().to_owned())
                 .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
         );
         let secret: Value =

@@ -1,15 +1,15 @@
 //! The clients against a real Prometheus and a real Alertmanager on loopback.
-//!
-//! The programs are looked for in `$DRIVEMASTER_MON_TOOLS/bin` and the tool cache; a missing one
-//! fails the test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use drivemaster_mon::telemetry::{Alertmanager, Limits, Prometheus, Readiness};
 use reqwest::Url;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use support::tool;
 
 struct Program(Child);
 
@@ -20,27 +20,13 @@ impl Drop for Program {
     }
 }
 
-fn program(name: &str) -> PathBuf {
-    let tools = std::env::var_os("DRIVEMASTER_MON_TOOLS").map_or_else(
-        || {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-            cache.unwrap_or_else(home).join("drivemaster-mon/tools")
-        },
-        PathBuf::from,
-    );
-    let path = tools.join("bin").join(name);
-    assert!(path.exists(), "`{}` is missing: run `make tools`", path.display());
-    path
-}
-
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn start(name: &str, arguments: &[String], folder: &Path) -> Program {
     let log = std::fs::File::create(folder.join(format!("{name}.log"))).unwrap();
-    let child = Command::new(program(name))
+    let child = Command::new(tool(name))
         .args(arguments)
         .current_dir(folder)
         .env_clear()

@@ -4,12 +4,14 @@ use super::facts::{CannotAsk, Fact, Facts, Need, ReleaseFact, ServiceFact};
 use super::judge::WATCHDOG;
 use super::reach::{Reach, Way};
 use crate::cluster::forward::message_of;
+use crate::cluster::observe;
 use crate::cluster::snapshot::snapshot;
 use crate::config::Config;
-use crate::error::chain_of;
+use crate::error::{Kind, chain_of, failure_of};
+use crate::plan::model::ObservedRelease;
 use crate::ready::Snapshot;
 use crate::render::Bundle;
-use crate::stack::{self, Component};
+use crate::stack;
 use crate::telemetry::{Alertmanager, HttpError, Prometheus};
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -143,45 +145,35 @@ async fn api_server(client: &Client) -> Fact<String> {
     Ok(answer(client.apiserver_version()).await?.git_version)
 }
 
-/// The newest revision of each release, from the labels of Helm's release Secrets: no content is read.
+/// The newest revision of each release of the bundle's namespaces.
 pub(super) async fn releases(client: &Client, bundle: &Bundle) -> Fact<Vec<ReleaseFact>> {
     let namespaces: BTreeSet<&str> = bundle.releases.iter().map(|release| release.namespace.as_str()).collect();
-    let lists = namespaces.into_iter().map(async |namespace| {
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let found = answer(secrets.list_metadata(&ListParams::default().labels("owner=helm"))).await?;
-        let labels = found.items.into_iter().filter_map(|secret| secret.metadata.labels);
-        Ok(newest_revisions(namespace, labels))
-    });
-    Ok(try_join_all(lists).await?.into_iter().flatten().collect())
-}
-
-fn newest_revisions(namespace: &str, labels: impl Iterator<Item = BTreeMap<String, String>>) -> Vec<ReleaseFact> {
-    let mut newest: BTreeMap<String, ReleaseFact> = BTreeMap::new();
-    for labels in labels {
-        let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
-        let fact = ReleaseFact {
-            namespace: namespace.to_owned(),
-            name: label("name"),
-            status: label("status"),
-            revision: label("version").parse().unwrap_or_default(),
-        };
-        if newest.get(&fact.name).is_none_or(|known| known.revision < fact.revision) {
-            newest.insert(fact.name.clone(), fact);
-        }
-    }
-    newest.into_values().collect()
-}
-
-/// The enabled components in the order of the catalogue.
-pub(super) fn enabled(config: &Config) -> impl Iterator<Item = &'static Component> {
-    stack::COMPONENTS.iter().filter(|component| config.component_enabled(component.key))
+    let lists = namespaces.into_iter().map(|namespace| read(observe::releases(client, namespace)));
+    let found = try_join_all(lists).await?.into_iter().flatten();
+    let fact = |((namespace, name), release): ((String, String), ObservedRelease)| ReleaseFact {
+        namespace,
+        name,
+        status: release.status,
+        revision: release.revision,
+    };
+    Ok(found.map(fact).collect())
 }
 
 /// What the monitoring namespace holds.
 pub(super) async fn monitoring_namespace(client: &Client, namespace: &str) -> Fact<Snapshot> {
-    match timeout(ANSWER_LIMIT, snapshot(client, namespace)).await {
-        Ok(Ok(seen)) => Ok(seen),
-        Ok(Err(error)) => Err(CannotAsk::passing(chain_of(&error).join(": "))),
+    read(snapshot(client, namespace)).await
+}
+
+/// Waits for what a read of the cluster found.
+async fn read<T>(found: impl Future<Output = anyhow::Result<T>>) -> Fact<T> {
+    match timeout(ANSWER_LIMIT, found).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => {
+            let reason = chain_of(&error).join(": ");
+            // What is not allowed now will not be allowed in a minute.
+            let refused = failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused);
+            Err(if refused { CannotAsk::lasting(reason) } else { CannotAsk::passing(reason) })
+        }
         Err(_) => Err(CannotAsk::passing(format!("the API server did not answer in {} s", ANSWER_LIMIT.as_secs()))),
     }
 }
@@ -316,7 +308,7 @@ async fn programs(
     if !needs.contains(&Need::Programs) {
         return BTreeMap::new();
     }
-    let all = enabled(config).map(async |component| (component.key, reach.ready(component).await));
+    let all = config.enabled_components().map(async |component| (component.key, reach.ready(component).await));
     join_all(all).await.into_iter().collect()
 }
 
@@ -344,20 +336,15 @@ pub(super) async fn alertmanager<T>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::error::Failure;
     use serde_json::json;
 
-    #[test]
-    fn the_highest_revision_of_a_release_is_the_newest() {
-        let labels = [("prometheus", "9", "superseded"), ("prometheus", "10", "deployed"), ("loki", "1", "failed")]
-            .map(|(name, version, status)| {
-                [("name", name), ("version", version), ("status", status)]
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into()
-            });
-        let newest = newest_revisions("monitoring", labels.into_iter());
-        let seen: Vec<_> =
-            newest.iter().map(|fact| (fact.name.as_str(), fact.revision, fact.status.as_str())).collect();
-        assert_eq!(seen, [("loki", 1, "failed"), ("prometheus", 10, "deployed")]);
+    #[tokio::test]
+    async fn what_is_forbidden_is_not_asked_again() {
+        for (kind, passing) in [(Kind::Refused, false), (Kind::CouldNotAsk, true)] {
+            let found = read(async { Err::<(), _>(Failure::new(kind, "no").into()) }).await;
+            assert_eq!(found.unwrap_err().passing, passing);
+        }
     }
 
     #[test]

@@ -154,12 +154,17 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<Uni
         .collect();
     let owned = owned_objects(cluster, &names).await?;
     (standing.secrets, standing.objects) = owned.into_iter().partition(|owned| generated.contains(&owned.reference));
-    let mut instances: BTreeSet<String> = bundle.releases.iter().map(|release| release.name.clone()).collect();
-    instances.extend(standing.releases.iter().map(|(_, name)| name.clone()));
-    if !instances.is_empty() {
-        let instances = instances.iter().cloned().collect::<Vec<_>>().join(",");
-        let selector = format!("app.kubernetes.io/instance in ({instances})");
-        standing.claims = labelled(cluster, &[("v1", "PersistentVolumeClaim")], &names, &selector).await?;
+    // By namespace: a release of the same name elsewhere is somebody else's, and so are its volumes.
+    let mut instances: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let expected = bundle.releases.iter().map(|release| (release.namespace.clone(), release.name.clone()));
+    for (namespace, name) in expected.chain(standing.releases.iter().cloned()) {
+        instances.entry(namespace).or_default().insert(name);
+    }
+    for (namespace, releases) in instances.iter().filter(|(namespace, _)| names.contains(namespace)) {
+        let releases = releases.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        let selector = format!("app.kubernetes.io/instance in ({releases})");
+        let namespace = std::slice::from_ref(namespace);
+        standing.claims.extend(labelled(cluster, &[("v1", "PersistentVolumeClaim")], namespace, &selector).await?);
     }
     standing.crds = crds(cluster).await?;
     for (owned, made_by) in existing {
@@ -233,7 +238,7 @@ async fn foreign_object(
     cluster: &Cluster,
     namespace: &str,
     standing: &Standing,
-    instances: &BTreeSet<String>,
+    instances: &BTreeMap<String, BTreeSet<String>>,
 ) -> Result<Option<ObjectRef>> {
     let ours: BTreeSet<&str> = [&standing.objects, &standing.secrets, &standing.claims]
         .into_iter()
@@ -248,13 +253,16 @@ async fn foreign_object(
         for item in ask(&what, || api.list_metadata(&parameters)).await?.items {
             let meta = item.metadata;
             let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
-            let release = meta.annotations.as_ref().and_then(|all| all.get("meta.helm.sh/release-name"));
+            let annotation = |key: &str| meta.annotations.as_ref().and_then(|all| all.get(key));
+            let is_release = |namespace: &str, name: Option<&String>| {
+                instances.get(namespace).zip(name).is_some_and(|(releases, name)| releases.contains(name))
+            };
+            let made_from = annotation("meta.helm.sh/release-namespace").map_or(namespace, String::as_str);
             let known = meta.uid.as_deref().is_some_and(|uid| ours.contains(uid))
                 || meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
                 || meta.name.as_deref() == Some("kube-root-ca.crt")
-                || release.is_some_and(|name| instances.contains(name))
-                || (label("owner").is_some_and(|owner| owner == "helm")
-                    && label("name").is_some_and(|name| instances.contains(name)));
+                || is_release(made_from, annotation("meta.helm.sh/release-name"))
+                || (label("owner").is_some_and(|owner| owner == "helm") && is_release(namespace, label("name")));
             if !known {
                 let name = meta.name.unwrap_or_default();
                 return Ok(Some(ObjectRef::namespaced(api_version, kind, namespace, &name)));
@@ -361,6 +369,8 @@ fn remaining(data: &serde_json::Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::script::{Answer, empty, list, scripted};
+    use crate::render::bundle::{Chart, Expected, Release};
     use serde_json::json;
 
     fn owned(kind: &str, name: &str) -> Owned {
@@ -427,6 +437,50 @@ mod tests {
             made(json!([{"manager": "kubectl-create", "operation": "Update"}, ours])).as_deref(),
             Some("kubectl-create")
         );
+    }
+
+    #[tokio::test]
+    async fn a_release_of_the_same_name_elsewhere_keeps_its_volumes_and_its_namespace() {
+        let namespace = |name: &str| {
+            crate::object::Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        };
+        let chart = Chart {
+            name: "loki".to_owned(),
+            version: "0.1.0".to_owned(),
+            app_version: "3".to_owned(),
+            files: BTreeMap::new(),
+        };
+        let bundle = Bundle {
+            namespaces: vec![namespace("platform"), namespace("m")],
+            generated_secrets: Vec::new(),
+            objects: Vec::new(),
+            releases: vec![Release {
+                name: "loki".to_owned(),
+                namespace: "m".to_owned(),
+                chart,
+                values: json!({}),
+                needs: Vec::new(),
+            }],
+            expected: Expected::default(),
+        };
+        // In both namespaces stand a claim and a Deployment of a release called `loki`.
+        let (client, _log) = scripted(|asked| {
+            let path = asked.path.split('?').next().unwrap_or_default();
+            let place = if path.contains("/platform") { "platform" } else { "m" };
+            let meta = json!({"name": "x", "namespace": place, "uid": path,
+                "annotations": {"meta.helm.sh/release-name": "loki", "meta.helm.sh/release-namespace": place}});
+            if path.ends_with("/namespaces/platform") || path.ends_with("/namespaces/m") {
+                Answer::Json(200, json!({"kind": "Namespace", "apiVersion": "v1", "metadata": meta}))
+            } else if path.ends_with("/persistentvolumeclaims") || path.ends_with("/deployments") {
+                list(json!([{"metadata": meta}]))
+            } else {
+                empty()
+            }
+        });
+        let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
+        let plan = survey(&cluster, &bundle, true).await.unwrap();
+        assert_eq!(texts(&plan), ["PersistentVolumeClaim m/x", "Namespace m"]);
+        assert_eq!(plan.keeps[0].0.to_string(), "Namespace platform");
     }
 
     #[test]

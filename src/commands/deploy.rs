@@ -7,7 +7,6 @@ use crate::cli::DeployArgs;
 use crate::cluster::apply::{Applied, ApplyContext, apply};
 use crate::cluster::preflight::preflight;
 use crate::config::Config;
-use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
 use crate::plan::Plan;
 use crate::render::Bundle;
@@ -31,7 +30,8 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
         None
     } else {
         session.terminal.say(&plan_command::text(&plan, &config, &target));
-        ask(session, arguments, &target)?;
+        let question = format!("Apply this plan to context `{}`?", target.cluster.context);
+        session.confirm(&target, arguments.yes, &question, "drivemaster-mon deploy").await?;
         Some(change(session, arguments, &config, &bundle, &target, &plan).await?)
     };
 
@@ -95,17 +95,4 @@ async fn change(
         .events
         .emit(Event::StageFinished { stage: Stage::Apply, summary: format!("{} steps done", applied.done.len()) });
     Ok(applied)
-}
-
-fn ask(session: &Session<'_>, arguments: &DeployArgs, target: &Target) -> anyhow::Result<()> {
-    if arguments.yes || target.throwaway {
-        return Ok(());
-    }
-    match session.terminal.confirm(&format!("Apply this plan to context `{}`?", target.cluster.context)) {
-        Some(true) => Ok(()),
-        Some(false) => Err(Failure::new(Kind::Refused, "not confirmed; nothing was changed").into()),
-        None => Err(Failure::new(Kind::Refused, "nobody is there to confirm the plan; nothing was changed")
-            .hint("`drivemaster-mon deploy --yes` deploys without asking")
-            .into()),
-    }
 }

@@ -6,7 +6,7 @@ use crate::cluster::forward::{Forward, LocalPort, PortOf, ServicePort, open};
 use crate::config::Config;
 use crate::config::schema::nearest;
 use crate::error::{Failure, Kind};
-use crate::stack::{self, Component};
+use crate::stack::Component;
 use serde_json::json;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &PortForwardArgs) -> anyhow::Result<()> {
@@ -54,9 +54,8 @@ async fn close(forwards: Vec<(&Component, Forward)>) {
 
 /// The components asked for, with their local ports.
 fn choose(config: &Config, arguments: &PortForwardArgs) -> anyhow::Result<Vec<(&'static Component, u16)>> {
-    let possible: Vec<(&'static Component, u16)> = stack::COMPONENTS
-        .iter()
-        .filter(|component| config.component_enabled(component.key))
+    let possible: Vec<(&'static Component, u16)> = config
+        .enabled_components()
         .filter_map(|component| component.local_port.map(|port| (component, port)))
         .collect();
     let names: Vec<String> = possible.iter().map(|(component, _)| component.key.to_owned()).collect();

@@ -114,9 +114,39 @@ impl<'a> Session<'a> {
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
+        self.or_interrupted(work, "nothing was changed").await
+    }
+
+    /// `work`, unless Ctrl-C comes first: then the failure says `what_stands`.
+    pub(super) async fn or_interrupted<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+        what_stands: &str,
+    ) -> anyhow::Result<T> {
         tokio::select! {
             done = work => done,
-            () = self.cancel.cancelled() => Err(super::interrupted("nothing was changed")),
+            () = self.cancel.cancelled() => Err(super::interrupted(what_stands)),
+        }
+    }
+
+    /// Asks for a yes before something is changed, unless `yes` was given or nothing can be lost.
+    pub(super) async fn confirm(
+        &self,
+        target: &Target,
+        yes: bool,
+        question: &str,
+        command: &str,
+    ) -> anyhow::Result<()> {
+        if yes || target.throwaway {
+            return Ok(());
+        }
+        let asked = async { Ok(self.terminal.confirm(question).await) };
+        match self.unless_interrupted(asked).await? {
+            Some(true) => Ok(()),
+            Some(false) => Err(Failure::new(Kind::Refused, "not confirmed; nothing was changed").into()),
+            None => Err(Failure::new(Kind::Refused, "nobody is there to confirm; nothing was changed")
+                .hint(format!("`{command} --yes` does not ask"))
+                .into()),
         }
     }
 

@@ -3,7 +3,6 @@
 use super::session::Session;
 use crate::cli::UninstallArgs;
 use crate::cluster::uninstall::{UninstallContext, UninstallPlan, survey, uninstall};
-use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
 use serde_json::json;
 
@@ -22,17 +21,8 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
         return Ok(());
     }
     session.terminal.say(&text(&plan));
-    if !arguments.yes && !target.throwaway {
-        match session.terminal.confirm(&format!("Remove this from context `{}`?", target.cluster.context)) {
-            Some(true) => {}
-            Some(false) => return Err(Failure::new(Kind::Refused, "not confirmed; nothing was removed").into()),
-            None => {
-                return Err(Failure::new(Kind::Refused, "nobody is there to confirm; nothing was removed")
-                    .hint("`drivemaster-mon uninstall --yes` removes without asking")
-                    .into());
-            }
-        }
-    }
+    let question = format!("Remove this from context `{}`?", target.cluster.context);
+    session.confirm(&target, arguments.yes, &question, "drivemaster-mon uninstall").await?;
     let helm = session.helm(&target)?;
     session.events.emit(Event::StageStarted { stage: Stage::Uninstall });
     let context = UninstallContext {

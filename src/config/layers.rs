@@ -224,15 +224,17 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
         }
     }
     for (key, image) in [
-        ("prometheus", &config.prometheus.image),
-        ("alertmanager", &config.alertmanager.image),
-        ("grafana", &config.grafana.image),
-        ("loki", &config.loki.image),
-        ("jaeger", &config.jaeger.image),
-        ("otelCollector", &config.otel_collector.image),
+        ("prometheus/image", &config.prometheus.image),
+        ("prometheus/reloaderImage", &config.prometheus.reloader_image),
+        ("alertmanager/image", &config.alertmanager.image),
+        ("grafana/image", &config.grafana.image),
+        ("grafana/sidecarImage", &config.grafana.sidecar_image),
+        ("loki/image", &config.loki.image),
+        ("jaeger/image", &config.jaeger.image),
+        ("otelCollector/image", &config.otel_collector.image),
     ] {
         if image.tag == "latest" {
-            report(format!("/{key}/image/tag"), "`latest` is not a version; pin one".to_owned());
+            report(format!("/{key}/tag"), "`latest` is not a version; pin one".to_owned());
         }
     }
     problems
@@ -240,11 +242,10 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
 
 /// The names of the scrape jobs that are not those of the platform's services.
 fn reserved_jobs(config: &Config) -> impl Iterator<Item = &'static str> {
-    let components = stack::COMPONENTS.iter().filter(|component| config.component_enabled(component.key));
     let exporters = stack::EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None);
     [stack::SPAN_METRICS, stack::ANNOTATED_SERVICES]
         .into_iter()
-        .chain(components.map(|component| component.job))
+        .chain(config.enabled_components().map(|component| component.job))
         .chain(exporters.map(|exporter| exporter.job))
 }
 
@@ -303,6 +304,7 @@ mod tests {
             ("platform: {services: [{name: annotated-services, port: 1}]}", "called `annotated-services`"),
             ("namespaces: {monitoring: drivemaster}", "must differ"),
             ("grafana: {image: {tag: latest}}", "pin one"),
+            ("grafana: {sidecarImage: {tag: latest}}", "pin one"),
             ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "email.smarthost`: is empty"),
             (
                 "alertmanager: {receivers: {slack: {enabled: true}, credentialsSecret: ''}}",

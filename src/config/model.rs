@@ -4,6 +4,7 @@
 //! All defaults stand in `values/*.yaml`, none in code: a complete stack of layers leaves no
 //! option to guess.
 
+use crate::stack::{COMPONENTS, Component};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,6 +77,11 @@ impl Config {
             "otelCollector" => self.otel_collector.enabled,
             _ => false,
         }
+    }
+
+    /// The components that are deployed, in the order of the catalogue.
+    pub fn enabled_components(&self) -> impl Iterator<Item = &'static Component> {
+        COMPONENTS.iter().filter(|component| self.component_enabled(component.key))
     }
 
     /// How the exporter with the catalogue key `key` comes to be; `none` where it is not mentioned.

@@ -59,13 +59,14 @@ pub fn unknown(key: &str, known: &[String]) -> String {
 }
 
 /// The entry of `known` that `word` was most likely meant to be.
-pub fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
+pub fn nearest<'a, S: AsRef<str>>(word: &str, known: &'a [S]) -> Option<&'a str> {
     known
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(AsRef::as_ref)
+        .map(|candidate: &str| (strsim::jaro_winkler(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, candidate)| candidate.as_str())
+        .map(|(_, candidate)| candidate)
 }
 
 fn problem(document: &Document, pointer: &str, message: String) -> Problem {

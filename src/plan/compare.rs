@@ -83,7 +83,8 @@ fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &
         plan.unchanged.push(id);
         return;
     };
-    let mut needs = vec![namespace_id(&release.namespace)];
+    // All of them: a chart may put objects elsewhere, as the RBAC of service discovery with the platform.
+    let mut needs: Vec<String> = bundle.namespaces.iter().map(|namespace| namespace.reference().to_string()).collect();
     let in_namespace = |reference: &ObjectRef| reference.namespace.as_ref() == Some(&release.namespace);
     needs.extend(
         bundle
@@ -225,6 +226,17 @@ mod tests {
             assert!(!step.needs.iter().any(later), "{} comes before its needs", step.id);
         }
         assert_eq!(plan.summary(), "5 to create, 0 to update, 0 to delete, 0 unchanged");
+    }
+
+    #[test]
+    fn a_release_comes_after_every_namespace() {
+        let mut bundle = bundle();
+        let platform = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "platform"}});
+        bundle.namespaces.push(Manifest(platform));
+        let plan = plan(&bundle, &Observed::default());
+        let releases: Vec<&Step> =
+            plan.steps.iter().filter(|step| matches!(step.target, Target::Release { .. })).collect();
+        assert!(releases.iter().all(|step| step.needs.contains(&"Namespace platform".to_owned())), "{releases:?}");
     }
 
     #[test]

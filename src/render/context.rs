@@ -19,15 +19,10 @@ pub(super) struct ScrapeJob {
     pub(super) honor_labels: bool,
 }
 
-/// The components that are deployed.
-pub(super) fn enabled_components(config: &Config) -> impl Iterator<Item = &'static Component> {
-    COMPONENTS.iter().filter(|component| config.component_enabled(component.key))
-}
-
 /// The scrape jobs: our own components, the platform's services, its exporters.
 pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
     let namespaces = &config.namespaces;
-    let own = enabled_components(config).flat_map(|component| {
+    let own = config.enabled_components().flat_map(|component| {
         let job = |job: &str, port: u16| ScrapeJob {
             target: ExpectedTarget {
                 job: job.to_owned(),
@@ -77,7 +72,7 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
 }
 
 /// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
-/// addresses in the cluster and outside; `exporters`, a list of the catalogue's rows with `mode`;
+/// addresses in the cluster and outside (`openUrl`: its Ingress, else where `port-forward` puts it); `exporters`, a list of the catalogue's rows with `mode`;
 /// `services`, `scrapeJobs` and `platformServiceNames`, lists.
 ///
 /// # Errors
@@ -132,7 +127,12 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
     row["url"] = json!(format!("http://{address}"));
     row["address"] = json!(address);
     row["addresses"] = Value::Object(addresses);
-    row["externalUrl"] = json!(if has_ingress { format!("{scheme}://{host}") } else { String::new() });
+    let external = if has_ingress { format!("{scheme}://{host}") } else { String::new() };
+    row["externalUrl"] = json!(external);
+    row["openUrl"] = json!(match component.local_port {
+        Some(port) if external.is_empty() => format!("http://127.0.0.1:{port}"),
+        _ => external,
+    });
     row["ingress"] = json!({ "enabled": has_ingress, "className": class, "host": host, "tlsSecret": tls_secret });
     Ok(row)
 }

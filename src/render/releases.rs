@@ -1,7 +1,6 @@
 //! The Helm releases: embedded charts with the values rendered for them.
 
 use super::bundle::{Chart, Release};
-use super::context;
 use super::sources::Sources;
 use super::templates::Templates;
 use crate::config::model::Config;
@@ -18,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// [`Kind::Usage`] for values that a template makes unreadable.
 pub(super) fn releases(config: &Config, sources: &Sources, templates: &Templates) -> Result<Vec<Release>> {
     let mut names: Vec<&str> = Vec::new();
-    for component in context::enabled_components(config) {
+    for component in config.enabled_components() {
         if !names.contains(&component.release) {
             names.push(component.release);
         }
@@ -39,7 +38,8 @@ pub(super) fn releases(config: &Config, sources: &Sources, templates: &Templates
 
 /// The releases that must be deployed before `release`.
 fn needs(config: &Config, release: &str) -> Vec<String> {
-    let needed: BTreeSet<&str> = context::enabled_components(config)
+    let needed: BTreeSet<&str> = config
+        .enabled_components()
         .filter(|component| component.release == release)
         .flat_map(|component| component.needs)
         .filter(|key| config.component_enabled(key))

@@ -6,6 +6,7 @@
 //! pass values through components instead.
 
 use super::scan::{self, Tag, Token};
+use crate::config::schema::nearest;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -26,9 +27,6 @@ const KEYWORDS: &[&str] = &[
     "and", "or", "not", "is", "in", "if", "elif", "else", "for", "true", "True", "false", "False", "none", "None",
     "null",
 ];
-/// Below this likeness a suggestion confuses more than it helps.
-const NEAR: f64 = 0.8;
-
 /// What a name stands for: the values it can have, or `None` where that is not known here.
 type Binding<'v> = Option<Vec<&'v Value>>;
 
@@ -243,7 +241,7 @@ impl<'v> Checker<'v> {
                 line: at.line,
                 column: at.column,
                 path: join(name),
-                suggestion: nearest(name, known).map(join),
+                suggestion: nearest(name, &known).map(join),
             }
         };
         let mut values = match binding {
@@ -318,15 +316,6 @@ fn children(value: &Value) -> Vec<&Value> {
         Value::Object(map) => map.values().collect(),
         _ => Vec::new(),
     }
-}
-
-fn nearest<'k>(name: &str, known: Vec<&'k str>) -> Option<&'k str> {
-    known
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness >= NEAR)
-        .max_by(|left, right| left.0.total_cmp(&right.0).then_with(|| right.1.cmp(left.1)))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -181,6 +181,19 @@ fn a_profile_that_is_not_built_is_refused() {
 }
 
 #[test]
+fn the_link_to_the_dashboard_is_one_that_opens() {
+    for (ingress, link) in [
+        (json!({ "enabled": false }), "http://127.0.0.1:3000/d/"),
+        (json!({ "enabled": true, "tls": true }), "https://grafana.drivemaster.com/d/"),
+        (json!({ "enabled": true, "tls": false }), "http://grafana.drivemaster.com/d/"),
+    ] {
+        let bundle = render(&local(json!({ "ingress": ingress }))).unwrap();
+        let rules = bundle.objects.iter().find(|object| object.reference().name == "drivemaster-rules").unwrap();
+        assert!(rules.0["data"]["application.yaml"].as_str().unwrap().contains(link), "{link}");
+    }
+}
+
+#[test]
 fn credentials_are_mounted_only_where_a_receiver_reads_one() {
     for (receivers, is_mounted) in [
         (json!({}), false),

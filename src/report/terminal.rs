@@ -60,11 +60,6 @@ impl Terminal {
         Arc::clone(&self.events)
     }
 
-    /// True when the person asked for JSON.
-    pub fn is_json(&self) -> bool {
-        self.options.json
-    }
-
     /// Prints a result: `text` for people, or the document `schema` with `value`'s fields.
     pub fn result(&self, schema: &str, value: Value, text: &str) {
         if self.options.json {
@@ -123,15 +118,17 @@ impl Terminal {
         code
     }
 
-    /// Asks a yes-or-no question. `None` when nobody can answer.
-    pub fn confirm(&self, question: &str) -> Option<bool> {
+    /// Asks a yes-or-no question. `None` when nobody can answer. May be dropped while it waits: the
+    /// read then goes on in a thread that keeps nobody.
+    pub async fn confirm(&self, question: &str) -> Option<bool> {
         let terminal = Term::stderr();
         if self.options.json || !terminal.is_term() || !console::user_attended() {
             return None;
         }
         self.settle();
         let _ = terminal.write_str(&format!("{question} [y/N] "));
-        let answer = terminal.read_line().unwrap_or_default();
+        let read = tokio::task::spawn_blocking(move || terminal.read_line().unwrap_or_default());
+        let answer = read.await.unwrap_or_default();
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 }

@@ -2,7 +2,6 @@
 
 use super::facts::{Need, workload_of};
 use super::{Check, Facts, Scope, Severity, Verdict, counted};
-use crate::stack;
 use serde_json::Value;
 
 pub(super) const CHECK: Check = Check {
@@ -21,7 +20,7 @@ fn judge_volumes(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
         Ok(snapshot) => snapshot,
         Err(why) => return vec![Verdict::unknown(why)],
     };
-    let enabled = stack::COMPONENTS.iter().filter(|component| scope.config.component_enabled(component.key));
+    let enabled = scope.config.enabled_components();
     let workloads: Vec<Value> = enabled.filter_map(|component| workload_of(snapshot, component)).collect();
     let names: Vec<String> = workloads.iter().flat_map(claims_of).collect();
     let mut wrong = Vec::new();

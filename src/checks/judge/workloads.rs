@@ -4,7 +4,7 @@ use super::facts::{Need, workload_of};
 use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
 use crate::object::ObjectRef;
 use crate::ready::{Snapshot, judge_workload};
-use crate::stack::{self, Component, WorkloadKind};
+use crate::stack::{Component, WorkloadKind};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn judge_workloads(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
     };
     let mut wrong = Vec::new();
     let mut right = Vec::new();
-    for component in stack::COMPONENTS.iter().filter(|component| scope.config.component_enabled(component.key)) {
+    for component in scope.config.enabled_components() {
         let state = state_of_workload(component, &scope.config.namespaces.monitoring, snapshot);
         let name = component.workload;
         match state.problem {
@@ -94,7 +94,7 @@ mod tests {
 
     /// The workloads of the components that the test configuration enables, all ready.
     fn all() -> Vec<Value> {
-        let enabled = stack::COMPONENTS.iter().filter(|component| component.key != "jaeger");
+        let enabled = crate::stack::COMPONENTS.iter().filter(|component| component.key != "jaeger");
         let ready = enabled.map(|component| match component.workload_kind {
             WorkloadKind::Deployment => deployment(component.workload, json!({})),
             WorkloadKind::StatefulSet => stateful_set(component.workload, json!({})),
