@@ -12,6 +12,9 @@ use std::process::Stdio;
 use support::sandbox::Sandbox;
 use support::{Answer, Run};
 
+/// What goes wrong, and the test of it.
+type Case = (&'static str, fn(&Sandbox));
+
 /// One small component is enough to fail.
 const ONLY_LOKI: [&str; 5] = [
     "prometheus.enabled=false",
@@ -24,7 +27,7 @@ const ONLY_LOKI: [&str; 5] = [
 #[test]
 fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
     let sandbox = Sandbox::up();
-    let cases: [(&str, fn(&Sandbox)); 12] = [
+    let cases: [Case; 12] = [
         ("a StorageClass that does not exist", a_missing_storage_class_is_refused_before_anything_is_written),
         ("an image that cannot be pulled", an_image_that_cannot_be_pulled_is_named),
         ("a container that crashes", a_crash_loop_is_named),
