@@ -51,7 +51,7 @@ impl<'a> Session<'a> {
             files => files.to_vec(),
         };
         for file in &files {
-            let text = std::fs::read_to_string(file).map_err(|error| {
+            let text = super::text::read(file).map_err(|error| {
                 Failure::new(Kind::Usage, format!("cannot read the configuration file `{}`", file.display()))
                     .hint("`-f FILE` names the file to read")
                     .caused_by(error)
@@ -114,9 +114,18 @@ impl<'a> Session<'a> {
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
+        self.unless_interrupted_saying("nothing was changed", work).await
+    }
+
+    /// [`Self::unless_interrupted`] after something was done: `what_stands` goes into the message.
+    pub(super) async fn unless_interrupted_saying<T>(
+        &self,
+        what_stands: &str,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         tokio::select! {
             done = work => done,
-            () = self.cancel.cancelled() => Err(super::interrupted("nothing was changed")),
+            () = self.cancel.cancelled() => Err(super::interrupted(what_stands)),
         }
     }
 
