@@ -177,3 +177,30 @@ fn an_overlay_adds_an_alert() {
 fn completion_scripts_are_printed() {
     Run::new().run(&["completion", "bash"]).exits(0).prints("drivemaster-mon");
 }
+
+#[test]
+fn a_pipe_in_an_overlay_and_an_endless_file_are_refused() {
+    let run = Run::new();
+    run.file("mine/alerts/a.yaml", "groups: []\n");
+    let made = std::process::Command::new("mkfifo").arg(run.home.path().join("mine/alerts/b.yaml")).status().unwrap();
+    assert!(made.success());
+    run.run(&["render", "-o", "-", "--overlay", "mine"]).exits(64).says("b.yaml").says("not a regular file");
+    run.run(&["config", "show", "-f", "/dev/zero"]).exits(64).says("longer than 1 MiB");
+}
+
+#[test]
+fn thousands_of_nested_blocks_are_a_problem_of_the_file() {
+    let run = Run::new();
+    run.file("deep.yaml", &(0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>());
+    run.run(&["config", "show", "-f", "deep.yaml"]).exits(64).says("deep.yaml:65:1").says("in each other");
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn places_of_a_sandbox_that_cannot_be_used_are_told() {
+    let run = Run::new().variable("DRIVEMASTER_MON_STATE", "/proc/self/cmdline");
+    run.run(&["sandbox", "up"]).exits(3).says("DRIVEMASTER_MON_STATE");
+    run.run(&["sandbox", "list"]).exits(3).says("DRIVEMASTER_MON_STATE");
+    let run = Run::new();
+    run.run(&["sandbox", "up", "--tools", "nowhere"]).exits(64).says("`--tools nowhere` is not a folder");
+}

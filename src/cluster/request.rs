@@ -87,6 +87,8 @@ fn judge_connection(root: &str) -> (&'static str, &'static str) {
     let has = |mark: &str| lower.contains(mark);
     if has("refused") {
         ("connection refused", "start the cluster, or name another with --context")
+    } else if has("close_notify") || has("unexpected-eof") {
+        ("the connection broke off", "run again when the API server answers: kubectl cluster-info")
     } else if has("unknownissuer") || has("unknown issuer") {
         ("its certificate is signed by an unknown authority", "check `certificate-authority` in the kubeconfig")
     } else if has("notvalidforname") || has("not valid for name") {
@@ -223,6 +225,7 @@ mod tests {
             ("received fatal alert: HandshakeFailure", "TLS"),
             ("failed to lookup address information: Name or service not known", "does not resolve"),
             ("deadline has elapsed", "no connection in time"),
+            ("peer closed connection without sending TLS close_notify: .../index.html#unexpected-eof", "broke off"),
             ("broken pipe", "failed"),
         ];
         for (root, words) in cases {

@@ -38,7 +38,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     let report = if arguments.no_verify {
         None
     } else {
-        Some(verify_command::judge(session, &config, &bundle, &target, &verify_command::Choice::default()).await?)
+        let choice = verify_command::Choice::default();
+        let judged = verify_command::judge(session, &config, &bundle, &target, &choice);
+        let stands = if applied.is_some() { "the plan is applied but not verified" } else { "nothing was changed" };
+        Some(session.or_interrupted(judged, stands).await?)
     };
     let verdict = report.as_ref().map_or(Ok(()), verify_command::verdict);
     let rows = access_rows(&config);

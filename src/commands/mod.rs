@@ -11,6 +11,7 @@ mod render;
 mod sandbox;
 mod session;
 mod status;
+mod text;
 mod uninstall;
 mod verify;
 

@@ -47,7 +47,11 @@ fn collect(folder: &Path, name: &str, files: &mut BTreeMap<String, String>) -> a
         if path.is_dir() {
             collect(&path, &below, files)?;
         } else {
-            let text = std::fs::read_to_string(&path).map_err(|error| failed(&path).caused_by(error))?;
+            // Reading a pipe would wait for its writer.
+            if !path.is_file() {
+                return Err(failed(&path).caused_by(std::io::Error::other("it is not a regular file")));
+            }
+            let text = super::text::read(&path).map_err(|error| failed(&path).caused_by(error))?;
             files.insert(below, text);
         }
     }

@@ -25,10 +25,16 @@ pub(super) async fn run(session: &Session<'_>, verb: SandboxVerb) -> anyhow::Res
 impl Session<'_> {
     /// Starts the sandbox `name`, or attaches to it.
     pub(super) async fn sandbox_up(&self, name: &str, config: &Config) -> anyhow::Result<Running> {
+        self.sandbox_up_bound(name, config, false).await
+    }
+
+    /// [`Self::sandbox_up`]; one that is `bound` ends with this process.
+    async fn sandbox_up_bound(&self, name: &str, config: &Config, bound: bool) -> anyhow::Result<Running> {
         let options = UpOptions {
             name: name.to_owned(),
             tools: self.global.tools.clone(),
             config,
+            bound,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
         };
@@ -113,7 +119,7 @@ async fn run_command(session: &Session<'_>, ephemeral: bool, command: &[std::ffi
         (None, true) => format!("run-{}", std::process::id()),
         (None, false) => DEFAULT_NAME.to_owned(),
     };
-    let running = session.sandbox_up(&name, &config).await?;
+    let running = session.sandbox_up_bound(&name, &config, ephemeral).await?;
     let code = client::run(&running, command, &session.cancel).await;
     if ephemeral {
         client::down(&name, &session.events).await?;

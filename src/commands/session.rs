@@ -51,7 +51,7 @@ impl<'a> Session<'a> {
             files => files.to_vec(),
         };
         for file in &files {
-            let text = std::fs::read_to_string(file).map_err(|error| {
+            let text = super::text::read(file).map_err(|error| {
                 Failure::new(Kind::Usage, format!("cannot read the configuration file `{}`", file.display()))
                     .hint("`-f FILE` names the file to read")
                     .caused_by(error)

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// Line and column, both from 1.
 pub type Position = (usize, usize);
 
+/// How deep maps and lists may stand in each other. The parser's own limit spares blocks.
+const DEEPEST: usize = 64;
+
 /// A file that was read: its value, and where each part of it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -33,6 +36,9 @@ impl Document {
             path: String::new(),
             message,
         };
+        if let Some(line) = too_deep(text) {
+            return Err(vec![problem((line, 1), format!("more than {DEEPEST} maps or lists in each other"))]);
+        }
         let nodes = MarkedYaml::load_from_str(text).map_err(|error| {
             let marker = error.marker();
             vec![problem((marker.line(), marker.col() + 1), format!("malformed YAML: {}", error.info()))]
@@ -129,6 +135,31 @@ impl Document {
     }
 }
 
+/// The first line at which more blocks stand in each other than the parser's stack can bear.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut open: Vec<usize> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut rest = line.trim_start();
+        let mut column = line.len() - rest.len();
+        if rest.is_empty() || rest.starts_with('#') {
+            continue;
+        }
+        open.retain(|above| *above < column);
+        open.push(column);
+        // `- - - a` opens three lists in one line.
+        while let Some(below) = rest.strip_prefix("- ").or_else(|| rest.strip_prefix("? ")) {
+            let trimmed = below.trim_start();
+            column += rest.len() - trimmed.len();
+            open.push(column);
+            rest = trimmed;
+        }
+        if open.len() > DEEPEST {
+            return Some(index + 1);
+        }
+    }
+    None
+}
+
 fn position_of(node: &MarkedYaml<'_>) -> Position {
     (node.span.start.line(), node.span.start.col() + 1)
 }
@@ -178,6 +209,17 @@ mod tests {
             assert!(problems[0].message.contains(expected), "{text}: {}", problems[0]);
             assert!(problems[0].line > 0, "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_that_would_exhaust_the_stack_is_refused() {
+        let blocks: String = (0..5000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+        for text in
+            [blocks, "a: ".to_owned() + &"- ".repeat(5000), "- ".repeat(5000), "a: ".to_owned() + &"[".repeat(5000)]
+        {
+            assert!(!Document::parse("a.yaml", &text).unwrap_err().is_empty());
+        }
+        assert_eq!(too_deep(&"a:\n  - b: 1\n    c: [1]\n".repeat(500)), None);
     }
 
     #[test]

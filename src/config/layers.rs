@@ -149,10 +149,12 @@ fn parse_set(set: &str) -> Result<Value, String> {
         // A channel of Slack, not a comment that leaves nothing.
         Value::String(text.to_owned())
     } else {
-        Document::parse("--set", &format!("value: {text}\n"))
-            .map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())?
-            .value["value"]
-            .clone()
+        let document = Document::parse("--set", &format!("value: {text}\n"))
+            .map_err(|problems| problems.first().map(|problem| problem.message.clone()).unwrap_or_default())?;
+        if document.value.as_object().is_some_and(|map| map.len() > 1) {
+            return Err("expected one value, found several lines with keys; use `-f FILE` for them".to_owned());
+        }
+        document.value["value"].clone()
     };
     Ok(path.rsplit('.').fold(value, |below, key| Value::Object(Map::from_iter([(key.to_owned(), below)]))))
 }
@@ -280,6 +282,12 @@ mod tests {
         assert!(!config.loki.enabled);
         let config = local("", &["alertmanager.receivers.slack.criticalChannel=#ops"]).unwrap();
         assert_eq!(config.alertmanager.receivers.slack.critical_channel, "#ops");
+    }
+
+    #[test]
+    fn a_set_with_keys_on_further_lines_is_refused() {
+        let told = local("", &["cluster=a\ndomain: b"]).unwrap_err().to_string();
+        assert!(told.contains("--set: `cluster`: expected one value"), "{told}");
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Terminal {
             return code;
         }
         self.settle();
-        let chain = chain_of(error);
+        // What others said must not drive the terminal.
+        let chain: Vec<String> = chain_of(error).iter().map(|line| without_control(line)).collect();
         if self.options.json {
             let value = json!({
                 "error": {
@@ -133,6 +134,12 @@ impl Terminal {
     }
 }
 
+/// `text` with every control character but the ends of lines replaced.
+fn without_control(text: &str) -> String {
+    let shown = |letter: char| letter == '\n' || letter == '\t' || !letter.is_control();
+    text.chars().map(|letter| if shown(letter) { letter } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
 fn error_text(chain: &[String], failure: Option<&Failure>) -> String {
     let mut text = format!("{} {}\n", style("error:").for_stderr().red().bold(), chain.first().map_or("", |line| line));
     for cause in chain.iter().skip(1) {
@@ -157,4 +164,14 @@ struct Nothing;
 
 impl Sink for Nothing {
     fn emit(&self, _event: Event) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_said_cannot_drive_the_terminal() {
+        assert_eq!(without_control("a\n\tb\u{1b}[2J\u{9b}\r"), "a\n\tb\u{fffd}[2J\u{fffd}\u{fffd}");
+    }
 }

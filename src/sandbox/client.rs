@@ -46,6 +46,8 @@ pub struct UpOptions<'a> {
     pub tools: Option<PathBuf>,
     /// The configuration, of which the platform is simulated.
     pub config: &'a Config,
+    /// Whether it ends with this process, even one that is killed. Means nothing where it ran already.
+    pub bound: bool,
     /// Where progress goes.
     pub events: Events,
     /// Cancelled when the person does not want it any more.
@@ -385,7 +387,7 @@ async fn start(folder: &Folder, programs: Programs, options: &UpOptions<'_>) -> 
     // It does nothing before it has its options, so from its first deed on others find it.
     let pid = child.id().context("the supervisor ended at once")?;
     folder.write_record(&Record::of_supervisor(folder, pid)?)?;
-    let supervisor = Options { folder: folder.clone(), programs, config: options.config.clone() };
+    let supervisor = Options { folder: folder.clone(), programs, config: options.config.clone(), bound: options.bound };
     let mut line = serde_json::to_vec(&supervisor)?;
     line.push(b'\n');
     input.write_all(&line).await.context("cannot tell the supervisor its options")?;
@@ -397,7 +399,12 @@ async fn start(folder: &Folder, programs: Programs, options: &UpOptions<'_>) -> 
             Report::Note { message } => options.events.emit(Event::Note { message }),
             Report::Ready => {
                 let taken = format!("{TAKEN}\n");
-                return input.write_all(taken.as_bytes()).await.context("the supervisor ended when it was ready");
+                input.write_all(taken.as_bytes()).await.context("the supervisor ended when it was ready")?;
+                if options.bound {
+                    // The kernel closes it with this process, which no code of ours could promise.
+                    std::mem::forget(input);
+                }
+                return Ok(());
             }
             Report::Failed { chain } => return Err(start_failure(folder, chain)),
         }

@@ -19,6 +19,8 @@ pub(super) struct Options {
     pub programs: Programs,
     /// The platform that is simulated and the namespaces come from here.
     pub config: Config,
+    /// Whether it ends with the process that started it, however that ends.
+    pub bound: bool,
 }
 
 /// One thing that the supervisor tells.

@@ -35,8 +35,14 @@ impl Programs {
     /// Finds every program: first in `tools` (or its `bin`), then on PATH, then in the tool cache.
     ///
     /// # Errors
-    /// [`Kind::CouldNotAsk`] naming every program that is missing, and how to get each.
+    /// [`Kind::CouldNotAsk`] naming every program that is missing, and how to get each;
+    /// [`Kind::Usage`] where `tools` is no folder.
     pub fn find(tools: Option<&Path>) -> Result<Self> {
+        if let Some(tools) = tools.filter(|tools| !tools.is_dir()) {
+            return Err(Failure::new(Kind::Usage, format!("`--tools {}` is not a folder", tools.display()))
+                .hint("leave it out, and PATH and the tool cache are searched")
+                .into());
+        }
         let cache = tool_cache();
         Self::find_in(&folders(tools, std::env::var_os("PATH").as_deref(), cache.as_deref()), cache.as_deref())
     }

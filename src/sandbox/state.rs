@@ -185,7 +185,7 @@ impl Folder {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .with_context(|| format!("cannot open `{}`", path.display()))?;
+            .map_err(|error| unusable(format!("cannot open `{}`", path.display()), error))?;
         let deadline = Instant::now() + patience;
         loop {
             match file.try_lock() {
@@ -278,7 +278,7 @@ pub fn names() -> Result<Vec<String>> {
     let root = root()?;
     let entries = match std::fs::read_dir(&root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("cannot read `{}`", root.display()))?,
+        entries => entries.map_err(|error| unusable(format!("cannot read `{}`", root.display()), error))?,
     };
     let mut names: Vec<String> = entries
         .flatten()
@@ -332,7 +332,14 @@ fn private_folder(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("cannot make the folder `{}`", path.display()))
+        .map_err(|error| unusable(format!("cannot make the folder `{}`", path.display()), error))
+}
+
+/// A place for the sandboxes' files that cannot be used.
+fn unusable(message: String, error: std::io::Error) -> anyhow::Error {
+    Failure::new(Kind::CouldNotAsk, message)
+        .hint("set `DRIVEMASTER_MON_STATE` to a folder that you can write to")
+        .caused_by(error)
 }
 
 /// Writes a file that its owner alone can read.

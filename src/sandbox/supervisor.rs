@@ -142,7 +142,11 @@ async fn supervise(options: Options, mut caller: mpsc::UnboundedReceiver<()>) ->
     let taken = tokio::time::timeout(TAKE_DEADLINE, caller.recv()).await;
     let outcome = if matches!(taken, Ok(Some(()))) {
         log("ready");
-        serve_until_end(&sandbox, &mut ends, &mut exits).await
+        tokio::select! {
+            outcome = serve_until_end(&sandbox, &mut ends, &mut exits) => outcome,
+            // It says nothing more, so this is its end.
+            _ = caller.recv(), if sandbox.options.bound => Ok(()),
+        }
     } else {
         Ok(())
     };

@@ -77,11 +77,14 @@ pub(in crate::checks) fn state_of_workload(
         false => format!("{}: {}: {}", cause.object, cause.reason, cause.message),
     });
     let number = |pointer: &str| workload.pointer(pointer).and_then(Value::as_i64);
+    // A missing `replicas` means one.
+    let wanted = number("/spec/replicas").unwrap_or(1);
+    // Every replica of none is ready, but we deploy none so.
+    let scaled_away = (wanted == 0).then(|| "it is scaled to 0 replicas".to_owned());
     WorkloadState {
         ready: number("/status/readyReplicas").unwrap_or_default(),
-        // A missing `replicas` means one.
-        wanted: number("/spec/replicas").unwrap_or(1),
-        problem,
+        wanted,
+        problem: scaled_away.or(problem),
     }
 }
 
@@ -114,6 +117,12 @@ mod tests {
         let verdict = &judge(&CHECK, &facts(&missing))[0];
         assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::Fail, "1 of 5 workloads not ready"));
         assert_eq!(verdict.evidence, ["`loki`: it does not exist"]);
+
+        let mut scaled = all();
+        for object in scaled.iter_mut().filter(|object| object["metadata"]["name"] == "loki") {
+            object["spec"]["replicas"] = json!(0);
+        }
+        assert_eq!(judge(&CHECK, &facts(&scaled))[0].evidence, ["`loki`: it is scaled to 0 replicas"]);
 
         let mut stale = all();
         for object in stale.iter_mut().filter(|object| object["metadata"]["name"] == "loki") {
