@@ -132,7 +132,7 @@ fn a_server_that_is_no_api_server_is_told() {
 fn render_refuses_a_folder_of_somebody_else() {
     let run = Run::new();
     run.file("mine/precious.txt", "x");
-    run.run(&["render", "-o", "mine"]).exits(5).says("not a rendered bundle");
+    run.run(&["render", "-o", "mine"]).exits(5).says("`precious.txt` is not ours");
     assert!(run.home.path().join("mine/precious.txt").exists());
 }
 
@@ -145,6 +145,10 @@ fn render_writes_the_same_bytes_twice() {
         std::process::Command::new("diff").args(["-r", "one", "two"]).current_dir(run.home.path()).status().unwrap();
     assert!(status.success());
     run.run(&["render", "-o", "-"]).exits(0).prints("kind: Namespace");
+    // A result that nobody gets is not a success.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = run.command(&["render", "-o", "-"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(70), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

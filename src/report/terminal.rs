@@ -1,12 +1,12 @@
 //! Standard output and error, and how much is said on them.
 
 use super::{human, json};
-use crate::error::{Failure, chain_of, exit_code_of, failure_of};
+use crate::error::{Failure, Kind, chain_of, exit_code_of, failure_of};
 use crate::event::{Event, Events, Sink};
 use console::{Term, style};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +36,8 @@ pub struct Terminal {
     events: Events,
     /// The moving lines, where there are any.
     progress: Option<Arc<human::Progress>>,
+    /// Why standard output could not be written.
+    lost: Mutex<Option<String>>,
 }
 
 impl Terminal {
@@ -52,7 +54,7 @@ impl Terminal {
             (None, Verbosity::Quiet) => Arc::new(Nothing),
             (None, _) => Arc::new(json::Lines),
         };
-        Terminal { options, events, progress }
+        Terminal { options, events, progress, lost: Mutex::new(None) }
     }
 
     /// Where the stages send their events.
@@ -72,9 +74,15 @@ impl Terminal {
     /// Prints raw data, such as a completion script or a rendered stream.
     pub fn stdout(&self, text: &str) {
         self.settle();
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         // A reader that went away (`| head`) is no fault.
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        let _ = std::io::stdout().lock().flush();
+        if let Err(error) = written
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+            && let Ok(mut lost) = self.lost.lock()
+        {
+            *lost = Some(error.to_string());
+        }
     }
 
     /// Prints text for people that is not the result, such as the plan before a question.
@@ -82,6 +90,19 @@ impl Terminal {
         if !self.options.json && self.options.verbosity > Verbosity::Quiet {
             self.settle();
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+
+    /// Fails when a result could not be written.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] with the reason, such as a full disk.
+    pub fn delivered(&self) -> anyhow::Result<()> {
+        match self.lost.lock().ok().and_then(|mut lost| lost.take()) {
+            Some(reason) => Err(Failure::new(Kind::Internal, "cannot write to standard output")
+                .hint("look at the disk or the program that reads it")
+                .caused_by(anyhow::anyhow!(reason))),
+            None => Ok(()),
         }
     }
 

@@ -127,14 +127,6 @@ pub struct AlertmanagerUrl {
     pub url: String,
 }
 
-/// What was built.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BuildInfo {
-    /// Version.
-    pub version: String,
-}
-
 /// A sample of an instant query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -233,14 +225,6 @@ impl Prometheus {
     /// No usable answer.
     pub async fn configuration(&self) -> Result<String, HttpError> {
         Ok(self.api::<LoadedConfiguration>("status/config", &[]).await?.yaml)
-    }
-
-    /// Its version.
-    ///
-    /// # Errors
-    /// No usable answer.
-    pub async fn build_info(&self) -> Result<BuildInfo, HttpError> {
-        self.api("status/buildinfo", &[]).await
     }
 
     /// The answer to an instant query.
