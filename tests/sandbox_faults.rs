@@ -27,12 +27,13 @@ const ONLY_LOKI: [&str; 5] = [
 #[test]
 fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
     let sandbox = Sandbox::up();
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         ("a StorageClass that does not exist", a_missing_storage_class_is_refused_before_anything_is_written),
         ("an image that cannot be pulled", an_image_that_cannot_be_pulled_is_named),
         ("a container that crashes", a_crash_loop_is_named),
         ("a pending release", a_pending_release_is_refused_with_the_way_out),
         ("a terminating namespace", a_terminating_namespace_is_refused),
+        ("objects of somebody else", objects_of_somebody_else_are_refused_before_anything_is_written),
         ("no rights", a_forbidding_api_server_is_told),
         ("few rights", missing_permissions_are_all_named_before_anything_is_written),
         ("no helm", a_missing_helm_is_told),
@@ -122,6 +123,14 @@ fn a_terminating_namespace_is_refused(sandbox: &Sandbox) {
     sandbox.kubectl(&["delete", "namespace", "fault-ending", "--wait=false"]);
     deploy(sandbox, "fault-ending", &[]).exits(5).says("`fault-ending`").says("is being deleted");
     patch("null");
+}
+
+fn objects_of_somebody_else_are_refused_before_anything_is_written(sandbox: &Sandbox) {
+    sandbox.kubectl(&["create", "namespace", "fault-taken"]);
+    sandbox.kubectl(&["create", "service", "clusterip", "loki", "--tcp=3100", "-n", "fault-taken"]);
+    deploy(sandbox, "fault-taken", &[]).exits(5).says("`Service fault-taken/loki` is there already").says("hint:");
+    let objects = sandbox.kubectl(&["get", "statefulsets", "-n", "fault-taken", "-o", "name"]);
+    assert!(objects.is_empty(), "{objects}");
 }
 
 /// A kubeconfig of the ServiceAccount `name`, made in `namespace`.

@@ -52,6 +52,9 @@ pub struct Facts {
     pub claimed_classes: BTreeSet<Option<String>>,
     /// The namespaces that are being deleted.
     pub terminating: Vec<String>,
+    /// Objects that a release would make but that belong to another release (`namespace/name`), or to
+    /// none (empty).
+    pub taken: Vec<(ObjectRef, String)>,
     /// The releases that an earlier helm left in the middle: namespace, name, status.
     pub stuck: Vec<(String, String, String)>,
 }
@@ -66,6 +69,7 @@ pub fn judge_preflight(facts: &Facts, configured_class: &str) -> Vec<Failure> {
             .hint(format!("kubectl wait --for=delete namespace/{namespace} --timeout=120s"))
     }));
     problems.extend(facts.stuck.iter().map(|(namespace, name, status)| judge_stuck(namespace, name, status)));
+    problems.extend(facts.taken.iter().map(|(object, owner)| judge_taken(object, owner)));
     problems.extend(judge_storage(facts, configured_class));
     problems.extend(judge_access(&facts.denied));
     problems
@@ -115,6 +119,27 @@ fn judge_stuck(namespace: &str, name: &str, status: &str) -> Failure {
         _ => format!("helm uninstall {name} -n {namespace}"),
     };
     Failure::new(Kind::Refused, message).hint(way_out)
+}
+
+fn judge_taken(object: &ObjectRef, owner: &str) -> Failure {
+    match owner {
+        "" => Failure::new(Kind::Refused, format!("`{object}` is there already, and no Helm release made it"))
+            .hint(format!("kubectl get {}", kubectl_words(object))),
+        owner => Failure::new(Kind::Refused, format!("`{object}` belongs to the release `{owner}`"))
+            .hint("deploy to the namespace of that release, or uninstall it first"),
+    }
+}
+
+fn kubectl_words(object: &ObjectRef) -> String {
+    let namespace = object.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    format!("{}{namespace}", object.kubectl_name())
+}
+
+/// The release that made an object, as `namespace/name`, by the marks that helm puts on it.
+pub(super) fn owner(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Option<String> {
+    let by_helm = labels.get("app.kubernetes.io/managed-by").is_some_and(|manager| manager == "Helm");
+    let name = annotations.get("meta.helm.sh/release-name").filter(|_| by_helm)?;
+    Some(format!("{}/{name}", annotations.get("meta.helm.sh/release-namespace")?))
 }
 
 fn judge_storage(facts: &Facts, configured_class: &str) -> Vec<Failure> {
@@ -236,8 +261,32 @@ mod tests {
             storage_classes: Some(vec![StorageClassSeen { name: "fast-ssd".to_owned(), default: false }]),
             claimed_classes: BTreeSet::from([Some("fast-ssd".to_owned())]),
             terminating: Vec::new(),
+            taken: Vec::new(),
             stuck: Vec::new(),
         }
+    }
+
+    #[test]
+    fn an_object_of_somebody_else_is_in_the_way() {
+        let object = ObjectRef::namespaced("v1", "Service", "m", "loki");
+        let told = |owner: &str| {
+            let facts = Facts { taken: vec![(object.clone(), owner.to_owned())], ..facts() };
+            judge_preflight(&facts, "fast-ssd").iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(""), ["`Service m/loki` is there already, and no Helm release made it"]);
+        assert_eq!(told("other/loki"), ["`Service m/loki` belongs to the release `other/loki`"]);
+    }
+
+    #[test]
+    fn the_owner_is_read_from_helms_marks() {
+        let map = |entries: &[(&str, &str)]| -> BTreeMap<String, String> {
+            entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let marks = map(&[("meta.helm.sh/release-name", "loki"), ("meta.helm.sh/release-namespace", "m")]);
+        let helm = map(&[("app.kubernetes.io/managed-by", "Helm")]);
+        assert_eq!(owner(&helm, &marks).as_deref(), Some("m/loki"));
+        assert_eq!(owner(&map(&[]), &marks), None);
+        assert_eq!(owner(&helm, &map(&[])), None);
     }
 
     fn access(verb: &'static str) -> Access {

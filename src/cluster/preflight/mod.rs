@@ -3,7 +3,7 @@
 pub mod judge;
 
 use crate::cluster::Cluster;
-use crate::cluster::objects::resource;
+use crate::cluster::objects::{api, resource};
 use crate::cluster::request::ask;
 use crate::cluster::snapshot::storage_classes;
 use crate::config::model::Config;
@@ -11,6 +11,7 @@ use crate::helm::Helm;
 use crate::object::{Manifest, ObjectRef};
 use crate::plan::{Action, Plan, Step, Target};
 use crate::render::Bundle;
+use crate::render::bundle::Release;
 use anyhow::Result;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use judge::{Access, Facts, judge_preflight, refuse};
@@ -33,11 +34,16 @@ const CONCURRENCY: usize = 16;
 pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &Plan, config: &Config) -> Result<()> {
     let helm_version = helm.version().await?;
     // A helm that we do not know cannot be trusted to render either.
-    let rendered = if helm_version.is_supported() { render(cluster, helm, plan).await? } else { Vec::new() };
+    let releases = if helm_version.is_supported() { render(cluster, helm, plan).await? } else { Vec::new() };
+    let rendered: Vec<Manifest> = releases.iter().flat_map(|(_, objects)| objects.clone()).collect();
     let mut wanted = judge::accesses_of_steps(&plan.steps);
     wanted.extend(judge::accesses_of_objects(&rendered));
-    let (denied, storage_classes, terminating) =
-        tokio::try_join!(denied(cluster, wanted), storage_classes(&cluster.client), terminating(cluster, bundle))?;
+    let (denied, storage_classes, terminating, taken) = tokio::try_join!(
+        denied(cluster, wanted),
+        storage_classes(&cluster.client),
+        terminating(cluster, bundle),
+        taken(cluster, &releases),
+    )?;
     let facts = Facts {
         server_version: cluster.server_version.clone(),
         helm_version,
@@ -45,13 +51,14 @@ pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &P
         storage_classes,
         claimed_classes: judge::claimed_classes(&rendered),
         terminating,
+        taken,
         stuck: judge::stuck_releases(&plan.steps),
     };
     refuse(judge_preflight(&facts, &config.storage.class))
 }
 
 /// The objects of every release that the plan writes, each with its namespace.
-async fn render(cluster: &Cluster, helm: &Helm, plan: &Plan) -> Result<Vec<Manifest>> {
+async fn render<'p>(cluster: &Cluster, helm: &Helm, plan: &'p Plan) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
     let releases = plan.steps.iter().filter_map(|step: &Step| match &step.target {
         Target::Release { release } if step.action != Action::Delete => Some(release),
         _ => None,
@@ -62,11 +69,35 @@ async fn render(cluster: &Cluster, helm: &Helm, plan: &Plan) -> Result<Vec<Manif
             for object in &mut objects {
                 judge::place(object, &release.namespace);
             }
-            Ok::<_, anyhow::Error>(objects)
+            Ok::<_, anyhow::Error>((release, objects))
         })
         .buffer_unordered(4)
-        .try_concat()
+        .try_collect()
         .await
+}
+
+/// The objects that a release would make but that exist and belong to somebody else: helm would
+/// refuse that release after others are applied.
+async fn taken(cluster: &Cluster, releases: &[(&Release, Vec<Manifest>)]) -> Result<Vec<(ObjectRef, String)>> {
+    let wanted =
+        releases.iter().flat_map(|(release, objects)| objects.iter().map(move |object| (release, object.reference())));
+    let mut taken: Vec<(ObjectRef, String)> = stream::iter(wanted)
+        .map(|(release, reference)| async move {
+            // What may not be read is told as a missing permission.
+            let objects = api(&cluster.client, &reference);
+            let what = format!("read `{reference}`");
+            let found = ask(&what, || objects.get_metadata_opt(&reference.name)).await;
+            let metadata = found.ok().flatten()?.metadata;
+            let owner = judge::owner(&metadata.labels.unwrap_or_default(), &metadata.annotations.unwrap_or_default());
+            let ours = format!("{}/{}", release.namespace, release.name);
+            (owner.as_deref() != Some(&*ours)).then(|| (reference, owner.unwrap_or_default()))
+        })
+        .buffer_unordered(CONCURRENCY)
+        .filter_map(|taken| async move { taken })
+        .collect()
+        .await;
+    taken.sort();
+    Ok(taken)
 }
 
 /// The accesses among `wanted` that the API server would refuse.
