@@ -78,6 +78,8 @@ pub struct ReleaseFact {
     pub status: String,
     /// Revision number.
     pub revision: u64,
+    /// Short digest of the chart it was made from; `None` when we did not make it.
+    pub chart_digest: Option<String>,
 }
 
 /// A Service behind a scrape job.

@@ -155,6 +155,7 @@ pub(super) async fn releases(client: &Client, bundle: &Bundle) -> Fact<Vec<Relea
         name,
         status: release.status,
         revision: release.revision,
+        chart_digest: release.chart_digest,
     };
     Ok(found.map(fact).collect())
 }

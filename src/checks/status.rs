@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::event::Events;
 use crate::ready::Snapshot;
 use crate::render::Bundle;
+use crate::render::digest::chart_digest;
 use crate::stack;
 use kube::Client;
 use reqwest::Url;
@@ -75,6 +76,8 @@ pub struct ReleaseStatus {
     pub status: String,
     /// Revision; `None` when it is not installed.
     pub revision: Option<u64>,
+    /// True when what is installed was made from another chart than this program's.
+    pub differs: bool,
 }
 
 /// One component.
@@ -146,6 +149,7 @@ fn releases_of(bundle: &Bundle, found: &[ReleaseFact]) -> Vec<ReleaseStatus> {
             app_version: release.chart.app_version.clone(),
             status: fact.map_or_else(|| "not installed".to_owned(), |fact| fact.status.clone()),
             revision: fact.map(|fact| fact.revision),
+            differs: fact.is_some_and(|fact| fact.chart_digest.as_deref() != Some(&*chart_digest(&release.chart))),
         }
     };
     bundle.releases.iter().map(status).collect()
@@ -214,8 +218,10 @@ mod tests {
             name: "prometheus".to_owned(),
             status: "failed".to_owned(),
             revision: 3,
+            chart_digest: None,
         };
         let seen = releases_of(&bundle, &[fact]);
+        assert!(seen[0].differs && !seen[1].differs);
         let seen: Vec<_> =
             seen.iter().map(|release| (release.name.as_str(), release.status.as_str(), release.revision)).collect();
         assert_eq!(seen, [("prometheus", "failed", Some(3)), ("loki", "not installed", None)]);

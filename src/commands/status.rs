@@ -48,7 +48,7 @@ fn head(names: &[&str]) -> Vec<String> {
 }
 
 fn releases_text(releases: &[ReleaseStatus]) -> String {
-    let mut rows = vec![head(&["RELEASE", "CHART", "APP", "STATUS", "REVISION"])];
+    let mut rows = vec![head(&["RELEASE", "CHART", "APP", "STATUS", "REVISION", ""])];
     rows.extend(releases.iter().map(|release| {
         let revision = release.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string());
         vec![
@@ -57,6 +57,7 @@ fn releases_text(releases: &[ReleaseStatus]) -> String {
             release.app_version.clone(),
             release.status.clone(),
             revision,
+            if release.differs { "made from another chart; see `plan`".to_owned() } else { String::new() },
         ]
     }));
     aligned(&rows)
