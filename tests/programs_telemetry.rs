@@ -95,20 +95,21 @@ async fn the_clients_understand_the_real_programs() {
         ],
         folder.path(),
     );
+    let alertmanager = Alertmanager::new(&url(alertmanager_port), Limits::default()).unwrap();
+    eventually!(alertmanager.ready(), |readiness| *readiness == Readiness::Ready);
     let _prometheus = start(
         "prometheus",
         &[
             "--config.file=prometheus.yml".to_owned(),
+            // An alert that is sent before Alertmanager is discovered is sent again after a minute otherwise.
+            "--rules.alert.resend-delay=1s".to_owned(),
             "--storage.tsdb.path=prometheus".to_owned(),
             format!("--web.listen-address=127.0.0.1:{prometheus_port}"),
         ],
         folder.path(),
     );
     let prometheus = Prometheus::new(&url(prometheus_port), Limits::default()).unwrap();
-    let alertmanager = Alertmanager::new(&url(alertmanager_port), Limits::default()).unwrap();
-
     eventually!(prometheus.ready(), |readiness| *readiness == Readiness::Ready);
-    eventually!(alertmanager.ready(), |readiness| *readiness == Readiness::Ready);
 
     let targets = eventually!(prometheus.targets(), |targets| targets.active_targets.len() == 2
         && targets.active_targets.iter().all(|target| target.health != "unknown"));
