@@ -130,7 +130,8 @@ async fn network(folder: &Path, alertmanager: SocketAddr) -> Network {
 /// Asks until `judge` is content; the last answer stands in the failure.
 async fn until(client: &reqwest::Client, url: &str, judge: impl Fn(&str) -> bool) -> String {
     let mut last = String::new();
-    for _ in 0..600 {
+    // Longer than the minute after which Prometheus sends an alert again.
+    for _ in 0..900 {
         last = match client.get(url).send().await {
             Ok(answer) => answer.text().await.unwrap_or_default(),
             Err(error) => error.to_string(),
