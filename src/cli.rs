@@ -180,7 +180,7 @@ pub struct DeployArgs {
     /// Stop after everything is ready.
     #[arg(long)]
     pub no_verify: bool,
-    /// How long the whole deploy may take.
+    /// How long applying and waiting may take; verifying has a timeout of its own.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
     /// How long a cause that may heal must hold before the wait ends.

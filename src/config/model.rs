@@ -398,7 +398,7 @@ pub enum ExporterMode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Deploy {
-    /// How long the whole deploy may take, in seconds.
+    /// How long applying and waiting may take, in seconds; `verify` has a timeout of its own.
     #[schemars(range(min = 1))]
     pub timeout_seconds: u64,
     /// How long a cause that may heal by itself must hold unchanged before the wait ends, in seconds.
