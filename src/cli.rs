@@ -297,7 +297,7 @@ pub struct ChartsLockArgs {
 pub struct ChartsPullArgs {
     /// Charts, such as `loki`; none means all of the lock.
     #[arg(value_name = "CHART")]
-    pub charts: Vec<String>,
+    pub names: Vec<String>,
     /// The folder to write them to (default: the cache alone).
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,

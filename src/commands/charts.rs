@@ -139,7 +139,7 @@ async fn lock(session: &Session<'_>, arguments: &ChartsLockArgs) -> anyhow::Resu
 async fn pull(session: &Session<'_>, arguments: &ChartsPullArgs) -> anyhow::Result<()> {
     let (lock, name) = session.lock()?;
     let store = store(session, &lock, &name, arguments.timeout);
-    let names: Vec<&str> = match arguments.charts.as_slice() {
+    let names: Vec<&str> = match arguments.names.as_slice() {
         [] => lock.charts.iter().map(|chart| chart.name.as_str()).collect(),
         names => names.iter().map(String::as_str).collect(),
     };

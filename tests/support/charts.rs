@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path as Parts, Query, State};
+use axum::extract::{Path as Parts, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -190,7 +190,14 @@ fn archive_answer(bytes: &[u8], fault: Fault) -> Response {
         return (length, bytes.to_owned()).into_response();
     }
     let half = bytes[..bytes.len() / 2].to_owned();
-    let parts = futures::stream::iter([Ok(half), Err(std::io::Error::other("cut"))]);
+    let parts = futures::stream::unfold(Some(half), |left| async move {
+        if let Some(half) = left {
+            return Some((Ok(half), None));
+        }
+        // Later, or nothing would be sent at all.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        Some((Err(std::io::Error::other("cut")), None))
+    });
     (length, Body::from_stream(parts)).into_response()
 }
 
@@ -211,7 +218,7 @@ fn challenge(port: u16, headers: &HeaderMap) -> Option<Response> {
     Some((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, realm)], error).into_response())
 }
 
-async fn token(State((shelf, _)): State<Registry>, _: Query<BTreeMap<String, String>>, headers: HeaderMap) -> Response {
+async fn token(State((shelf, _)): State<Registry>, headers: HeaderMap) -> Response {
     if shelf.lock().unwrap().fault == Fault::Login && !logged_in(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
