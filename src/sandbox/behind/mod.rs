@@ -13,6 +13,7 @@ mod gather;
 mod http;
 pub mod log;
 pub mod places;
+pub mod reloader;
 pub mod rewrite;
 pub mod status;
 mod worker;

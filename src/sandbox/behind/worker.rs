@@ -7,6 +7,7 @@ use super::flags::{self, CommandLine};
 use super::gather::{Tokens, gather};
 use super::log;
 use super::places::Places;
+use super::reloader::{Unwritten, reloader_needs, written_files};
 use super::rewrite::{self, Surroundings};
 use super::status::Standing;
 use super::{BehindOptions, http};
@@ -85,6 +86,15 @@ enum Unwanted {
     Refused(String),
 }
 
+impl From<Unwritten> for Unwanted {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Missing(missing) => Unwanted::Missing(missing),
+            Unwritten::Refused(why) => Unwanted::Refused(why),
+        }
+    }
+}
+
 impl Worker {
     pub(super) fn new(program: Program, options: Arc<BehindOptions>) -> Self {
         let (executable, address) = match program {
@@ -132,7 +142,9 @@ impl Worker {
             held.standing = Standing::Waiting { reason: "CreateContainerError", message };
             return Ok(());
         };
-        let objects = gather(&self.options.client, pod, &needs_of(pod, container), &mut held.tokens).await?;
+        let mut needs = needs_of(pod, container);
+        needs.add(reloader_needs(pod));
+        let objects = gather(&self.options.client, pod, &needs, &mut held.tokens).await?;
         let wanted = match self.wanted(pod, container, &objects) {
             Ok(wanted) => wanted,
             // As with the kubelet, what goes missing under a running program changes nothing.
@@ -167,7 +179,8 @@ impl Worker {
 
     /// What `container` is to be run with.
     fn wanted(&self, pod: &Pod, container: &Container, objects: &super::files::Objects) -> Result<Wanted, Unwanted> {
-        let files = files_of(pod, container, objects).map_err(Unwanted::Missing)?;
+        let mut files = files_of(pod, container, objects).map_err(Unwanted::Missing)?;
+        files.contents.extend(written_files(pod, container, objects)?);
         let environment = environment_of(pod, container, objects).map_err(Unwanted::Missing)?;
         let places = self.disk.places(&files, pod.metadata.uid.as_deref().unwrap_or_default());
         let line = flags::rewrite(self.program, &arguments_of(container, &environment), &places, self.address);
