@@ -1,6 +1,6 @@
 //! Looks after one program: starts, reloads and stops it as its pod says.
 
-use super::container::{arguments_of, container_of, environment_of, without_proxies};
+use super::container::{arguments_of, environment_of, readiness_of, without_proxies};
 use super::disk::{self, Disk, LocalFiles};
 use super::files::{Files, Missing, files_of, needs_of};
 use super::flags::{self, CommandLine};
@@ -12,12 +12,12 @@ use super::rewrite::{self, Surroundings};
 use super::status::Standing;
 use super::{BehindOptions, http};
 use crate::sandbox::guard::{Exit, ProgramSpec, Signal};
-use crate::sandbox::network::pod::Program;
+use crate::sandbox::network::program::{Program, Reload};
 use anyhow::{Context, Result};
 use axum::http::{Method, StatusCode};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +41,10 @@ const LOG_LIMIT: u64 = 256 << 10;
 pub(super) struct Worker {
     program: Program,
     options: Arc<BehindOptions>,
-    executable: PathBuf,
-    address: SocketAddr,
+    /// `None` where it is not installed.
+    executable: Option<PathBuf>,
+    /// Where it listens, by the port of its pod.
+    listening: BTreeMap<u16, SocketAddr>,
     disk: Disk,
     exits: broadcast::Receiver<Exit>,
     held: Option<Held>,
@@ -58,6 +60,8 @@ struct Held {
     given: Option<LocalFiles>,
     places: Option<Places>,
     prefix: String,
+    /// Port of the pod and path that say whether it is ready.
+    readiness: (u16, String),
     /// Process id while it runs.
     pid: Option<u32>,
     /// Where its log begins, for this start or this reload.
@@ -73,6 +77,7 @@ struct Wanted {
     files: Files,
     places: Places,
     line: CommandLine,
+    readiness: (u16, String),
     environment: BTreeMap<String, String>,
     /// All files.
     local: LocalFiles,
@@ -97,13 +102,11 @@ impl From<Unwritten> for Unwanted {
 
 impl Worker {
     pub(super) fn new(program: Program, options: Arc<BehindOptions>) -> Self {
-        let (executable, address) = match program {
-            Program::Prometheus => (options.prometheus.clone(), options.prometheus_address),
-            Program::Alertmanager => (options.alertmanager.clone(), options.alertmanager_address),
-        };
+        let executable = options.executables.get(&program).cloned();
+        let listening = options.listening.get(&program).cloned().unwrap_or_default();
         let disk = Disk::new(&options.directory, program.key());
         let exits = options.guard.exits();
-        Worker { program, options, executable, address, disk, exits, held: None }
+        Worker { program, options, executable, listening, disk, exits, held: None }
     }
 
     /// Stops the program, if it runs, and forgets its pod.
@@ -137,9 +140,13 @@ impl Worker {
 
     async fn tend_held(&mut self, pod: &Pod, held: &mut Held) -> Result<()> {
         self.notice_end(held);
-        let Some(container) = container_of(pod, self.program) else {
-            let message = format!("no container of the pod runs {}", self.program.title());
-            held.standing = Standing::Waiting { reason: "CreateContainerError", message };
+        let row = self.program.row();
+        let (Some(container), Some(executable)) = (self.program.container(pod), self.executable.clone()) else {
+            let message = format!(
+                "the sandbox needs `{}` (Go package {}) behind this pod, which is missing: run `make tools`",
+                row.executable, row.origin
+            );
+            held.standing = Standing::Waiting { reason: "ProgramMissing", message };
             return Ok(());
         };
         let mut needs = needs_of(pod, container);
@@ -166,11 +173,11 @@ impl Worker {
         let changed = held.given.as_ref() != Some(&wanted.configuration);
         if held.pid.is_none() {
             let rested = held.ended.is_none_or(|(at, pause)| at.elapsed() >= pause);
-            return if changed || rested { self.start(held, wanted, changed).await } else { Ok(()) };
+            return if changed || rested { self.start(held, executable, wanted, changed).await } else { Ok(()) };
         }
         disk::write(&wanted.local, &held.written)?;
         held.written = wanted.local;
-        if changed {
+        if changed && row.reload == Reload::OnRequest {
             held.given = Some(wanted.configuration);
             return self.reload(held).await;
         }
@@ -183,7 +190,8 @@ impl Worker {
         files.contents.extend(written_files(pod, container, objects)?);
         let environment = environment_of(pod, container, objects).map_err(Unwanted::Missing)?;
         let places = self.disk.places(&files, pod.metadata.uid.as_deref().unwrap_or_default());
-        let line = flags::rewrite(self.program, &arguments_of(container, &environment), &places, self.address);
+        let arguments = arguments_of(container, &environment);
+        let line = flags::rewrite(self.program, &arguments, &places, self.address_of(self.program.port()));
         let surroundings = Surroundings {
             places: places.clone(),
             api_server: self.options.api_server_url.clone(),
@@ -193,7 +201,7 @@ impl Worker {
         let mut local = LocalFiles::new();
         let mut configuration = LocalFiles::new();
         for (path, file) in &files.contents {
-            let content = if *path == line.config {
+            let content = if line.configs.contains(path) {
                 let deployed = String::from_utf8_lossy(&file.content);
                 let run = rewrite::rewrite(self.program, &deployed, &surroundings);
                 run.map_err(|reason| Unwanted::Refused(format!("{path}: {reason}")))?.into_bytes()
@@ -206,10 +214,17 @@ impl Worker {
             }
             local.insert(place, (content, file.mode));
         }
-        Ok(Wanted { files, places, line, environment: without_proxies(environment), local, configuration })
+        let readiness = readiness_of(container, self.program, &line.prefix);
+        let environment = without_proxies(environment);
+        Ok(Wanted { files, places, line, readiness, environment, local, configuration })
     }
 
-    async fn start(&mut self, held: &mut Held, wanted: Wanted, changed: bool) -> Result<()> {
+    /// Where it listens for `port` of its pod; nobody listens on port 0.
+    fn address_of(&self, port: u16) -> SocketAddr {
+        self.listening.get(&port).copied().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    async fn start(&mut self, held: &mut Held, executable: PathBuf, wanted: Wanted, changed: bool) -> Result<()> {
         let working = flags::working_directory(self.program);
         let working = wanted.places.local(working).map_or_else(|| wanted.places.within_root(working), PathBuf::from);
         self.disk.prepare(&wanted.files, &wanted.places, &held.uid, &working)?;
@@ -219,7 +234,7 @@ impl Worker {
         self.exits = self.options.guard.exits();
         let spec = ProgramSpec {
             name: self.program.key().to_owned(),
-            program: self.executable.clone(),
+            program: executable,
             arguments: wanted.line.arguments,
             environment: wanted.environment,
             directory: working,
@@ -229,6 +244,7 @@ impl Worker {
         held.written = wanted.local;
         held.given = Some(wanted.configuration);
         held.prefix = wanted.line.prefix;
+        held.readiness = wanted.readiness;
         held.places = Some(wanted.places);
         held.starts += 1;
         if changed {
@@ -278,8 +294,8 @@ impl Worker {
         if held.pid.is_none() || matches!(held.standing, Standing::Rejected { .. }) {
             return Ok(());
         }
-        let path = format!("{}/-/ready", held.prefix);
-        held.standing = match http::ask(self.address, Method::GET, &path).await {
+        let (port, path) = held.readiness.clone();
+        held.standing = match http::ask(self.address_of(port), Method::GET, &path).await {
             Ok((StatusCode::OK, _)) => Standing::Ready,
             Ok((status, _)) => Standing::Starting { message: format!("{path} answers {}", status.as_u16()) },
             Err(error) => Standing::Starting { message: format!("{path}: {error}") },
@@ -291,7 +307,7 @@ impl Worker {
     async fn reload(&mut self, held: &mut Held) -> Result<()> {
         held.log_start = size_of(&self.disk.log);
         let path = format!("{}/-/reload", held.prefix);
-        let (status, body) = match http::ask(self.address, Method::POST, &path).await {
+        let (status, body) = match http::ask(self.address_of(self.program.port()), Method::POST, &path).await {
             Ok(answer) => answer,
             Err(error) => {
                 // It did not get the configuration, so it is asked again.
@@ -350,6 +366,7 @@ impl Held {
             given: None,
             places: None,
             prefix: String::new(),
+            readiness: (0, String::new()),
             pid: None,
             log_start: 0,
             starts: 0,
