@@ -120,9 +120,20 @@ fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
     expanded
 }
 
-/// Port of the pod and path that answer 200 when the program is ready: those of the container's own
-/// probe where it has one on a port of the program. `prefix` is what the program's paths begin with.
-pub fn readiness_of(container: &Container, program: Program, prefix: &str) -> (u16, String) {
+/// What answers 200 when a program is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Readiness {
+    /// Port of the pod.
+    pub port: u16,
+    /// Path.
+    pub path: String,
+    /// Whether the program speaks TLS there.
+    pub tls: bool,
+}
+
+/// What to ask whether the program is ready: the container's own probe where it has one on a port
+/// of the program. `prefix` is what the program's paths begin with.
+pub fn readiness_of(container: &Container, program: Program, prefix: &str) -> Readiness {
     let asked = container.readiness_probe.as_ref().and_then(|probe| probe.http_get.as_ref()).and_then(|get| {
         let port = match &get.port {
             IntOrString::Int(number) => *number,
@@ -131,10 +142,11 @@ pub fn readiness_of(container: &Container, program: Program, prefix: &str) -> (u
             }
         };
         let port = u16::try_from(port).ok().filter(|port| program.row().ports.contains(port))?;
-        Some((port, get.path.clone().unwrap_or_else(|| "/".to_owned())))
+        let tls = get.scheme.as_deref() == Some("HTTPS");
+        Some(Readiness { port, path: get.path.clone().unwrap_or_else(|| "/".to_owned()), tls })
     });
     let (port, path) = program.row().ready;
-    asked.unwrap_or_else(|| (port, format!("{prefix}{path}")))
+    asked.unwrap_or_else(|| Readiness { port, path: format!("{prefix}{path}"), tls: false })
 }
 
 /// The part of the environment that the program gets here: all but what would send its requests
@@ -180,16 +192,16 @@ mod tests {
     #[test]
     fn readiness_is_asked_as_the_kubelet_asks_it() {
         for (probe, expected) in [
-            (json!({ "httpGet": { "port": "http-web", "path": "/p/-/ready" } }), (9090, "/p/-/ready")),
-            (json!({ "httpGet": { "port": 9090 } }), (9090, "/")),
-            (json!({ "httpGet": { "port": 8080, "path": "/x" } }), (9090, "/sub/-/ready")),
-            (json!({ "httpGet": { "port": "gone", "path": "/x" } }), (9090, "/sub/-/ready")),
-            (json!({ "tcpSocket": { "port": 9090 } }), (9090, "/sub/-/ready")),
+            (json!({ "httpGet": { "port": "http-web", "path": "/p/-/ready" } }), (9090, "/p/-/ready", false)),
+            (json!({ "httpGet": { "port": 9090, "scheme": "HTTPS" } }), (9090, "/", true)),
+            (json!({ "httpGet": { "port": 8080, "path": "/x" } }), (9090, "/sub/-/ready", false)),
+            (json!({ "httpGet": { "port": "gone", "path": "/x" } }), (9090, "/sub/-/ready", false)),
+            (json!({ "tcpSocket": { "port": 9090 } }), (9090, "/sub/-/ready", false)),
         ] {
             let pod = pod(json!([{ "name": "prometheus", "readinessProbe": probe,
                 "ports": [{ "name": "http-web", "containerPort": 9090 }] }]));
-            let (port, path) = readiness_of(&pod.spec.unwrap().containers[0], Program::Prometheus, "/sub");
-            assert_eq!((port, path.as_str()), expected, "{probe}");
+            let readiness = readiness_of(&pod.spec.unwrap().containers[0], Program::Prometheus, "/sub");
+            assert_eq!((readiness.port, readiness.path.as_str(), readiness.tls), expected, "{probe}");
         }
     }
 

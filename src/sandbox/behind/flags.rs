@@ -3,6 +3,7 @@
 //! The closed list of what differs: file and folder paths become local ones, flags that say where to
 //! listen go, the listen address is the one given, and Alertmanager's cluster is off
 //! (`--cluster.listen-address=`), for it would listen outside loopback. No other flag is added.
+//! (How prometheus-operator finds the API server stands in [`super::kubeconfig`].)
 
 use super::places::Places;
 use crate::sandbox::network::program::Program;
@@ -71,6 +72,13 @@ const COLLECTOR: Flags = Flags { image: &["--config=/etc/otelcol/config.yaml"], 
 /// It is told everything by its environment.
 const CHAOS_CONTROLLER_MANAGER: Flags = Flags { config: "", ..JAEGER };
 
+/// It finds the API server by a kubeconfig, which its environment names.
+const OPERATOR: Flags = Flags {
+    read: &["web.cert-file", "web.key-file", "web.client-ca-file"],
+    set: &["web.listen-address"],
+    ..CHAOS_CONTROLLER_MANAGER
+};
+
 fn flags_of(program: Program) -> &'static Flags {
     match program {
         Program::Prometheus => &PROMETHEUS,
@@ -79,6 +87,7 @@ fn flags_of(program: Program) -> &'static Flags {
         Program::Jaeger => &JAEGER,
         Program::Collector => &COLLECTOR,
         Program::ChaosControllerManager => &CHAOS_CONTROLLER_MANAGER,
+        Program::Operator => &OPERATOR,
     }
 }
 
@@ -141,7 +150,7 @@ pub fn rewrite(program: Program, deployed: &[String], places: &Places, address: 
         path => format!("/{path}"),
     };
     match program {
-        Program::Prometheus => line.arguments.push(format!("--web.listen-address={address}")),
+        Program::Prometheus | Program::Operator => line.arguments.push(format!("--web.listen-address={address}")),
         Program::Alertmanager => {
             line.arguments.push(format!("--web.listen-address={address}"));
             line.arguments.push("--cluster.listen-address=".to_owned());
@@ -150,6 +159,13 @@ pub fn rewrite(program: Program, deployed: &[String], places: &Places, address: 
         Program::Loki | Program::Jaeger | Program::Collector | Program::ChaosControllerManager => {}
     }
     line
+}
+
+/// The port that a program is told to listen on by the flag of its web server.
+pub fn web_port(deployed: &[String]) -> Option<u16> {
+    let value =
+        deployed.iter().find_map(|argument| argument.trim_start_matches('-').strip_prefix("web.listen-address="));
+    value?.rsplit(':').next()?.parse().ok()
 }
 
 fn is_set(flags: &Flags, name: &str) -> bool {
@@ -266,6 +282,32 @@ mod tests {
             ["--config=/run/root/etc/prometheus/a.yaml", "--config=yaml:a::b: 1", "--feature-gates=-x"]
         );
         assert_eq!(line.configs, ["/etc/prometheus/a.yaml", "yaml:a::b: 1"]);
+    }
+
+    #[test]
+    fn the_operator_serves_with_its_mounted_certificate_on_loopback() {
+        let deployed = [
+            "--kubelet-service=kube-system/kubelet",
+            "--localhost=127.0.0.1",
+            "--web.enable-tls=true",
+            "--web.cert-file=/etc/prometheus/cert",
+            "--web.key-file=/etc/prometheus/key",
+            "--web.listen-address=:10250",
+            "--web.tls-min-version=VersionTLS13",
+        ];
+        assert_eq!(web_port(&deployed.map(str::to_owned)), Some(10250));
+        assert_eq!(
+            rewritten(Program::Operator, &deployed).arguments,
+            [
+                "--kubelet-service=kube-system/kubelet",
+                "--localhost=127.0.0.1",
+                "--web.enable-tls=true",
+                "--web.cert-file=/run/root/etc/prometheus/cert",
+                "--web.key-file=/run/root/etc/prometheus/key",
+                "--web.tls-min-version=VersionTLS13",
+                "--web.listen-address=127.0.0.1:19090",
+            ]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod files;
 pub mod flags;
 mod gather;
 mod http;
+pub mod kubeconfig;
 pub mod log;
 pub mod places;
 pub mod reloader;

@@ -76,7 +76,9 @@ fn rewrite_value(program: Program, config: &mut Value, surroundings: &Surroundin
     match program {
         Program::Prometheus => rewrite_prometheus(root, surroundings),
         Program::Alertmanager => rewrite_alertmanager(root, surroundings),
-        Program::Loki | Program::Jaeger | Program::Collector | Program::ChaosControllerManager => Ok(()),
+        Program::Loki | Program::Jaeger | Program::Collector | Program::ChaosControllerManager | Program::Operator => {
+            Ok(())
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Looks after one program: starts, reloads and stops it as its pod says.
 
-use super::container::{arguments_of, environment_of, readiness_of, without_proxies};
+use super::container::{Readiness, arguments_of, environment_of, readiness_of, without_proxies};
 use super::disk::{self, Disk, LocalFiles};
 use super::files::{Files, Missing, files_of, needs_of};
 use super::flags::{self, CommandLine};
 use super::gather::{Tokens, gather};
+use super::kubeconfig;
 use super::log;
 use super::places::Places;
 use super::reloader::{Unwritten, reloader_needs, written_files};
@@ -60,8 +61,8 @@ struct Held {
     given: Option<LocalFiles>,
     places: Option<Places>,
     prefix: String,
-    /// Port of the pod and path that say whether it is ready.
-    readiness: (u16, String),
+    /// What says whether it is ready.
+    readiness: Readiness,
     /// Process id while it runs.
     pid: Option<u32>,
     /// Where its log begins, for this start or this reload.
@@ -77,7 +78,7 @@ struct Wanted {
     files: Files,
     places: Places,
     line: CommandLine,
-    readiness: (u16, String),
+    readiness: Readiness,
     environment: BTreeMap<String, String>,
     /// All files.
     local: LocalFiles,
@@ -191,7 +192,10 @@ impl Worker {
         let environment = environment_of(pod, container, objects).map_err(Unwanted::Missing)?;
         let places = self.disk.places(&files, pod.metadata.uid.as_deref().unwrap_or_default());
         let arguments = arguments_of(container, &environment);
-        let line = flags::rewrite(self.program, &arguments, &places, self.address_of(self.program.port()));
+        // Some programs choose their port, as with TLS or without.
+        let port = flags::web_port(&arguments).filter(|port| self.listening.contains_key(port));
+        let address = self.address_of(port.unwrap_or_else(|| self.program.port()));
+        let line = flags::rewrite(self.program, &arguments, &places, address);
         let surroundings = Surroundings {
             places: places.clone(),
             api_server: self.options.api_server_url.clone(),
@@ -215,7 +219,12 @@ impl Worker {
             local.insert(place, (content, file.mode));
         }
         let readiness = readiness_of(container, self.program, &line.prefix);
-        let environment = without_proxies(environment);
+        let mut environment = without_proxies(environment);
+        if self.program == Program::Operator {
+            let place = places.within_root(kubeconfig::PLACE);
+            environment.insert(kubeconfig::VARIABLE.to_owned(), place.to_string_lossy().into_owned());
+            local.insert(place, (kubeconfig::kubeconfig(&surroundings).into_bytes(), 0o600));
+        }
         Ok(Wanted { files, places, line, readiness, environment, local, configuration })
     }
 
@@ -294,8 +303,8 @@ impl Worker {
         if held.pid.is_none() || matches!(held.standing, Standing::Rejected { .. }) {
             return Ok(());
         }
-        let (port, path) = held.readiness.clone();
-        held.standing = match http::ask(self.address_of(port), Method::GET, &path).await {
+        let Readiness { port, path, tls } = held.readiness.clone();
+        held.standing = match http::ask(self.address_of(port), tls, Method::GET, &path).await {
             Ok((StatusCode::OK, _)) => Standing::Ready,
             Ok((status, _)) => Standing::Starting { message: format!("{path} answers {}", status.as_u16()) },
             Err(error) => Standing::Starting { message: format!("{path}: {error}") },
@@ -307,15 +316,16 @@ impl Worker {
     async fn reload(&mut self, held: &mut Held) -> Result<()> {
         held.log_start = size_of(&self.disk.log);
         let path = format!("{}/-/reload", held.prefix);
-        let (status, body) = match http::ask(self.address_of(self.program.port()), Method::POST, &path).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                // It did not get the configuration, so it is asked again.
-                held.given = None;
-                self.notice_end(held);
-                return if held.pid.is_none() { Ok(()) } else { Err(error) };
-            }
-        };
+        let (status, body) =
+            match http::ask(self.address_of(self.program.port()), held.readiness.tls, Method::POST, &path).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // It did not get the configuration, so it is asked again.
+                    held.given = None;
+                    self.notice_end(held);
+                    return if held.pid.is_none() { Ok(()) } else { Err(error) };
+                }
+            };
         let outcome = if status == StatusCode::OK {
             Ok(())
         } else if status == StatusCode::FORBIDDEN || status == StatusCode::METHOD_NOT_ALLOWED {
@@ -366,7 +376,7 @@ impl Held {
             given: None,
             places: None,
             prefix: String::new(),
-            readiness: (0, String::new()),
+            readiness: Readiness::default(),
             pid: None,
             log_start: 0,
             starts: 0,

@@ -13,6 +13,7 @@ pub mod pod;
 pub mod program;
 mod proxy;
 mod simulated;
+pub mod tls;
 mod watch;
 pub(super) mod wire;
 

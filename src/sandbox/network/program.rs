@@ -25,6 +25,8 @@ pub enum Program {
     Collector,
     /// The controllers and webhooks of Chaos Mesh.
     ChaosControllerManager,
+    /// prometheus-operator, with its webhooks.
+    Operator,
 }
 
 /// Where the programs that are installed listen: loopback address by program and port of its pod.
@@ -162,15 +164,30 @@ const CHAOS_CONTROLLER_MANAGER: Row = Row {
     absence: Absence::Unready,
 };
 
+const OPERATOR: Row = Row {
+    key: "prometheus-operator",
+    title: "prometheus-operator",
+    executable: "prometheus-operator",
+    origin: "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+    labels: &[(COMPONENT_LABEL, "prometheus-operator")],
+    containers: &["prometheus-operator", "kube-prometheus-stack"],
+    // With TLS and without.
+    ports: &[10250, 8080],
+    ready: (10250, "/healthz"),
+    reload: Reload::AtStart,
+    absence: Absence::Unready,
+};
+
 impl Program {
     /// Every program, in the order in which people see them.
-    pub const ALL: [Program; 6] = [
+    pub const ALL: [Program; 7] = [
         Program::Prometheus,
         Program::Alertmanager,
         Program::Loki,
         Program::Jaeger,
         Program::Collector,
         Program::ChaosControllerManager,
+        Program::Operator,
     ];
 
     /// What is known of it.
@@ -182,6 +199,7 @@ impl Program {
             Program::Jaeger => &JAEGER,
             Program::Collector => &COLLECTOR,
             Program::ChaosControllerManager => &CHAOS_CONTROLLER_MANAGER,
+            Program::Operator => &OPERATOR,
         }
     }
 
@@ -292,6 +310,17 @@ mod tests {
             (
                 json!({ NAME_LABEL: "chaos-mesh", COMPONENT_LABEL: "chaos-daemon" }),
                 json!({ "name": "chaos-daemon", "image": "ghcr.io/chaos-mesh/chaos-mesh:v2" }),
+                None,
+            ),
+            (
+                json!({ "app": "kube-prometheus-stack-operator", COMPONENT_LABEL: "prometheus-operator" }),
+                json!({ "name": "kube-prometheus-stack", "image": "q/prometheus-operator/prometheus-operator:v0.93.1" }),
+                Some(Program::Operator),
+            ),
+            // The Job that makes the certificate of its webhooks.
+            (
+                json!({ COMPONENT_LABEL: "prometheus-operator-webhook" }),
+                json!({ "name": "create", "image": "g/kube-webhook-certgen:1" }),
                 None,
             ),
             (json!({}), json!({ "name": "prometheus" }), None),

@@ -116,7 +116,7 @@ mod tests {
         assert!(page.contains("node_disk_io_time_seconds_total{device=\"sda\"} 4\n"), "{page}");
         assert!(page.contains("nodename=\"sandbox-0\"} 1\n"));
         for metric in Contract::embedded().unwrap().metrics_of("node") {
-            assert!(!page.contains(&format!("\n{}", metric.name)), "{}", metric.name);
+            assert!(!page.contains(&format!("# TYPE {} ", metric.name)), "{}", metric.name);
         }
     }
 }
