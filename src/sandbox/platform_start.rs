@@ -12,7 +12,6 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +59,7 @@ impl Platform {
             socket,
             api_server: loopback(ports.api_server),
             kwok: loopback(ports.kwok),
-            real: BTreeMap::from([(9090, loopback(ports.prometheus)), (9093, loopback(ports.alertmanager))]),
+            real: ports.listening(),
             simulated: services
                 .chain(exporters)
                 .map(|(service, port)| SimulatedPort { service: service.to_owned(), port })

@@ -1,6 +1,7 @@
 //! What the sandbox's network knows, and the one question it answers: who is `host:port`? Pure.
 
-use super::pod::{Program, holder, program_of};
+use super::pod::holder;
+use super::program::{Listening, Program, program_of};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::collections::BTreeMap;
@@ -26,8 +27,8 @@ pub struct Layout {
     pub api_server: SocketAddr,
     /// Where kwok answers for its nodes.
     pub kwok: SocketAddr,
-    /// The real programs by the port of their pods.
-    pub real: BTreeMap<u16, SocketAddr>,
+    /// Where the real programs listen.
+    pub real: Listening,
     /// What the simulator speaks for.
     pub simulated: Vec<SimulatedPort>,
     /// Namespace of the simulated Services.
@@ -204,8 +205,7 @@ impl Directory {
     /// What stands behind `port` of `pod`, which `listing` gives to its Services.
     fn behind(&self, pod: &PodEntry, port: u16, listing: &[&Endpoint]) -> Result<Destination, String> {
         if let Some(program) = pod.program
-            && program.port() == port
-            && let Some(address) = self.layout.real.get(&port)
+            && let Some(address) = self.layout.real.get(&program).and_then(|ports| ports.get(&port))
         {
             return match self.holders.get(&program).and_then(|index| self.pods.get(*index)) {
                 Some(holder) if std::ptr::eq(holder, pod) => Ok(Destination::Address(*address)),
@@ -337,7 +337,7 @@ mod tests {
         json!({
             "metadata": { "namespace": namespace, "name": name, "labels": { "app.kubernetes.io/name": label },
                 "creationTimestamp": "2026-01-01T00:00:00Z" },
-            "spec": { "nodeName": "sandbox-0", "containers": [] },
+            "spec": { "nodeName": "sandbox-0", "containers": [{ "name": label }] },
             "status": { "phase": "Running", "podIP": ip },
         })
     }
@@ -370,7 +370,11 @@ mod tests {
         let layout = Layout {
             api_server: ([127, 0, 0, 1], 16443).into(),
             kwok: ([127, 0, 0, 1], KWOK).into(),
-            real: [(9090, ([127, 0, 0, 1], 19090).into()), (9093, ([127, 0, 0, 1], 19093).into())].into(),
+            real: [
+                (Program::Prometheus, [(9090, ([127, 0, 0, 1], 19090).into())].into()),
+                (Program::Alertmanager, [(9093, ([127, 0, 0, 1], 19093).into())].into()),
+            ]
+            .into(),
             simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
             namespace: "drivemaster".into(),
         };

@@ -10,8 +10,10 @@
 pub mod directory;
 mod egress;
 pub mod pod;
+pub mod program;
 mod proxy;
 mod simulated;
+pub mod tls;
 mod watch;
 pub(super) mod wire;
 
@@ -20,6 +22,7 @@ use anyhow::Result;
 use directory::{Directory, Layout};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use program::Listening;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,8 +41,8 @@ pub struct NetworkOptions {
     pub api_server: SocketAddr,
     /// Where kwok answers for its nodes (kubelet API).
     pub kwok: SocketAddr,
-    /// Where the real programs listen, by the port of their pods.
-    pub real: BTreeMap<u16, SocketAddr>,
+    /// Where the real programs listen.
+    pub real: Listening,
     /// The Services and pod ports that the simulator speaks for.
     pub simulated: Vec<SimulatedPort>,
     /// Their namespace.
@@ -150,7 +153,7 @@ mod tests {
             socket: folder.join("egress.sock"),
             api_server: ([127, 0, 0, 1], 1).into(),
             kwok: real,
-            real: [(9090, real)].into(),
+            real: [(program::Program::Prometheus, [(9090, real)].into())].into(),
             simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
             namespace: "drivemaster".into(),
             simulator: Arc::new(Simulator::new(services, Vec::new(), "drivemaster", 1).unwrap()),
@@ -164,8 +167,8 @@ mod tests {
             ("monitoring", "grafana", 3000, "10.244.0.12"),
         ] {
             let pod = json!({
-                "metadata": { "namespace": namespace, "name": format!("{name}-0"), "labels": { pod::NAME_LABEL: name } },
-                "spec": { "nodeName": "sandbox-0", "containers": [] },
+                "metadata": { "namespace": namespace, "name": format!("{name}-0"), "labels": { program::NAME_LABEL: name } },
+                "spec": { "nodeName": "sandbox-0", "containers": [{ "name": name }] },
                 "status": { "phase": "Running", "podIP": ip },
             });
             let slice = json!({

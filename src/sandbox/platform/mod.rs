@@ -2,7 +2,7 @@
 //! believable, deterministic traffic. Pure: no clock, no network; time is an argument.
 
 pub mod contract;
-mod exposition;
+pub(super) mod exposition;
 mod kube_state;
 mod pages;
 pub mod scenario;
@@ -21,7 +21,8 @@ use pages::Moment;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use timeline::Timeline;
-use traffic::{Traffic, fraction};
+use traffic::Traffic;
+pub(super) use traffic::fraction;
 
 /// Key of the exporter that tells about the pods.
 const KUBE_STATE: &str = "kubeState";
