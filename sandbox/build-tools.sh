@@ -39,12 +39,12 @@ modules=$here/tools
 
 # In build order: Helm and etcd are quick and the control plane is what
 # everything else waits for.
-families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki collector jaeger)
+families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki collector jaeger chaos)
 
 # Cold, on 2 cores, downloads included.
 declare -A usual=(
   [helm]='2 min' [helm3]='1 min' [etcd]='1 min' [kubernetes]='7 min' [prometheus]='5 min' [alertmanager]='1 min'
-  [operator]='3 min' [loki]='6 min' [collector]='5 min' [jaeger]='6 min'
+  [operator]='3 min' [loki]='6 min' [collector]='5 min' [jaeger]='6 min' [chaos]='3 min'
 )
 
 # One line for each program: name, family, module that carries its version,
@@ -67,6 +67,7 @@ prometheus-config-reloader operator     github.com/prometheus-operator/prometheu
 loki                       loki         github.com/grafana/loki/v3                         github.com/grafana/loki/v3/cmd/loki
 otelcol                    collector    go.opentelemetry.io/collector/otelcol              drivemaster-mon/sandbox/tools/collector
 jaeger                     jaeger       github.com/jaegertracing/jaeger                    github.com/jaegertracing/jaeger/cmd/jaeger
+chaos-controller-manager   chaos        github.com/chaos-mesh/chaos-mesh                   github.com/chaos-mesh/chaos-mesh/cmd/chaos-controller-manager
 '
 
 names=()
