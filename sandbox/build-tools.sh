@@ -252,7 +252,8 @@ says_its_version() {
     printf '%s\n' "$said"
     return 1
   }
-  [[ $said == *"${version_of[$name]#v}"* ]] || {
+  # Whole, lest 1.2.3-devel or 1.2.30 pass for 1.2.3.
+  [[ $said =~ (^|[^0-9.])"${version_of[$name]#v}"($|[^-+.0-9A-Za-z]) ]] || {
     printf 'wanted version %s, but it says:\n%s\n' "${version_of[$name]}" "$said"
     return 1
   }
