@@ -39,28 +39,34 @@ modules=$here/tools
 
 # In build order: Helm and etcd are quick and the control plane is what
 # everything else waits for.
-families=(helm helm3 etcd kubernetes prometheus alertmanager)
+families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki collector jaeger)
 
 # Cold, on 2 cores, downloads included.
 declare -A usual=(
   [helm]='2 min' [helm3]='1 min' [etcd]='1 min' [kubernetes]='7 min' [prometheus]='5 min' [alertmanager]='1 min'
+  [operator]='3 min' [loki]='6 min' [collector]='5 min' [jaeger]='6 min'
 )
 
 # One line for each program: name, family, module that carries its version,
 # package.
 table='
-helm                    helm         helm.sh/helm/v4                    helm.sh/helm/v4/cmd/helm
-helm3                   helm3        helm.sh/helm/v3                    helm.sh/helm/v3/cmd/helm
-etcd                    etcd         go.etcd.io/etcd/server/v3          go.etcd.io/etcd/server/v3
-kube-apiserver          kubernetes   k8s.io/kubernetes                  k8s.io/kubernetes/cmd/kube-apiserver
-kube-controller-manager kubernetes   k8s.io/kubernetes                  k8s.io/kubernetes/cmd/kube-controller-manager
-kube-scheduler          kubernetes   k8s.io/kubernetes                  k8s.io/kubernetes/cmd/kube-scheduler
-kwok                    kubernetes   sigs.k8s.io/kwok                   sigs.k8s.io/kwok/cmd/kwok
-kubectl                 kubernetes   k8s.io/kubernetes                  k8s.io/kubernetes/cmd/kubectl
-prometheus              prometheus   github.com/prometheus/prometheus   github.com/prometheus/prometheus/cmd/prometheus
-promtool                prometheus   github.com/prometheus/prometheus   github.com/prometheus/prometheus/cmd/promtool
-alertmanager            alertmanager github.com/prometheus/alertmanager github.com/prometheus/alertmanager/cmd/alertmanager
-amtool                  alertmanager github.com/prometheus/alertmanager github.com/prometheus/alertmanager/cmd/amtool
+helm                       helm         helm.sh/helm/v4                                    helm.sh/helm/v4/cmd/helm
+helm3                      helm3        helm.sh/helm/v3                                    helm.sh/helm/v3/cmd/helm
+etcd                       etcd         go.etcd.io/etcd/server/v3                          go.etcd.io/etcd/server/v3
+kube-apiserver             kubernetes   k8s.io/kubernetes                                  k8s.io/kubernetes/cmd/kube-apiserver
+kube-controller-manager    kubernetes   k8s.io/kubernetes                                  k8s.io/kubernetes/cmd/kube-controller-manager
+kube-scheduler             kubernetes   k8s.io/kubernetes                                  k8s.io/kubernetes/cmd/kube-scheduler
+kwok                       kubernetes   sigs.k8s.io/kwok                                   sigs.k8s.io/kwok/cmd/kwok
+kubectl                    kubernetes   k8s.io/kubernetes                                  k8s.io/kubernetes/cmd/kubectl
+prometheus                 prometheus   github.com/prometheus/prometheus                   github.com/prometheus/prometheus/cmd/prometheus
+promtool                   prometheus   github.com/prometheus/prometheus                   github.com/prometheus/prometheus/cmd/promtool
+alertmanager               alertmanager github.com/prometheus/alertmanager                 github.com/prometheus/alertmanager/cmd/alertmanager
+amtool                     alertmanager github.com/prometheus/alertmanager                 github.com/prometheus/alertmanager/cmd/amtool
+prometheus-operator        operator     github.com/prometheus-operator/prometheus-operator github.com/prometheus-operator/prometheus-operator/cmd/operator
+prometheus-config-reloader operator     github.com/prometheus-operator/prometheus-operator github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader
+loki                       loki         github.com/grafana/loki/v3                         github.com/grafana/loki/v3/cmd/loki
+otelcol                    collector    go.opentelemetry.io/collector/otelcol              drivemaster-mon/sandbox/tools/collector
+jaeger                     jaeger       github.com/jaegertracing/jaeger                    github.com/jaegertracing/jaeger/cmd/jaeger
 '
 
 names=()
@@ -79,21 +85,27 @@ required_version() {
 }
 
 read_modules() {
-  local family name version sums
+  local family name version sums code
+  shopt -s nullglob
   for family in "${families[@]}"; do
     goversion_of[$family]=$(awk '$1 == "go" { print $2; exit }' "$modules/$family/go.mod")
-    sums=$(cat "$modules/$family/go.mod" "$modules/$family/go.sum" | sha256sum)
+    code=("$modules/$family"/*.go)
+    sums=$(cat "$modules/$family/go.mod" "$modules/$family/go.sum" "${code[@]}" | sha256sum)
     sums_of[$family]=${sums%% *}
   done
+  shopt -u nullglob
   for name in "${names[@]}"; do
     version=$(required_version "$modules/${family_of[$name]}/go.mod" "${module_of[$name]}")
     [[ $version =~ ^v([0-9]+)\.([0-9]+)\.([0-9]+) ]] ||
       die "tools/${family_of[$name]}/go.mod requires no version of ${module_of[$name]}"
-    # Prometheus 3.14.0 is the Go module version v0.314.0: its module path has
-    # no /v3, so Go would refuse a v3 tag.
-    if [[ ${family_of[$name]} == prometheus ]]; then
-      version=v$((BASH_REMATCH[2] / 100)).$((BASH_REMATCH[2] % 100)).${BASH_REMATCH[3]}
-    fi
+    case ${family_of[$name]} in
+      # Prometheus 3.14.0 is the Go module version v0.314.0: its module path has
+      # no /v3, so Go would refuse a v3 tag.
+      prometheus) version=v$((BASH_REMATCH[2] / 100)).$((BASH_REMATCH[2] % 100)).${BASH_REMATCH[3]} ;;
+      # Jaeger 1 and 2 were released from the same commits: v1.76.0 is also
+      # Jaeger 2.13.0, and v1.63.0 was 2.0.0.
+      jaeger) version=v2.$((BASH_REMATCH[2] - 63)).${BASH_REMATCH[3]} ;;
+    esac
     version_of[$name]=$version
   done
 }
@@ -132,8 +144,21 @@ ldflags_of() {
     sigs.k8s.io/kwok)
       flags+=" -X sigs.k8s.io/kwok/pkg/consts.Version=$version"
       ;;
-    github.com/prometheus/*)
+    github.com/prometheus/* | github.com/prometheus-operator/*)
       flags+=" -X github.com/prometheus/common/version.Version=${version#v}"
+      ;;
+    github.com/grafana/loki/v3)
+      flags+=" -X github.com/grafana/loki/v3/pkg/util/build.Version=${version#v}"
+      ;;
+    go.opentelemetry.io/*)
+      flags+=" -X main.version=${version#v}"
+      ;;
+    github.com/jaegertracing/jaeger)
+      flags+=" -X github.com/jaegertracing/jaeger/internal/version.latestVersion=$version"
+      ;;
+    github.com/chaos-mesh/chaos-mesh)
+      package=github.com/chaos-mesh/chaos-mesh/pkg/version
+      flags+=" -X $package.gitVersion=$version -X $package.gitCommit="
       ;;
     go.etcd.io/*) ;; # a constant in its source
   esac

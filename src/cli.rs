@@ -54,6 +54,10 @@ pub struct GlobalArgs {
     /// Folder whose `alerts/`, `dashboards/` and `templates/` replace or add to the built-in files.
     #[arg(long, value_name = "DIR", global = true, help_heading = CONFIGURATION)]
     pub overlay: Option<PathBuf>,
+    /// Folder with the upstream charts as archives, for profile `production` (default: the cache, then
+    /// where the lock of charts says they are published).
+    #[arg(long, value_name = "DIR", global = true, help_heading = CONFIGURATION)]
+    pub charts: Option<PathBuf>,
     /// Kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).
     #[arg(long, value_name = "FILE", global = true, help_heading = CLUSTER)]
     pub kubeconfig: Option<PathBuf>,

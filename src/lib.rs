@@ -4,6 +4,7 @@
 //! config -> render -> observe -> plan -> apply -> wait -> verify -> report.
 
 pub mod access;
+pub mod chart;
 pub mod checks;
 pub mod cli;
 pub mod cluster;

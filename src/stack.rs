@@ -1,5 +1,5 @@
-//! The catalogue: one row a component and one row an exporter. Names, ports and needs stand here
-//! and nowhere else; everything that lists components iterates over it.
+//! The catalogue: one row a component, one row an exporter, one row a Helm release. Names, ports and
+//! needs stand here and nowhere else; everything that lists components iterates over it.
 
 use serde::Serialize;
 
@@ -22,6 +22,55 @@ pub enum WorkloadKind {
     Deployment,
     /// A StatefulSet.
     StatefulSet,
+    /// A DaemonSet.
+    DaemonSet,
+}
+
+/// Which of the configured namespaces something stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Place {
+    /// That of the DriveMaster services.
+    Platform,
+    /// That of the monitoring stack.
+    Monitoring,
+    /// That of the node exporter alone.
+    NodeExporter,
+    /// That of Chaos Mesh alone.
+    ChaosMesh,
+}
+
+/// One Helm release and the upstream chart that makes it in profile `production`; profile `local`
+/// has an embedded chart of the release's own name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRow {
+    /// Name of the release.
+    pub name: &'static str,
+    /// Name of the upstream chart, a key of the lock of charts.
+    pub chart: &'static str,
+    /// Where it is installed.
+    pub place: Place,
+}
+
+/// The releases, in the order people see them.
+pub const RELEASES: &[ReleaseRow] = &[
+    ReleaseRow { name: "prometheus", chart: "kube-prometheus-stack", place: Place::Monitoring },
+    ReleaseRow { name: "loki", chart: "loki", place: Place::Monitoring },
+    ReleaseRow { name: "jaeger", chart: "jaeger", place: Place::Monitoring },
+    ReleaseRow { name: "otel-collector", chart: "opentelemetry-collector", place: Place::Monitoring },
+    ReleaseRow { name: "alloy", chart: "alloy", place: Place::Monitoring },
+    ReleaseRow { name: "blackbox-exporter", chart: "prometheus-blackbox-exporter", place: Place::Monitoring },
+    ReleaseRow { name: "postgres-exporter", chart: "prometheus-postgres-exporter", place: Place::Monitoring },
+    ReleaseRow { name: "redis-exporter", chart: "prometheus-redis-exporter", place: Place::Monitoring },
+    ReleaseRow { name: "kafka-exporter", chart: "prometheus-kafka-exporter", place: Place::Monitoring },
+    ReleaseRow { name: "elasticsearch-exporter", chart: "prometheus-elasticsearch-exporter", place: Place::Monitoring },
+    ReleaseRow { name: "chaos-mesh", chart: "chaos-mesh", place: Place::ChaosMesh },
+];
+
+/// The release called `name`.
+pub fn release(name: &str) -> Option<&'static ReleaseRow> {
+    RELEASES.iter().find(|row| row.name == name)
 }
 
 /// One component of the stack.
@@ -36,12 +85,16 @@ pub struct Component {
     pub release: &'static str,
     /// Name of its Service, the same in every profile.
     pub service: &'static str,
-    /// Name of its workload in profile `local`.
+    /// Name of its workload, the same in every profile.
     pub workload: &'static str,
     /// Kind of that workload.
     pub workload_kind: WorkloadKind,
     /// Its `job` label in Prometheus.
     pub job: &'static str,
+    /// Its `job` label in profile `production`: the upstream charts' own alerts go by theirs.
+    pub production_job: &'static str,
+    /// Whether only profile `production` has it.
+    pub production_only: bool,
     /// Ports of its Service; the first is the one that people and `verify` use.
     pub ports: &'static [Port],
     /// Name of the port that serves `/metrics`.
@@ -58,6 +111,13 @@ pub struct Component {
     pub needs: &'static [&'static str],
 }
 
+impl Component {
+    /// Where it stands: where its release is installed.
+    pub fn place(&self) -> Place {
+        release(self.release).map_or(Place::Monitoring, |row| row.place)
+    }
+}
+
 /// The components, in the order people see them.
 pub const COMPONENTS: &[Component] = &[
     Component {
@@ -68,6 +128,8 @@ pub const COMPONENTS: &[Component] = &[
         workload: "prometheus-prometheus-kube-prometheus-prometheus",
         workload_kind: WorkloadKind::StatefulSet,
         job: "prometheus",
+        production_job: "prometheus-kube-prometheus-prometheus",
+        production_only: false,
         ports: &[Port { name: "http-web", service: 9090, container: 9090 }],
         metrics_port: "http-web",
         ready_path: "/-/ready",
@@ -84,6 +146,8 @@ pub const COMPONENTS: &[Component] = &[
         workload: "alertmanager-prometheus-kube-prometheus-alertmanager",
         workload_kind: WorkloadKind::StatefulSet,
         job: "alertmanager",
+        production_job: "prometheus-kube-prometheus-alertmanager",
+        production_only: false,
         ports: &[Port { name: "http-web", service: 9093, container: 9093 }],
         metrics_port: "http-web",
         ready_path: "/-/ready",
@@ -100,6 +164,8 @@ pub const COMPONENTS: &[Component] = &[
         workload: "prometheus-grafana",
         workload_kind: WorkloadKind::Deployment,
         job: "grafana",
+        production_job: "prometheus-grafana",
+        production_only: false,
         ports: &[Port { name: "http-web", service: 80, container: 3000 }],
         metrics_port: "http-web",
         ready_path: "/api/health",
@@ -116,6 +182,8 @@ pub const COMPONENTS: &[Component] = &[
         workload: "loki",
         workload_kind: WorkloadKind::StatefulSet,
         job: "loki",
+        production_job: "loki",
+        production_only: false,
         ports: &[Port { name: "http-metrics", service: 3100, container: 3100 }],
         metrics_port: "http-metrics",
         ready_path: "/ready",
@@ -132,6 +200,8 @@ pub const COMPONENTS: &[Component] = &[
         workload: "jaeger",
         workload_kind: WorkloadKind::Deployment,
         job: "jaeger",
+        production_job: "jaeger",
+        production_only: false,
         ports: &[
             Port { name: "http-query", service: 16686, container: 16686 },
             Port { name: "grpc-query", service: 16685, container: 16685 },
@@ -153,6 +223,8 @@ pub const COMPONENTS: &[Component] = &[
         workload: "otel-collector",
         workload_kind: WorkloadKind::Deployment,
         job: "otel-collector",
+        production_job: "otel-collector",
+        production_only: false,
         ports: &[
             Port { name: "otlp-grpc", service: 4317, container: 4317 },
             Port { name: "otlp-http", service: 4318, container: 4318 },
@@ -167,6 +239,78 @@ pub const COMPONENTS: &[Component] = &[
         host: None,
         needs: &["jaeger", "loki"],
     },
+    Component {
+        key: "prometheusOperator",
+        title: "Prometheus Operator",
+        release: "prometheus",
+        service: "prometheus-kube-prometheus-operator",
+        workload: "prometheus-kube-prometheus-operator",
+        workload_kind: WorkloadKind::Deployment,
+        job: "prometheus-kube-prometheus-operator",
+        production_job: "prometheus-kube-prometheus-operator",
+        production_only: true,
+        ports: &[Port { name: "https", service: 443, container: 10250 }],
+        metrics_port: "https",
+        ready_path: "/healthz",
+        health_port: None,
+        local_port: None,
+        host: None,
+        needs: &[],
+    },
+    Component {
+        key: "alloy",
+        title: "Alloy",
+        release: "alloy",
+        service: "alloy",
+        workload: "alloy",
+        workload_kind: WorkloadKind::DaemonSet,
+        job: "alloy",
+        production_job: "alloy",
+        production_only: true,
+        ports: &[Port { name: "http-metrics", service: 12345, container: 12345 }],
+        metrics_port: "http-metrics",
+        ready_path: "/-/ready",
+        health_port: None,
+        local_port: None,
+        host: None,
+        needs: &["loki"],
+    },
+    Component {
+        key: "blackboxExporter",
+        title: "Blackbox exporter",
+        release: "blackbox-exporter",
+        service: "blackbox-exporter",
+        workload: "blackbox-exporter",
+        workload_kind: WorkloadKind::Deployment,
+        job: "blackbox-exporter",
+        production_job: "blackbox-exporter",
+        production_only: true,
+        ports: &[Port { name: "http", service: 9115, container: 9115 }],
+        metrics_port: "http",
+        ready_path: "/-/healthy",
+        health_port: None,
+        local_port: None,
+        host: None,
+        needs: &[],
+    },
+    Component {
+        key: "chaosMesh",
+        title: "Chaos Mesh",
+        release: "chaos-mesh",
+        service: "chaos-mesh-controller-manager",
+        workload: "chaos-controller-manager",
+        workload_kind: WorkloadKind::Deployment,
+        job: "chaos-mesh-controller-manager",
+        production_job: "chaos-mesh-controller-manager",
+        production_only: true,
+        ports: &[Port { name: "http", service: 10080, container: 10080 }],
+        metrics_port: "http",
+        ready_path: "/healthz",
+        health_port: Some(10081),
+        local_port: None,
+        host: None,
+        needs: &[],
+    },
 ];
 
 /// One exporter of the platform.
@@ -179,10 +323,31 @@ pub struct Exporter {
     pub title: &'static str,
     /// Its `job` label in Prometheus.
     pub job: &'static str,
-    /// Name of its Service in the platform's namespace.
+    /// Name of its Service in the platform's namespace, where it runs already.
     pub service: &'static str,
     /// Port of `/metrics`.
     pub port: u16,
+    /// How we deploy it.
+    pub deployed: DeployedExporter,
+}
+
+/// An exporter that profile `production` deploys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeployedExporter {
+    /// Helm release that installs it.
+    pub release: &'static str,
+    /// Name of its Service and of its workload.
+    pub service: &'static str,
+    /// Kind of that workload.
+    pub workload_kind: WorkloadKind,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// An exporter with a release of its own, a Deployment called like its Service.
+const fn own_release(service: &'static str) -> DeployedExporter {
+    DeployedExporter { release: service, service, workload_kind: WorkloadKind::Deployment, place: Place::Monitoring }
 }
 
 /// The exporters, in the order people see them.
@@ -193,23 +358,57 @@ pub const EXPORTERS: &[Exporter] = &[
         job: "postgresql",
         service: "postgres-exporter",
         port: 9187,
+        deployed: own_release("postgres-exporter"),
     },
-    Exporter { key: "redis", title: "Redis exporter", job: "redis", service: "redis-exporter", port: 9121 },
-    Exporter { key: "kafka", title: "Kafka exporter", job: "kafka", service: "kafka-exporter", port: 9308 },
+    Exporter {
+        key: "redis",
+        title: "Redis exporter",
+        job: "redis",
+        service: "redis-exporter",
+        port: 9121,
+        deployed: own_release("redis-exporter"),
+    },
+    Exporter {
+        key: "kafka",
+        title: "Kafka exporter",
+        job: "kafka",
+        service: "kafka-exporter",
+        port: 9308,
+        deployed: own_release("kafka-exporter"),
+    },
     Exporter {
         key: "elasticsearch",
         title: "Elasticsearch exporter",
         job: "elasticsearch",
         service: "elasticsearch-exporter",
         port: 9108,
+        deployed: own_release("elasticsearch-exporter"),
     },
-    Exporter { key: "node", title: "node exporter", job: "node-exporter", service: "node-exporter", port: 9100 },
+    Exporter {
+        key: "node",
+        title: "node exporter",
+        job: "node-exporter",
+        service: "node-exporter",
+        port: 9100,
+        deployed: DeployedExporter {
+            release: "prometheus",
+            service: "prometheus-prometheus-node-exporter",
+            workload_kind: WorkloadKind::DaemonSet,
+            place: Place::NodeExporter,
+        },
+    },
     Exporter {
         key: "kubeState",
         title: "kube-state-metrics",
         job: "kube-state-metrics",
         service: "kube-state-metrics",
         port: 8080,
+        deployed: DeployedExporter {
+            release: "prometheus",
+            service: "prometheus-kube-state-metrics",
+            workload_kind: WorkloadKind::Deployment,
+            place: Place::Monitoring,
+        },
     },
 ];
 

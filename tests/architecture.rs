@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that compute and do nothing else.
-const PURE: &[&str] = &["object.rs", "event.rs", "stack.rs", "config", "render", "plan", "ready"];
+const PURE: &[&str] = &["object.rs", "event.rs", "stack.rs", "chart", "config", "render", "plan", "ready"];
 
 /// What a pure module does not name.
 const IO: &[&str] = &[
@@ -29,11 +29,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("stack", &[]),
     ("event", &["object"]),
+    ("chart", &["error", "object"]),
     ("config", &["error", "stack"]),
-    ("render", &["config", "error", "object", "stack"]),
+    ("render", &["chart", "config", "error", "object", "stack"]),
     ("plan", &["object", "render", "stack"]),
     ("ready", &["event", "object"]),
-    ("helm", &["error", "event", "object", "plan", "render"]),
+    ("helm", &["chart", "error", "event", "object", "plan", "render"]),
     ("cluster", &["config", "error", "event", "helm", "object", "plan", "ready", "render", "stack"]),
     ("telemetry", &["error"]),
     ("access", &["cluster", "config", "error", "stack"]),

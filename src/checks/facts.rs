@@ -132,6 +132,9 @@ pub fn workload_of(snapshot: &Snapshot, component: &Component) -> Option<Value> 
         WorkloadKind::StatefulSet => {
             serde_json::to_value(snapshot.stateful_sets.iter().find(|found| is_it(&found.metadata.name))?)
         }
+        WorkloadKind::DaemonSet => {
+            serde_json::to_value(snapshot.daemon_sets.iter().find(|found| is_it(&found.metadata.name))?)
+        }
     };
     found.ok()
 }

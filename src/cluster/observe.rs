@@ -29,7 +29,8 @@ pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
 pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
     let client = &cluster.client;
-    let manifests: Vec<ObjectRef> = bundle.namespaces.iter().chain(&bundle.objects).map(Manifest::reference).collect();
+    let manifests: Vec<ObjectRef> =
+        bundle.namespaces.iter().chain(bundle.own_objects()).map(Manifest::reference).collect();
     let secrets = bundle
         .generated_secrets
         .iter()

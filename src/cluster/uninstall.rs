@@ -462,6 +462,7 @@ mod tests {
                 needs: Vec::new(),
             }],
             expected: Expected::default(),
+            ..Bundle::default()
         };
         // In both namespaces stand a claim and a Deployment of a release called `loki`.
         let (client, _log) = scripted(|asked| {

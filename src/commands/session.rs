@@ -1,12 +1,14 @@
 //! What every verb shares: the configuration, the cluster, helm, and the way out.
 
+use crate::chart::Charts;
 use crate::cli::{GlobalArgs, ProfileArg};
 use crate::cluster::{Cluster, ConnectOptions, connect};
 use crate::config::{Config, Layer, Profile, resolve};
 use crate::error::{Failure, Kind};
 use crate::event::Events;
 use crate::helm::Helm;
-use crate::render::{Bundle, Sources, render_from};
+use crate::helm::charts::from_folder;
+use crate::render::{Bundle, Sources, needed_charts, render_from};
 use crate::report::Terminal;
 use std::ffi::OsString;
 use std::future::Future;
@@ -76,8 +78,20 @@ impl<'a> Session<'a> {
             Some(folder) => Sources::embedded().with_overlay(super::overlay::read(folder)?),
             None => Sources::embedded(),
         };
-        let bundle = render_from(&config, &sources)?;
+        let bundle = render_from(&config, &sources, &self.charts(&config)?)?;
         Ok((config, bundle))
+    }
+
+    /// The upstream charts that the configuration needs.
+    fn charts(&self, config: &Config) -> anyhow::Result<Charts> {
+        let needed = needed_charts(config);
+        match &self.global.charts {
+            _ if needed.is_empty() => Ok(Charts::new()),
+            Some(folder) => from_folder(folder, &needed),
+            None => Err(Failure::new(Kind::Usage, "no folder with the upstream charts is given")
+                .hint("`--charts DIR` names it")
+                .into()),
+        }
     }
 
     /// Connects to the cluster that was asked for; with `--sandbox`, to that sandbox and never

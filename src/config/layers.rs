@@ -247,7 +247,7 @@ fn reserved_jobs(config: &Config) -> impl Iterator<Item = &'static str> {
     let exporters = stack::EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None);
     [stack::SPAN_METRICS, stack::ANNOTATED_SERVICES]
         .into_iter()
-        .chain(config.enabled_components().map(|component| component.job))
+        .chain(config.enabled_components().map(|component| config.job_of(component)))
         .chain(exporters.map(|exporter| exporter.job))
 }
 

@@ -10,7 +10,7 @@ pub mod model;
 pub mod schema;
 
 pub use document::Document;
-pub use layers::{Layer, resolve};
+pub use layers::{Layer, merge, resolve};
 pub use model::{Config, Profile};
 
 use std::fmt;

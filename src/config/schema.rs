@@ -112,7 +112,19 @@ fn explain(kind: &ValidationErrorKind, instance: &Value, schema: Option<&Value>)
 /// An example for each pattern used in the model; tested to match.
 fn example_of(pattern: &str) -> &'static str {
     // The narrow forms first: a tag may look like anything, and a size like a number.
-    const EXAMPLES: &[&str] = &["v1.2.3-RC1", "drivemaster.com", "drivemaster", "15s", "720h", "8GB", "10Gi", "250m"];
+    const EXAMPLES: &[&str] = &[
+        "v1.2.3-RC1",
+        "drivemaster.com",
+        "drivemaster",
+        "15s",
+        "720h",
+        "8GB",
+        "10Gi",
+        "250m",
+        "https://drivemaster.com",
+        "/run/containerd/containerd.sock",
+        "ClusterIssuer",
+    ];
     let fits = |example: &&&str| {
         jsonschema::validator_for(&serde_json::json!({"pattern": pattern}))
             .is_ok_and(|validator| validator.is_valid(&Value::String((**example).to_owned())))

@@ -2,6 +2,7 @@
 
 pub mod argv;
 pub mod chart;
+pub mod charts;
 pub mod parse;
 pub mod run;
 

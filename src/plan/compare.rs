@@ -17,15 +17,36 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
     for secret in &bundle.generated_secrets {
         plan_secret(&mut plan, secret, observed);
     }
-    for manifest in &bundle.objects {
-        let needs = manifest.reference().namespace.iter().map(|name| namespace_id(name)).collect();
+    for manifest in &bundle.crds {
         let target = Target::Object { manifest: manifest.clone() };
-        plan_manifest(&mut plan, manifest, observed, needs, target);
+        plan_manifest(&mut plan, manifest, observed, Vec::new(), target);
+    }
+    for manifest in &bundle.objects {
+        let target = Target::Object { manifest: manifest.clone() };
+        plan_manifest(&mut plan, manifest, observed, needs_of(manifest, bundle), target);
     }
     for release in in_order(&bundle.releases) {
         plan_release(&mut plan, release, bundle, observed);
     }
+    for late in &bundle.late_objects {
+        let needs = needs_of(&late.manifest, bundle).into_iter();
+        let needs = needs.chain(late.after.iter().map(|name| release_id(name))).collect();
+        let target = Target::Object { manifest: late.manifest.clone() };
+        plan_manifest(&mut plan, &late.manifest, observed, needs, target);
+    }
     plan
+}
+
+/// What an object of ours needs: its namespace, and the definition of its kind where that is ours too.
+fn needs_of(manifest: &Manifest, bundle: &Bundle) -> Vec<String> {
+    let reference = manifest.reference();
+    let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+    let defines = |crd: &&Manifest| {
+        let text = |pointer: &str| crd.0.pointer(pointer).and_then(serde_json::Value::as_str);
+        text("/spec/group") == Some(group) && text("/spec/names/kind") == Some(&reference.kind)
+    };
+    let definition = bundle.crds.iter().find(defines).map(|crd| crd.reference().to_string());
+    reference.namespace.iter().map(|name| namespace_id(name)).chain(definition).collect()
 }
 
 /// The id of the step of a release.
@@ -95,6 +116,8 @@ fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &
             .filter(in_namespace)
             .map(|reference| reference.to_string()),
     );
+    // A chart may make objects of any of the kinds.
+    needs.extend(bundle.crds.iter().map(|crd| crd.reference().to_string()));
     needs.extend(release.needs.iter().map(|name| release_id(name)));
     plan.steps.push(Step { id, action, reason, needs, changes, target: Target::Release { release: release.clone() } });
 }
@@ -178,6 +201,7 @@ mod tests {
             }))],
             releases: vec![release("collector", &["jaeger"]), release("jaeger", &[])],
             expected: Expected::default(),
+            ..Bundle::default()
         }
     }
 

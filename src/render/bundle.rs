@@ -1,23 +1,98 @@
 //! What a deploy is made of, rendered and complete.
 
+pub use crate::chart::Chart;
 use crate::object::Manifest;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Everything that is to stand in the cluster.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bundle {
     /// The namespaces, first of all.
     pub namespaces: Vec<Manifest>,
     /// Secrets whose content is generated in the cluster once and then kept.
     pub generated_secrets: Vec<GeneratedSecret>,
+    /// CustomResourceDefinitions of the charts, before everything of their kinds.
+    pub crds: Vec<Manifest>,
     /// Objects of our own (rules, dashboards), applied by server-side apply before the releases.
     pub objects: Vec<Manifest>,
+    /// Objects of our own that a release must be ready for.
+    pub late_objects: Vec<LateObject>,
     /// The Helm releases.
     pub releases: Vec<Release>,
     /// What `verify` expects of the deployed bundle.
     pub expected: Expected,
+    /// Secrets of somebody else's that the stack reads.
+    pub required_secrets: Vec<RequiredSecret>,
+    /// IngressClasses that the Ingress objects name.
+    pub ingress_classes: Vec<String>,
+}
+
+impl Bundle {
+    /// Every object of our own: definitions, early and late ones; without namespaces and Secrets.
+    pub fn own_objects(&self) -> impl Iterator<Item = &Manifest> {
+        self.crds.iter().chain(&self.objects).chain(self.late_objects.iter().map(|late| &late.manifest))
+    }
+}
+
+/// An object of our own that comes after releases, such as an experiment after the controller whose
+/// webhook judges it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LateObject {
+    /// The object.
+    pub manifest: Manifest,
+    /// Names of the releases that must be ready first.
+    pub after: Vec<String>,
+}
+
+/// A Secret that must be there before the deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequiredSecret {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// The keys it must have.
+    pub keys: Vec<RequiredKey>,
+}
+
+/// One key of a required Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequiredKey {
+    /// The key.
+    pub key: String,
+    /// What it holds, for people: `the webhook URL of Slack`.
+    pub meaning: String,
+    /// The form of its value.
+    pub form: SecretForm,
+    /// Who reads it: key of the component or exporter.
+    pub used_by: String,
+}
+
+/// What the value of a key must look like; judged without ever showing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretForm {
+    /// Anything that is not empty.
+    Any,
+    /// One line without spaces around it, such as a password or user name.
+    Line,
+    /// An `https://` URL.
+    HttpsUrl,
+    /// A routing key of PagerDuty: 32 letters and digits.
+    PagerdutyKey,
+    /// A connection string `postgresql://...` or `key=value` words.
+    PostgresqlDsn,
+    /// Lines `user:hash` of htpasswd.
+    Htpasswd,
+    /// A PEM certificate.
+    Certificate,
+    /// A PEM private key.
+    PrivateKey,
 }
 
 /// A Secret that is generated when it is not there, and never changed afterwards.
@@ -48,21 +123,6 @@ pub struct Release {
     pub values: serde_json::Value,
     /// Names of the releases that must be deployed first.
     pub needs: Vec<String>,
-}
-
-/// A chart with its content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Chart {
-    /// Name.
-    pub name: String,
-    /// Version.
-    pub version: String,
-    /// Version of the program it installs.
-    pub app_version: String,
-    /// Files by path below the chart's folder.
-    #[serde(skip)]
-    pub files: BTreeMap<String, Vec<u8>>,
 }
 
 /// What the deployed bundle is expected to do.

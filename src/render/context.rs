@@ -26,7 +26,7 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
         let job = |job: &str, port: u16| ScrapeJob {
             target: ExpectedTarget {
                 job: job.to_owned(),
-                namespace: namespaces.monitoring.clone(),
+                namespace: config.namespace_of(component.place()).to_owned(),
                 service: component.service.to_owned(),
                 port,
                 component: Some(component.key.to_owned()),
@@ -37,7 +37,7 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
         let metrics = component.ports.iter().find(|port| port.name == component.metrics_port);
         let spans = component.ports.iter().find(|port| port.name == SPAN_METRICS);
         metrics
-            .map(|port| job(component.job, port.container))
+            .map(|port| job(config.job_of(component), port.container))
             .into_iter()
             .chain(spans.map(|port| job(SPAN_METRICS, port.container)))
     });
@@ -55,11 +55,15 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
     });
     let exporters =
         EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None).map(|exporter| {
+            let (namespace, service) = match config.exporter_mode(exporter.key) {
+                ExporterMode::Deployed => (config.namespace_of(exporter.deployed.place), exporter.deployed.service),
+                _ => (namespaces.platform.as_str(), exporter.service),
+            };
             ScrapeJob {
                 target: ExpectedTarget {
                     job: exporter.job.to_owned(),
-                    namespace: namespaces.platform.clone(),
-                    service: exporter.service.to_owned(),
+                    namespace: namespace.to_owned(),
+                    service: service.to_owned(),
                     port: exporter.port,
                     component: None,
                 },
@@ -103,7 +107,7 @@ pub(super) fn context(config: &Config) -> Result<Value> {
 
 /// A row of the catalogue with what the configuration makes of it.
 fn component_row(config: &Config, component: &Component) -> Result<Value> {
-    let namespace = &config.namespaces.monitoring;
+    let namespace = config.namespace_of(component.place());
     let addresses: Map<String, Value> = component
         .ports
         .iter()
@@ -122,6 +126,7 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
         _ => String::new(),
     };
     let mut row = serde_json::to_value(component)?;
+    row["job"] = json!(config.job_of(component));
     row["enabled"] = json!(config.component_enabled(component.key));
     row["namespace"] = json!(namespace);
     row["url"] = json!(format!("http://{address}"));

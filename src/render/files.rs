@@ -157,6 +157,7 @@ mod tests {
             objects: vec![object("ConfigMap", "rules")],
             releases,
             expected: Expected::default(),
+            ..Bundle::default()
         }
     }
 

@@ -5,6 +5,7 @@ mod content;
 mod context;
 pub mod digest;
 pub mod files;
+mod objects;
 mod releases;
 mod scan;
 mod sources;
@@ -13,37 +14,38 @@ mod templates;
 mod yaml;
 
 pub use bundle::Bundle;
+pub use releases::needed_charts;
 pub use sources::{Sources, values_layer};
 
-use crate::config::model::{Config, Profile};
-use crate::error::{Failure, Kind};
-use crate::object::Manifest;
+use crate::chart::Charts;
+use crate::chart::crds::crds;
+use crate::config::model::Config;
+use crate::object::{FIELD_MANAGER, Manifest};
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Renders everything that is to stand in the cluster, from the embedded templates.
+/// What everything of ours is a part of, as its label says.
+const PART_OF: &str = "drivemaster-monitoring";
+
+/// Renders everything that is to stand in the cluster from the embedded templates, with embedded
+/// charts: for profile `local`.
 ///
 /// # Errors
-/// [`Kind::Usage`] for a profile that cannot be rendered, and for a bad template with its file, line
-/// and column.
+/// [`crate::error::Kind::Usage`] for a bad template with its file, line and column.
 pub fn render(config: &Config) -> Result<Bundle> {
-    render_from(config, &Sources::embedded())
+    render_from(config, &Sources::embedded(), &Charts::new())
 }
 
-/// The same from other `sources`, such as the embedded ones under a folder of the person's own.
+/// The same from other `sources`, such as the embedded ones under a folder of the person's own, and
+/// with the upstream `charts` that [`needed_charts`] names.
 ///
 /// # Errors
-/// As [`render`].
-pub fn render_from(config: &Config, sources: &Sources) -> Result<Bundle> {
-    if config.profile == Profile::Production {
-        return Err(Failure::new(Kind::Usage, "profile `production` is not built yet")
-            .hint("deploy the light charts: drivemaster-mon deploy --profile local")
-            .into());
-    }
+/// As [`render`]; also when one of those charts is missing.
+pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Result<Bundle> {
     let templates = templates::Templates::new(sources, &context::context(config)?)?;
-    let releases = releases::releases(config, sources, &templates)?;
+    let releases = releases::releases(config, sources, &templates, charts)?;
     let namespace = &config.namespaces.monitoring;
     let mut expected = Expected::default();
     let mut objects = Vec::new();
@@ -65,7 +67,24 @@ pub fn render_from(config: &Config, sources: &Sources) -> Result<Bundle> {
             generated: vec!["admin-password".to_owned()],
         });
     }
-    Ok(Bundle { namespaces: namespaces(config), generated_secrets, objects, releases, expected })
+    let installed: Vec<&str> = releases.iter().map(|release| release.name.as_str()).collect();
+    let (early, late_objects) = objects::objects(config, &installed, sources, &templates)?;
+    objects.extend(early);
+    let mut definitions = Vec::new();
+    for release in &releases {
+        definitions.extend(crds(&release.chart, &release.values)?);
+    }
+    Ok(Bundle {
+        namespaces: namespaces(config),
+        generated_secrets,
+        crds: definitions,
+        objects,
+        late_objects,
+        releases,
+        expected,
+        required_secrets: Vec::new(),
+        ingress_classes: Vec::new(),
+    })
 }
 
 /// The namespaces with their Pod Security labels. The platform's workloads are not ours: there we
@@ -89,8 +108,8 @@ fn namespace(name: &str, pod_security: &[&str]) -> Manifest {
 /// `object` with the labels of everything that is ours.
 fn labelled(mut object: Value) -> Manifest {
     object["metadata"]["labels"] = json!({
-        "app.kubernetes.io/managed-by": "drivemaster-mon",
-        "app.kubernetes.io/part-of": "drivemaster-monitoring",
+        "app.kubernetes.io/managed-by": FIELD_MANAGER,
+        "app.kubernetes.io/part-of": PART_OF,
     });
     Manifest(object)
 }

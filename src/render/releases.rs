@@ -1,11 +1,13 @@
 //! The Helm releases: embedded charts with the values rendered for them.
 
-use super::bundle::{Chart, Release};
+use super::bundle::Release;
 use super::sources::Sources;
 use super::templates::Templates;
-use crate::config::model::Config;
+use crate::chart::{Chart, Charts};
+use crate::config::merge;
+use crate::config::model::{Config, ExporterMode, Profile};
 use crate::error::{Failure, Kind};
-use crate::stack;
+use crate::stack::{self, ReleaseRow};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,25 +17,52 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// # Errors
 /// [`Kind::Usage`] for values that a template makes unreadable.
-pub(super) fn releases(config: &Config, sources: &Sources, templates: &Templates) -> Result<Vec<Release>> {
-    let mut names: Vec<&str> = Vec::new();
-    for component in config.enabled_components() {
-        if !names.contains(&component.release) {
-            names.push(component.release);
-        }
-    }
-    names
-        .into_iter()
-        .map(|name| {
+pub(super) fn releases(
+    config: &Config,
+    sources: &Sources,
+    templates: &Templates,
+    charts: &Charts,
+) -> Result<Vec<Release>> {
+    rows(config)
+        .map(|row| {
+            let chart = match config.profile {
+                Profile::Local => embedded_chart(row.name, sources)?,
+                Profile::Production => upstream_chart(row, charts)?,
+            };
             Ok(Release {
-                name: name.to_owned(),
-                namespace: config.namespaces.monitoring.clone(),
-                chart: chart(name, sources)?,
-                values: values(name, templates)?,
-                needs: needs(config, name),
+                name: row.name.to_owned(),
+                namespace: config.namespace_of(row.place).to_owned(),
+                chart,
+                values: values(config, row.name, templates)?,
+                needs: needs(config, row.name),
             })
         })
         .collect()
+}
+
+/// The rows of the catalogue that this configuration installs.
+pub(super) fn rows(config: &Config) -> impl Iterator<Item = &'static ReleaseRow> {
+    let components = config.enabled_components().map(|component| component.release);
+    let exporters = stack::EXPORTERS
+        .iter()
+        .filter(|exporter| config.exporter_mode(exporter.key) == ExporterMode::Deployed)
+        .map(|exporter| exporter.deployed.release);
+    let wanted: BTreeSet<&str> = components.chain(exporters).collect();
+    stack::RELEASES.iter().filter(move |row| wanted.contains(row.name))
+}
+
+/// Names of the upstream charts that a bundle of this configuration is made from; none in profile
+/// `local`, whose charts are embedded.
+pub fn needed_charts(config: &Config) -> Vec<&'static str> {
+    match config.profile {
+        Profile::Local => Vec::new(),
+        Profile::Production => rows(config).map(|row| row.chart).collect(),
+    }
+}
+
+fn upstream_chart(row: &ReleaseRow, charts: &Charts) -> Result<Chart> {
+    let chart = charts.get(row.chart).cloned();
+    chart.with_context(|| format!("the chart `{}` of release `{}` was not loaded", row.chart, row.name))
 }
 
 /// The releases that must be deployed before `release`.
@@ -50,10 +79,19 @@ fn needs(config: &Config, release: &str) -> Vec<String> {
     needed.into_iter().map(str::to_owned).collect()
 }
 
-fn values(release: &str, templates: &Templates) -> Result<Value> {
-    let path = format!("templates/values/local/{release}.yaml");
+/// The values of the profile's template, under the raw ones of the configuration.
+fn values(config: &Config, release: &str, templates: &Templates) -> Result<Value> {
+    let profile = match config.profile {
+        Profile::Local => "local",
+        Profile::Production => "production",
+    };
+    let path = format!("templates/values/{profile}/{release}.yaml");
     let text = templates.render(&path)?;
-    parse_yaml(&path, &text)
+    let mut values = parse_yaml(&path, &text)?;
+    if let Some(raw) = config.helm_values.get(release) {
+        merge(&mut values, &Value::Object(raw.clone()));
+    }
+    Ok(values)
 }
 
 /// Reads the rendered `text` of the template at `path` as YAML.
@@ -72,7 +110,7 @@ struct ChartFile {
 }
 
 /// The chart of a release, with the helpers that all charts share.
-fn chart(release: &str, sources: &Sources) -> Result<Chart> {
+fn embedded_chart(release: &str, sources: &Sources) -> Result<Chart> {
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (path, content) in sources.below("templates/charts/common/") {
         files.insert(format!("templates/{path}"), content.to_vec());

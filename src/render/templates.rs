@@ -79,8 +79,12 @@ impl Templates {
 type IsTemplate = fn(&str) -> bool;
 
 /// Where templates stand. Charts are none: they are Helm's. Unit tests of rules are promtool's.
-const FOLDERS: [(&str, IsTemplate); 3] =
-    [("templates/values/", |_| true), ("alerts/", is_rule_file), ("dashboards/", is_dashboard_or_partial)];
+const FOLDERS: [(&str, IsTemplate); 4] = [
+    ("templates/values/", |_| true),
+    (super::objects::FOLDER, |_| true),
+    ("alerts/", is_rule_file),
+    ("dashboards/", is_dashboard_or_partial),
+];
 
 /// Whether `alerts/<path>` is a file of rules.
 pub(super) fn is_rule_file(path: &str) -> bool {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::config::Profile;
 use crate::config::layers::merge;
 use crate::error::{exit_code_of, failure_of};
 use crate::stack::COMPONENTS;
@@ -62,7 +63,7 @@ fn every_component_has_its_release_and_its_job() {
     assert_eq!(names, ["prometheus", "loki", "jaeger", "otel-collector"]);
     let collector = &bundle.releases[3];
     assert_eq!(collector.needs, ["jaeger", "loki"]);
-    for component in COMPONENTS {
+    for component in COMPONENTS.iter().filter(|component| !component.production_only) {
         assert!(bundle.expected.targets.iter().any(|target| target.job == component.job), "{}", component.key);
     }
 }
@@ -109,7 +110,7 @@ fn rules_become_one_config_map_and_the_groups_expected_of_prometheus() {
         ),
         ("alerts/zz-mine.test.yaml", "@{ not a template }@"),
     ]);
-    let bundle = render_from(&local(json!({})), &sources).unwrap();
+    let bundle = render_from(&local(json!({})), &sources, &Charts::new()).unwrap();
     let rules = bundle.objects.iter().find(|object| object.reference().name == "drivemaster-rules").unwrap();
     assert!(rules.0["data"]["zz-mine.yaml"].as_str().unwrap().contains("job=\"user-service\""));
     assert!(rules.0["data"].get("zz-mine.test.yaml").is_none());
@@ -123,7 +124,7 @@ fn a_dashboard_becomes_a_config_map_that_grafana_finds() {
         "dashboards/zz-mine.json",
         r#"{"uid": "mine", "title": "Mine", "x": @{ config.cluster | json }@}"#,
     )]);
-    let bundle = render_from(&local(json!({})), &sources).unwrap();
+    let bundle = render_from(&local(json!({})), &sources, &Charts::new()).unwrap();
     let expected = bundle.expected.dashboards.iter().find(|dashboard| dashboard.uid == "mine").unwrap();
     assert_eq!((expected.config_map.as_str(), expected.title.as_str()), ("drivemaster-dashboard-zz-mine", "Mine"));
     let object = bundle.objects.iter().find(|object| object.reference().name == expected.config_map).unwrap();
@@ -153,7 +154,7 @@ fn bad_templates_are_usage_errors_that_name_the_file() {
             "template `templates/values/local/loki.yaml` renders to invalid YAML",
         ),
     ] {
-        let error = render_from(&local(json!({})), &overlay(&[(path, text)])).unwrap_err();
+        let error = render_from(&local(json!({})), &overlay(&[(path, text)]), &Charts::new()).unwrap_err();
         assert_eq!(exit_code_of(&error), 64, "{text}");
         assert!(message_of(&error).starts_with(message), "{}", message_of(&error));
     }
@@ -165,7 +166,7 @@ fn two_dashboards_never_share_a_uid() {
         ("dashboards/x.json", r#"{"uid": "same", "title": "X"}"#),
         ("dashboards/y.json", r#"{"uid": "same", "title": "Y"}"#),
     ]);
-    let error = render_from(&local(json!({})), &sources).unwrap_err();
+    let error = render_from(&local(json!({})), &sources, &Charts::new()).unwrap_err();
     assert_eq!(
         message_of(&error),
         "template `dashboards/y.json` has the same `uid` as ConfigMap `drivemaster-dashboard-x`"
@@ -173,11 +174,9 @@ fn two_dashboards_never_share_a_uid() {
 }
 
 #[test]
-fn a_profile_that_is_not_built_is_refused() {
-    let error = render(&local(json!({ "profile": "production" }))).unwrap_err();
-    assert_eq!(exit_code_of(&error), 64);
-    assert_eq!(message_of(&error), "profile `production` is not built yet");
-    assert!(failure_of(&error).unwrap().hint.is_some());
+fn a_chart_that_was_not_loaded_is_named() {
+    let error = render(&config_of(&["defaults", "production"], json!({}))).unwrap_err();
+    assert_eq!(error.to_string(), "the chart `kube-prometheus-stack` of release `prometheus` was not loaded");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::facts::{Rule, RuleGroup};
 use super::{Check, Facts, Scope, Verdict};
-use crate::config::Config;
+use crate::config::{Config, Layer, Profile, resolve};
 use crate::event::Outcome;
 use crate::ready::Snapshot;
 use crate::render::Bundle;
@@ -75,7 +75,7 @@ pub(in crate::checks) fn snapshot_of(objects: &[Value]) -> Snapshot {
 
 /// A configuration in which Loki may be unknown, and a bundle of two releases.
 pub(crate) fn scope() -> (Config, Bundle) {
-    (serde_json::from_value(configuration()).unwrap(), bundle())
+    (configuration(), bundle())
 }
 
 fn bundle() -> Bundle {
@@ -122,45 +122,23 @@ fn bundle() -> Bundle {
                 title: "Overview".to_owned(),
             }],
         },
+        ..Bundle::default()
     }
 }
 
-fn configuration() -> Value {
-    let image = json!({"repository": "example.com/x", "tag": "1"});
-    let resources = json!({"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"memory": "1Mi"}});
-    json!({
-        "profile": "local", "cluster": "test", "environment": "test", "domain": "example.com",
-        "namespaces": {"platform": "drivemaster", "monitoring": "drivemaster-monitoring"},
-        "storage": {"class": ""},
-        "ingress": {"enabled": false, "className": "nginx", "internalClassName": "internal", "tls": true},
-        "prometheus": {
-            "enabled": true, "image": image, "reloaderImage": image, "retention": "1d", "retentionSize": "1GB",
-            "storageSize": "1Gi", "scrapeInterval": "15s", "exporterScrapeInterval": "15s", "evaluationInterval": "15s",
-            "resources": resources,
-        },
-        "alertmanager": {
-            "enabled": true, "image": image, "storageSize": "1Gi", "resources": resources, "groupWait": "1s",
-            "receivers": {
-                "credentialsSecret": "c",
-                "slack": {"enabled": false, "criticalChannel": "", "warningChannel": "", "infoChannel": ""},
-                "email": {"enabled": false, "smarthost": "", "from": "", "username": "", "criticalTo": "", "warningTo": ""},
-                "pagerduty": {"enabled": false},
-            },
-        },
-        "grafana": {
-            "enabled": true, "image": image, "sidecarImage": image, "adminSecret": "grafana-admin", "storageSize": "1Gi",
-            "resources": resources,
-        },
-        "loki": {
-            "enabled": true, "image": image, "storageSize": "1Gi", "resources": resources,
-            "retention": {"application": "1h", "security": "1h", "audit": "1h"},
-        },
-        "jaeger": {"enabled": false, "image": image, "storageSize": "1Gi", "retention": "1h", "resources": resources},
-        "otelCollector": {
-            "enabled": true, "image": image, "samplingPercentage": 10, "slowTraceMilliseconds": 1, "resources": resources,
-        },
-        "platform": {"services": [{"name": "user-service", "port": 3001}], "exporters": {"redis": "existing"}},
-        "deploy": {"timeoutSeconds": 1, "failAfterSeconds": 0, "concurrency": 1},
-        "verify": {"timeoutSeconds": 1, "mayBeUnknown": ["loki"]},
-    })
+fn configuration() -> Config {
+    let small = "
+cluster: test
+environment: test
+domain: example.com
+ingress: { tls: true, internalClassName: internal }
+grafana: { adminSecret: grafana-admin }
+jaeger: { enabled: false }
+platform:
+  services: [{ name: user-service, port: 3001 }]
+  exporters: { postgresql: none, kafka: none, elasticsearch: none, node: none, kubeState: none }
+deploy: { timeoutSeconds: 1, failAfterSeconds: 0, concurrency: 1 }
+verify: { timeoutSeconds: 1, mayBeUnknown: [loki] }
+";
+    resolve(Some(Profile::Local), &[], &[Layer::new("small.yaml", small)], &[]).unwrap()
 }

@@ -69,6 +69,7 @@ pub(in crate::checks) fn state_of_workload(
     let kind = match component.workload_kind {
         WorkloadKind::Deployment => "Deployment",
         WorkloadKind::StatefulSet => "StatefulSet",
+        WorkloadKind::DaemonSet => "DaemonSet",
     };
     let reference = ObjectRef::namespaced("apps/v1", kind, namespace, component.workload);
     let cause = judge_workload(&reference, snapshot).cause().cloned();
@@ -100,7 +101,7 @@ mod tests {
         let enabled = crate::stack::COMPONENTS.iter().filter(|component| component.key != "jaeger");
         let ready = enabled.map(|component| match component.workload_kind {
             WorkloadKind::Deployment => deployment(component.workload, json!({})),
-            WorkloadKind::StatefulSet => stateful_set(component.workload, json!({})),
+            WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => stateful_set(component.workload, json!({})),
         });
         ready.collect()
     }

@@ -1,0 +1,25 @@
+//! Helm charts as data: files by path, read from archives. Pure.
+
+pub mod archive;
+pub mod crds;
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A chart with its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chart {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Version of the program it installs.
+    pub app_version: String,
+    /// Files by path below the chart's folder.
+    #[serde(skip)]
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Charts by their name.
+pub type Charts = BTreeMap<String, Chart>;
