@@ -1,6 +1,7 @@
 //! What templates see: the configuration, and the catalogue joined with it.
 
 use super::bundle::ExpectedTarget;
+use super::ingress;
 use crate::config::model::{Config, ExporterMode};
 use crate::stack::{COMPONENTS, Component, EXPORTERS, SPAN_METRICS};
 use anyhow::Result;
@@ -118,13 +119,6 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
     let host = component.host.map(|host| format!("{host}.{}", config.domain)).unwrap_or_default();
     let has_ingress = config.ingress.enabled && component.host.is_some();
     let scheme = if config.ingress.tls { "https" } else { "http" };
-    // Only Grafana has a login of its own.
-    let class =
-        if component.key == "grafana" { &config.ingress.class_name } else { &config.ingress.internal_class_name };
-    let tls_secret = match component.host {
-        Some(host) if config.ingress.tls => format!("{host}-tls"),
-        _ => String::new(),
-    };
     let mut row = serde_json::to_value(component)?;
     row["job"] = json!(config.job_of(component));
     row["enabled"] = json!(config.component_enabled(component.key));
@@ -138,6 +132,6 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
         Some(port) if external.is_empty() => format!("http://127.0.0.1:{port}"),
         _ => external,
     });
-    row["ingress"] = json!({ "enabled": has_ingress, "className": class, "host": host, "tlsSecret": tls_secret });
+    row["ingress"] = ingress::row(config, component);
     Ok(row)
 }

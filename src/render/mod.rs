@@ -5,6 +5,7 @@ mod content;
 mod context;
 pub mod digest;
 pub mod files;
+mod ingress;
 mod objects;
 mod releases;
 mod scan;
@@ -83,7 +84,7 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
         releases,
         expected,
         required_secrets: Vec::new(),
-        ingress_classes: Vec::new(),
+        ingress_classes: ingress::classes(config),
     })
 }
 
