@@ -89,7 +89,10 @@ mod tests {
     fn keys_that_contradict_each_other_are_refused_with_the_way_out() {
         let gateway = "kind: gateway, gateway: {name: a, internalName: b, namespace: c}";
         let cases = [
-            (format!("ingress: {{{gateway}, internal: {{sourceRanges: [10.0.0.0/8]}}}}"), "ingress.internal.sourceRanges"),
+            (
+                format!("ingress: {{{gateway}, internal: {{sourceRanges: [10.0.0.0/8]}}}}"),
+                "ingress.internal.sourceRanges",
+            ),
             (format!("ingress: {{{gateway}, internal: {{auth: basic, authSecret: a}}}}"), "ingress.internal.auth"),
             (format!("ingress: {{{gateway}, clusterIssuer: a}}"), "ingress.clusterIssuer"),
             ("ingress: {kind: gateway, gateway: {name: ''}}".to_owned(), "ingress.gateway.name"),
