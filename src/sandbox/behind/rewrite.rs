@@ -24,7 +24,7 @@
 //! they would contradict it. What can neither be proxied nor kept on loopback is refused.
 
 use super::places::Places;
-use crate::sandbox::network::pod::Program;
+use crate::sandbox::network::program::Program;
 use serde_yaml::{Mapping, Value};
 
 /// A loopback port that nothing listens on, so a connection is refused at once.
@@ -76,6 +76,9 @@ fn rewrite_value(program: Program, config: &mut Value, surroundings: &Surroundin
     match program {
         Program::Prometheus => rewrite_prometheus(root, surroundings),
         Program::Alertmanager => rewrite_alertmanager(root, surroundings),
+        Program::Loki | Program::Jaeger | Program::Collector | Program::ChaosControllerManager | Program::Operator => {
+            Ok(())
+        }
     }
 }
 
