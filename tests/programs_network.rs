@@ -6,9 +6,10 @@ mod support;
 
 use drivemaster_mon::config::model::PlatformService;
 use drivemaster_mon::sandbox::behind::flags;
+use drivemaster_mon::sandbox::behind::listen::Listen;
 use drivemaster_mon::sandbox::behind::places::{Place, Places};
 use drivemaster_mon::sandbox::behind::rewrite::{Surroundings, rewrite};
-use drivemaster_mon::sandbox::network::pod::Program;
+use drivemaster_mon::sandbox::network::program::Program;
 use drivemaster_mon::sandbox::network::{self, Network, NetworkOptions, SimulatedPort};
 use drivemaster_mon::sandbox::platform::Simulator;
 use serde_json::{Value, json};
@@ -45,6 +46,7 @@ fn run(program: Program, folder: &Path, deployed: &str, address: SocketAddr, net
         api_server: "https://127.0.0.1:1".into(),
         ca_file: "/nonexistent".into(),
         proxy_url: network.proxy_url(),
+        listen: Listen::default(),
     };
     let file = format!("{}.yml", program.key());
     std::fs::write(local.join(&file), rewrite(program, deployed, &surroundings).unwrap()).unwrap();
@@ -85,10 +87,11 @@ fn objects<T: serde::de::DeserializeOwned>(values: Vec<Value>) -> Vec<Arc<T>> {
 async fn network(folder: &Path, alertmanager: SocketAddr) -> Network {
     let services = vec![PlatformService { name: "user-service".into(), port: 3001 }];
     let network = network::start(NetworkOptions {
+        kubelet: None,
         socket: folder.join("egress.sock"),
         api_server: ([127, 0, 0, 1], 1).into(),
         kwok: ([127, 0, 0, 1], 1).into(),
-        real: [(9093, alertmanager)].into(),
+        real: [(Program::Alertmanager, [(9093, alertmanager)].into())].into(),
         simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
         namespace: "drivemaster".into(),
         simulator: Arc::new(Simulator::new(services, Vec::new(), "drivemaster", 1).unwrap()),
@@ -103,7 +106,7 @@ async fn network(folder: &Path, alertmanager: SocketAddr) -> Network {
     let pod = |(namespace, name, _, ip): (&str, &str, u16, &str)| {
         json!({
             "metadata": { "namespace": namespace, "name": format!("{name}-0"), "labels": { "app.kubernetes.io/name": name } },
-            "spec": { "nodeName": "sandbox-0", "containers": [] }, "status": { "phase": "Running", "podIP": ip },
+            "spec": { "nodeName": "sandbox-0", "containers": [{ "name": name }] }, "status": { "phase": "Running", "podIP": ip },
         })
     };
     let slice = |(namespace, name, port, ip): (&str, &str, u16, &str)| {

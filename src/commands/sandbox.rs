@@ -81,6 +81,12 @@ async fn status(session: &Session<'_>, name: &str) -> anyhow::Result<u8> {
             program.state.clone(),
         ]
     }));
+    rows.extend(
+        status
+            .missing
+            .iter()
+            .map(|program| vec![program.name.clone(), "-".to_owned(), "-".to_owned(), program.state.clone()]),
+    );
     let scenarios = if status.scenarios.is_empty() { "none".to_owned() } else { status.scenarios.join(", ") };
     let text =
         format!("sandbox `{name}`, up for {} s, scenarios: {scenarios}\n{}", status.uptime_seconds, aligned(&rows));

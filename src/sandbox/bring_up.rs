@@ -3,6 +3,7 @@
 use super::control_plane::{API_SERVER, CONTROLLER_MANAGER, ControlPlane, ETCD, KWOK, PROGRAMS, Ports, SCHEDULER};
 use super::guard::{Exit, Guard};
 use super::handshake::Reporter;
+use super::network::program::Program;
 use super::objects;
 use anyhow::{Context, Result, anyhow};
 use hyper::header::{HeaderValue, USER_AGENT};
@@ -23,6 +24,10 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// How often a program that ends is started again.
 const RESTARTS: u32 = 3;
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// The first port that is looked at; those below belong to well-known services.
+const FIRST_QUIET_PORT: u16 = 12_000;
+/// How many ports are tried before the system chooses one.
+const QUIET_ATTEMPTS: u32 = 50;
 /// How much of a log is told with an error.
 const TOLD_LINES: usize = 12;
 
@@ -42,23 +47,45 @@ impl std::error::Error for PortTaken {}
 ///
 /// # Errors
 /// When the machine has none.
-pub(super) fn choose_ports() -> Result<Ports> {
+pub(super) fn choose_ports(installed: impl IntoIterator<Item = Program>) -> Result<Ports> {
     // Held together until all are chosen, so that none is given out twice.
-    let listeners = (0..6)
-        .map(|_| TcpListener::bind(super::control_plane::loopback(0)))
-        .collect::<std::io::Result<Vec<_>>>()
-        .context("there is no free port on loopback")?;
-    let mut ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
-    let mut next = || ports.next().unwrap_or_else(|| Err(anyhow!("there is no free port on loopback")));
-    Ok(Ports {
+    let mut listeners = Vec::new();
+    let mut next = || -> Result<u16> {
+        let listener = free_listener().context("there is no free port on loopback")?;
+        let port = listener.local_addr().context("there is no free port on loopback")?.port();
+        listeners.push(listener);
+        Ok(port)
+    };
+    let mut ports = Ports {
         etcd: next()?,
         etcd_peer: next()?,
         api_server: next()?,
         kwok: next()?,
-        prometheus: next()?,
-        alertmanager: next()?,
+        behind: BTreeMap::new(),
         simulated: BTreeMap::new(),
-    })
+    };
+    for program in installed {
+        let pod_ports = program.row().ports.iter().map(|port| Ok((*port, next()?)));
+        ports.behind.insert(program, pod_ports.collect::<Result<_>>()?);
+    }
+    Ok(ports)
+}
+
+/// Listens on a free port, if possible on one that the system never gives to an outgoing connection:
+/// some of these ports are first listened on long after they were chosen.
+fn free_listener() -> std::io::Result<TcpListener> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let outgoing = range.split_whitespace().next().and_then(|first| first.parse::<u16>().ok());
+    let quiet = FIRST_QUIET_PORT..outgoing.unwrap_or(FIRST_QUIET_PORT);
+    if !quiet.is_empty() {
+        for _ in 0..QUIET_ATTEMPTS {
+            let port = rand::random_range(quiet.clone());
+            if let Ok(listener) = TcpListener::bind(super::control_plane::loopback(port)) {
+                return Ok(listener);
+            }
+        }
+    }
+    TcpListener::bind(super::control_plane::loopback(0))
 }
 
 /// Starts every program and waits until the cluster takes pods. Gives a client that acts as the
@@ -210,16 +237,13 @@ mod tests {
 
     #[test]
     fn ports_are_all_different() {
-        let ports = choose_ports().unwrap();
-        let all = std::collections::BTreeSet::from([
-            ports.etcd,
-            ports.etcd_peer,
-            ports.api_server,
-            ports.kwok,
-            ports.prometheus,
-            ports.alertmanager,
-        ]);
-        assert_eq!(all.len(), 6);
+        let ports = choose_ports(Program::ALL).unwrap();
+        let behind = ports.behind.values().flat_map(BTreeMap::values).copied();
+        let all: Vec<u16> =
+            [ports.etcd, ports.etcd_peer, ports.api_server, ports.kwok].into_iter().chain(behind).collect();
+        let different: std::collections::BTreeSet<u16> = all.iter().copied().collect();
+        assert_eq!(different.len(), all.len());
+        assert_eq!(all.len(), 4 + Program::ALL.iter().map(|program| program.row().ports.len()).sum::<usize>());
     }
 
     #[test]

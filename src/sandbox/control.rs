@@ -69,6 +69,9 @@ pub struct Status {
     pub node: NodeStatus,
     /// Its programs.
     pub programs: Vec<ProgramStatus>,
+    /// The programs that are not installed, so that the pods that ask for them have none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub missing: Vec<MissingProgram>,
     /// The proxy that scrapes go through.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub proxy: Option<String>,
@@ -119,6 +122,16 @@ pub struct ProgramStatus {
     /// The last lines of its log, where it ended.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub last_lines: Vec<String>,
+}
+
+/// A program that is not installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingProgram {
+    /// Its name.
+    pub name: String,
+    /// What its pods are without it.
+    pub state: String,
 }
 
 /// Asks the supervisor that listens on `socket`.

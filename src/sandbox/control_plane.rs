@@ -1,6 +1,8 @@
 //! The programs of the control plane as data: their arguments and configuration files.
 
 use super::guard::ProgramSpec;
+use super::network::program::{Absence, Listening, Program, jq_condition};
+use super::objects::NODE_ADDRESS;
 use super::pki::Pki;
 use super::programs::Programs;
 use super::state::Folder;
@@ -25,6 +27,8 @@ pub const KWOK: &str = "kwok";
 
 const NODE_STAGES: &str = include_str!("../../sandbox/kwok/node.yaml");
 const POD_STAGES: &str = include_str!("../../sandbox/kwok/pods.yaml");
+/// What stands in the stages for the pods that KWOK leaves to the supervisor.
+const PROGRAM_PODS: &str = "select(PROGRAM_PODS)";
 
 const SERVICE_ADDRESSES: &str = "10.96.0.0/16";
 const POD_ADDRESSES: &str = "10.244.0.0/16";
@@ -41,10 +45,8 @@ pub struct Ports {
     pub api_server: u16,
     /// KWOK, which stands for the node's kubelet.
     pub kwok: u16,
-    /// The real Prometheus behind its pod.
-    pub prometheus: u16,
-    /// The real Alertmanager behind its pod.
-    pub alertmanager: u16,
+    /// The installed programs behind pods: port by port of the pod.
+    pub behind: BTreeMap<Program, BTreeMap<u16, u16>>,
     /// Port of a simulated pod, and where it is answered on loopback.
     pub simulated: BTreeMap<u16, u16>,
 }
@@ -56,10 +58,17 @@ impl Ports {
             ETCD => Some(self.etcd),
             API_SERVER => Some(self.api_server),
             KWOK => Some(self.kwok),
-            "prometheus" => Some(self.prometheus),
-            "alertmanager" => Some(self.alertmanager),
-            _ => None,
+            _ => {
+                let (program, ports) = self.behind.iter().find(|(program, _)| program.key() == name)?;
+                ports.get(&program.port()).copied()
+            }
         }
+    }
+
+    /// Where the programs behind pods listen.
+    pub fn listening(&self) -> Listening {
+        let addresses = |ports: &BTreeMap<u16, u16>| ports.iter().map(|(pod, port)| (*pod, loopback(*port))).collect();
+        self.behind.iter().map(|(program, ports)| (*program, addresses(ports))).collect()
     }
 }
 
@@ -112,8 +121,17 @@ impl ControlPlane<'_> {
             (self.file("egress.json"), egress(&self.folder.egress_socket()).to_string()),
             (self.file("kwok.yaml"), format!("{}\n---\n{}\n", self.kwok_configuration(), self.port_forwards())),
             (self.file("kwok-node.yaml"), NODE_STAGES.to_owned()),
-            (self.file("kwok-pods.yaml"), POD_STAGES.to_owned()),
+            (self.file("kwok-pods.yaml"), self.pod_stages()),
         ]
+    }
+
+    /// The life of pods. Those of programs that are installed, or may not be missed, are the
+    /// supervisor's to make ready.
+    fn pod_stages(&self) -> String {
+        let ours =
+            |program: &Program| self.ports.behind.contains_key(program) || program.row().absence == Absence::Unready;
+        let condition = jq_condition(Program::ALL.into_iter().filter(ours));
+        POD_STAGES.replace(PROGRAM_PODS, &format!("select({condition})"))
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -166,8 +184,8 @@ impl ControlPlane<'_> {
             ("authorization-mode", "RBAC".to_owned()),
             ("allow-privileged", "true".to_owned()),
             ("service-cluster-ip-range", SERVICE_ADDRESSES.to_owned()),
-            // The Service `kubernetes` would point at loopback, which the API server refuses.
-            ("endpoint-reconciler-type", "none".to_owned()),
+            // What the Service `kubernetes` points at: loopback would be refused as an endpoint.
+            ("advertise-address", NODE_ADDRESS.to_owned()),
             ("service-account-issuer", ISSUER.to_owned()),
             ("service-account-key-file", text(&self.pki.service_account_public_key())),
             ("service-account-signing-key-file", text(&self.pki.key("service-account"))),
@@ -246,11 +264,9 @@ impl ControlPlane<'_> {
     /// Which ports of pods lead to a real program, for `kubectl port-forward`. Pod names are not
     /// known beforehand, so the port alone decides; every other port is refused.
     fn port_forwards(&self) -> Value {
-        let real = [(9090, self.ports.prometheus), (9093, self.ports.alertmanager)];
-        let simulated = self.ports.simulated.iter().map(|(pod, target)| (*pod, *target));
+        let real = self.ports.behind.values().flatten();
         let forwards: Vec<Value> = real
-            .into_iter()
-            .chain(simulated)
+            .chain(&self.ports.simulated)
             .map(|(pod, target)| {
                 json!({"ports": [pod], "target": {"address": Ipv4Addr::LOCALHOST.to_string(), "port": target}})
             })
@@ -303,7 +319,11 @@ mod tests {
 
     fn ports() -> Ports {
         let simulated = BTreeMap::from([(3001, 41), (9187, 42)]);
-        Ports { etcd: 1, etcd_peer: 2, api_server: 3, kwok: 4, prometheus: 5, alertmanager: 6, simulated }
+        let behind = BTreeMap::from([
+            (Program::Prometheus, BTreeMap::from([(9090, 5)])),
+            (Program::Alertmanager, BTreeMap::from([(9093, 6)])),
+        ]);
+        Ports { etcd: 1, etcd_peer: 2, api_server: 3, kwok: 4, behind, simulated }
     }
 
     fn with_plane<T>(test: impl FnOnce(&ControlPlane<'_>) -> T) -> T {
@@ -324,7 +344,7 @@ mod tests {
                 assert_eq!(spec.environment.keys().collect::<Vec<_>>(), ["HOME", "PATH"]);
             }
             let api_server = plane.spec(API_SERVER).unwrap().arguments;
-            for flag in ["--bind-address=127.0.0.1", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none"] {
+            for flag in ["--bind-address=127.0.0.1", "--authorization-mode=RBAC", "--advertise-address=10.99.0.1"] {
                 assert!(api_server.iter().any(|argument| argument == flag), "{flag}");
             }
             assert!(plane.spec("prometheus").is_err());
@@ -343,6 +363,23 @@ mod tests {
                 .collect();
             assert_eq!(forwards, [(9090, 5), (9093, 6), (3001, 41), (9187, 42)]);
         });
+    }
+
+    #[test]
+    fn the_pods_of_a_program_are_the_supervisors_when_it_is_installed_or_may_not_be_missed() {
+        with_plane(|plane| {
+            let stages = plane.pod_stages();
+            assert!(!stages.contains(PROGRAM_PODS));
+            for (label, named) in [("prometheus", true), ("loki", false), ("chaos-mesh", true)] {
+                let condition = format!(".metadata.labels[\"app.kubernetes.io/name\"] == \"{label}\"");
+                assert_eq!(stages.matches(&condition).count(), if named { 2 } else { 0 }, "{label}");
+            }
+        });
+    }
+
+    #[test]
+    fn the_node_has_the_address_that_its_certificate_and_the_api_server_name() {
+        assert!(NODE_STAGES.contains(&format!("{{ type: InternalIP, address: {NODE_ADDRESS} }}")));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod platform_start;
 pub mod process;
 pub mod programs;
 mod shim;
+pub mod stand_in;
 pub mod state;
 mod supervisor;
 

@@ -1,5 +1,6 @@
 //! Finds the programs that a sandbox is made of.
 
+use super::network::program::{Absence, Program};
 use crate::error::{Failure, Kind};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -9,12 +10,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A program and where it comes from when it was not built by `make tools`.
+#[derive(Clone, Copy)]
 struct Needed {
     name: &'static str,
     origin: &'static str,
 }
 
-/// Everything that a sandbox runs, in the order people see it.
+/// What every sandbox runs besides the programs behind pods, in the order people see it.
 const NEEDED: &[Needed] = &[
     Needed { name: "etcd", origin: "go.etcd.io/etcd/server/v3" },
     Needed { name: "kube-apiserver", origin: "k8s.io/kubernetes/cmd/kube-apiserver" },
@@ -23,19 +25,25 @@ const NEEDED: &[Needed] = &[
     Needed { name: "kwok", origin: "sigs.k8s.io/kwok/cmd/kwok" },
     Needed { name: "kubectl", origin: "k8s.io/kubernetes/cmd/kubectl" },
     Needed { name: "helm", origin: "helm.sh/helm/v4/cmd/helm" },
-    Needed { name: "prometheus", origin: "github.com/prometheus/prometheus/cmd/prometheus" },
-    Needed { name: "alertmanager", origin: "github.com/prometheus/alertmanager/cmd/alertmanager" },
 ];
 
-/// The programs, all of them found.
+/// What there is no sandbox without.
+fn needed() -> impl Iterator<Item = Needed> {
+    let behind = Program::ALL.into_iter().map(Program::row).filter(|row| row.absence == Absence::Fatal);
+    let behind = behind.map(|row| Needed { name: row.executable, origin: row.origin });
+    NEEDED.iter().copied().chain(behind)
+}
+
+/// The programs that were found: all that there is no sandbox without, and of the others those
+/// that are installed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
-    /// Finds every program: first in `tools` (or its `bin`), then on PATH, then in the tool cache.
+    /// Finds the programs: first in `tools` (or its `bin`), then on PATH, then in the tool cache.
     ///
     /// # Errors
-    /// [`Kind::CouldNotAsk`] naming every program that is missing, and how to get each;
+    /// [`Kind::CouldNotAsk`] naming every needed program that is missing, and how to get each;
     /// [`Kind::Usage`] where `tools` is no folder.
     pub fn find(tools: Option<&Path>) -> Result<Self> {
         if let Some(tools) = tools.filter(|tools| !tools.is_dir()) {
@@ -50,13 +58,15 @@ impl Programs {
     fn find_in(folders: &[PathBuf], cache: Option<&Path>) -> Result<Self> {
         let mut found = BTreeMap::new();
         let mut missing = Vec::new();
-        for needed in NEEDED {
-            match folders.iter().map(|folder| folder.join(needed.name)).find(|path| is_executable(path)) {
-                Some(path) => {
-                    found.insert(needed.name.to_owned(), path);
-                }
+        let look = |name: &str| folders.iter().map(|folder| folder.join(name)).find(|path| is_executable(path));
+        for needed in needed() {
+            match look(needed.name) {
+                Some(path) => drop(found.insert(needed.name.to_owned(), path)),
                 None => missing.push(needed),
             }
+        }
+        for name in Program::ALL.map(|program| program.row().executable) {
+            found.extend(look(name).map(|path| (name.to_owned(), path)));
         }
         if missing.is_empty() {
             return Ok(Programs(found));
@@ -74,16 +84,33 @@ impl Programs {
     /// All of them in one folder, whether they are there or not.
     #[cfg(test)]
     pub(super) fn installed_in(folder: &Path) -> Self {
-        Programs(NEEDED.iter().map(|needed| (needed.name.to_owned(), folder.join(needed.name))).collect())
+        Programs(needed().map(|needed| (needed.name.to_owned(), folder.join(needed.name))).collect())
     }
 
-    /// Where the program `name` is.
+    /// The executable of `program`, where it is installed.
+    pub fn behind(&self, program: Program) -> Option<&Path> {
+        self.0.get(program.row().executable).map(PathBuf::as_path)
+    }
+
+    /// The executables of the programs behind pods that are installed.
+    pub fn all_behind(&self) -> BTreeMap<Program, PathBuf> {
+        let installed = |program: Program| Some((program, self.behind(program)?.to_owned()));
+        Program::ALL.into_iter().filter_map(installed).collect()
+    }
+
+    /// The programs behind pods that are not installed.
+    pub fn missing(&self) -> impl Iterator<Item = Program> {
+        Program::ALL.into_iter().filter(|program| self.behind(*program).is_none())
+    }
+
+    /// Where the program `name` is; one behind pods by its key.
     ///
     /// # Errors
     /// When `name` is none of a sandbox's programs, which is a fault of this program.
     pub fn path(&self, name: &str) -> Result<&Path> {
+        let behind = Program::ALL.into_iter().find(|program| program.key() == name);
         self.0
-            .get(name)
+            .get(behind.map_or(name, |program| program.row().executable))
             .map(PathBuf::as_path)
             .ok_or_else(|| anyhow::anyhow!("`{name}` is not a program of the sandbox"))
     }
@@ -130,7 +157,7 @@ mod tests {
     fn the_tools_folder_comes_before_path_and_path_before_the_cache() {
         let root = tempfile::tempdir().unwrap();
         let [tools, path, cache] = ["tools", "path", "cache"].map(|name| root.path().join(name));
-        let all: Vec<&str> = NEEDED.iter().map(|needed| needed.name).collect();
+        let all: Vec<&str> = needed().map(|needed| needed.name).collect();
         install(&tools.join("bin"), &["etcd"], 0o755);
         install(&path, &["etcd", "helm"], 0o755);
         install(&cache.join("bin"), &all, 0o755);
@@ -139,6 +166,10 @@ mod tests {
         assert_eq!(programs.path("etcd").unwrap(), tools.join("bin/etcd"));
         assert_eq!(programs.path("helm").unwrap(), path.join("helm"));
         assert_eq!(programs.path("kwok").unwrap(), cache.join("bin/kwok"));
+        assert_eq!(programs.behind(Program::Loki), None);
+        install(&path, &["loki"], 0o755);
+        let programs = Programs::find_in(&folders, Some(&cache)).unwrap();
+        assert_eq!(programs.behind(Program::Loki), Some(path.join("loki").as_path()));
     }
 
     #[test]
@@ -149,7 +180,7 @@ mod tests {
         let error = Programs::find_in(&[root.path().to_owned()], Some(Path::new("/cache"))).unwrap_err();
         let failure = failure_of(&error).unwrap();
         assert_eq!(failure.kind, Kind::CouldNotAsk);
-        for needed in NEEDED {
+        for needed in needed() {
             let named = failure.message.contains(&format!("`{}` (Go package {})", needed.name, needed.origin));
             assert_eq!(named, !["etcd", "helm"].contains(&needed.name), "{}: {}", needed.name, failure.message);
         }

@@ -2,10 +2,11 @@
 
 use super::behind::{self, Behind, BehindOptions};
 use super::bring_up::{PortTaken, bring_up, choose_ports, last_lines};
-use super::control::{Answer, Ask, NodeStatus, ProgramStatus, Status, serve};
+use super::control::{Answer, Ask, MissingProgram, NodeStatus, ProgramStatus, Status, serve};
 use super::control_plane::{ControlPlane, PROGRAMS, Ports, loopback};
 use super::guard::{Exit, Guard};
 use super::handshake::{Options, Report, Reporter, TAKEN};
+use super::network::program::{Absence, Program};
 use super::network::{self, Network};
 use super::objects;
 use super::pki::Pki;
@@ -189,9 +190,9 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     let platform = Platform::new(&options.config)?;
     let mut attempt = 1;
     let (ports, network, client) = loop {
-        let mut ports = choose_ports()?;
+        let mut ports = choose_ports(options.programs.all_behind().into_keys())?;
         // Before the API server, which goes through it to reach the node.
-        let network = network::start(platform.network(folder.egress_socket(), &ports)).await?;
+        let network = network::start(platform.network(folder.egress_socket(), &ports, &pki)).await?;
         ports.simulated = network.simulated();
         let plane = ControlPlane { folder, pki: &pki, ports: &ports, programs: &options.programs };
         match bring_up(&plane, &guard, Reporter).await {
@@ -210,10 +211,8 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     let behind = behind::start(BehindOptions {
         client: client.clone(),
         guard: guard.clone(),
-        prometheus: options.programs.path("prometheus")?.to_owned(),
-        alertmanager: options.programs.path("alertmanager")?.to_owned(),
-        prometheus_address: loopback(ports.prometheus),
-        alertmanager_address: loopback(ports.alertmanager),
+        executables: options.programs.all_behind(),
+        listening: ports.listening(),
         directory: folder.behind(),
         api_server_url: format!("https://{}", loopback(ports.api_server)),
         ca_file: pki.authority(),
@@ -308,6 +307,7 @@ impl Sandbox {
             directory: folder.directory.clone(),
             node,
             programs,
+            missing: self.options.programs.missing().map(missing_program).collect(),
             proxy: Some(self.network.proxy_url()),
             scenarios: self.platform.scenarios(),
             problems: self.problems(),
@@ -365,6 +365,15 @@ impl Sandbox {
         }
         stop_programs(&self.guard).await;
     }
+}
+
+/// What the status says of a program that is not installed.
+fn missing_program(program: Program) -> MissingProgram {
+    let pods = match program.row().absence {
+        Absence::Pretended => "its pods are ready without it and answer nothing",
+        Absence::Fatal | Absence::Unready => "its pods are not ready",
+    };
+    MissingProgram { name: program.key().to_owned(), state: format!("not installed (run `make tools`): {pods}") }
 }
 
 /// Ends every program in order. What does not end in time is ended with the guard.

@@ -1,23 +1,11 @@
-//! The container of a pod that the real program stands for: which it is, its arguments and its
-//! environment. Pure.
+//! The container of a pod that a real program stands for: its arguments, its environment, and where
+//! it is asked whether it is ready. Pure.
 
 use super::files::{Missing, Objects};
-use crate::sandbox::network::pod::Program;
+use crate::sandbox::network::program::Program;
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
-
-/// The container of `pod` that runs `program`: the one of its name, else the one of its image.
-pub fn container_of(pod: &Pod, program: Program) -> Option<&Container> {
-    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let named = containers.iter().find(|container| container.name == program.key());
-    named.or_else(|| {
-        containers.iter().find(|container| {
-            let image = container.image.as_deref().unwrap_or_default();
-            let name = image.rsplit('/').next().unwrap_or_default();
-            name.split([':', '@']).next() == Some(program.key())
-        })
-    })
-}
 
 /// The container's environment as the kubelet makes it.
 ///
@@ -132,10 +120,33 @@ fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
     expanded
 }
 
-/// The part of the environment that the program gets here: all but what would send its requests
-/// to another proxy.
-pub fn without_proxies(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    environment.into_iter().filter(|(name, _)| !name.to_ascii_lowercase().ends_with("_proxy")).collect()
+/// What answers 200 when a program is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Readiness {
+    /// Port of the pod.
+    pub port: u16,
+    /// Path.
+    pub path: String,
+    /// Whether the program speaks TLS there.
+    pub tls: bool,
+}
+
+/// What to ask whether the program is ready: the container's own probe where it has one on a port
+/// of the program. `prefix` is what the program's paths begin with.
+pub fn readiness_of(container: &Container, program: Program, prefix: &str) -> Readiness {
+    let asked = container.readiness_probe.as_ref().and_then(|probe| probe.http_get.as_ref()).and_then(|get| {
+        let port = match &get.port {
+            IntOrString::Int(number) => *number,
+            IntOrString::String(name) => {
+                container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name))?.container_port
+            }
+        };
+        let port = u16::try_from(port).ok().filter(|port| program.row().ports.contains(port))?;
+        let tls = get.scheme.as_deref() == Some("HTTPS");
+        Some(Readiness { port, path: get.path.clone().unwrap_or_else(|| "/".to_owned()), tls })
+    });
+    let (port, path) = program.row().ready;
+    asked.unwrap_or_else(|| Readiness { port, path: format!("{prefix}{path}"), tls: false })
 }
 
 #[cfg(test)]
@@ -152,25 +163,6 @@ mod tests {
     }
 
     #[test]
-    fn the_container_is_the_one_of_the_programs_name_or_else_of_its_image() {
-        for (containers, expected) in [
-            (
-                json!([{ "name": "x", "image": "quay.io/prometheus/prometheus:v3" }, { "name": "prometheus" }]),
-                Some("prometheus"),
-            ),
-            (
-                json!([{ "name": "a", "image": "reloader:1" }, { "name": "b", "image": "r:5000/prometheus@sha256:1" }]),
-                Some("b"),
-            ),
-            (json!([{ "name": "a", "image": "prometheus-config-reloader:1" }]), None),
-            (json!([]), None),
-        ] {
-            let pod = pod(containers);
-            assert_eq!(container_of(&pod, Program::Prometheus).map(|found| found.name.as_str()), expected);
-        }
-    }
-
-    #[test]
     fn arguments_and_environment_are_expanded_as_the_kubelet_does() {
         let pod = pod(json!([{
             "name": "prometheus", "command": ["/bin/prometheus", "--first"],
@@ -179,16 +171,30 @@ mod tests {
                 { "name": "POD_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } },
                 { "name": "LABEL", "valueFrom": { "fieldRef": { "fieldPath": "metadata.labels['app/x']" } } },
                 { "name": "CLUSTER", "value": "$(LABEL)-c" },
-                { "name": "https_proxy", "value": "http://away:1" },
             ],
         }]));
-        let container = container_of(&pod, Program::Prometheus).unwrap();
+        let container = &pod.spec.as_ref().unwrap().containers[0];
         let environment = environment_of(&pod, container, &Objects::default()).unwrap();
         assert_eq!(
             arguments_of(container, &environment),
             ["--first", "--a=10.0.0.1:1", "--b=$(POD_IP)", "--c=$(NOPE)$", "--d=one-c"]
         );
-        assert!(!without_proxies(environment).contains_key("https_proxy"));
+    }
+
+    #[test]
+    fn readiness_is_asked_as_the_kubelet_asks_it() {
+        for (probe, expected) in [
+            (json!({ "httpGet": { "port": "http-web", "path": "/p/-/ready" } }), (9090, "/p/-/ready", false)),
+            (json!({ "httpGet": { "port": 9090, "scheme": "HTTPS" } }), (9090, "/", true)),
+            (json!({ "httpGet": { "port": 8080, "path": "/x" } }), (9090, "/sub/-/ready", false)),
+            (json!({ "httpGet": { "port": "gone", "path": "/x" } }), (9090, "/sub/-/ready", false)),
+            (json!({ "tcpSocket": { "port": 9090 } }), (9090, "/sub/-/ready", false)),
+        ] {
+            let pod = pod(json!([{ "name": "prometheus", "readinessProbe": probe,
+                "ports": [{ "name": "http-web", "containerPort": 9090 }] }]));
+            let readiness = readiness_of(&pod.spec.unwrap().containers[0], Program::Prometheus, "/sub");
+            assert_eq!((readiness.port, readiness.path.as_str(), readiness.tls), expected, "{probe}");
+        }
     }
 
     #[test]
@@ -199,8 +205,7 @@ mod tests {
             objects
                 .config_maps
                 .insert("there".into(), serde_json::from_value(json!({ "data": { "k": "v" } })).unwrap());
-            environment_of(&pod, container_of(&pod, Program::Prometheus).unwrap(), &objects)
-                .map_err(|missing| missing.message)
+            environment_of(&pod, &pod.spec.as_ref().unwrap().containers[0], &objects).map_err(|missing| missing.message)
         };
         assert_eq!(from(json!({ "configMapKeyRef": { "name": "there", "key": "k" } })).unwrap()["A"], "v");
         assert_eq!(

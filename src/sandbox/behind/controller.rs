@@ -1,11 +1,11 @@
 //! Watches the pods that ask for a program and keeps each program and its pods' statuses in step.
 
-use super::container::container_of;
 use super::gather::in_time;
 use super::status::{Standing, patch_of};
 use super::worker::Worker;
 use super::{BehindOptions, Problems};
-use crate::sandbox::network::pod::{NAME_LABEL, Program, holder, is_running, program_of};
+use crate::sandbox::network::pod::{holder, is_running};
+use crate::sandbox::network::program::{Program, program_of};
 use anyhow::{Context, Result};
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, EventSource, ObjectReference, Pod, Secret};
@@ -30,16 +30,21 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Who speaks in the events.
 const COMPONENT: &str = "drivemaster-mon-sandbox";
 
-/// A store of the pods that ask for a program, and ticks at each change of one, of a ConfigMap or of
+/// A store of all pods, and ticks at each change of one that asks for a program, of a ConfigMap or of
 /// a Secret.
 pub(super) fn follow(client: &Client) -> (Store<Pod>, impl Stream<Item = ()> + Send + 'static) {
-    let names: Vec<&str> = Program::ALL.into_iter().map(Program::key).collect();
-    let labels = format!("{NAME_LABEL} in ({})", names.join(","));
     let (store, writer) = reflector::store::<Pod>();
-    let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default().labels(&labels))
+    let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
         .default_backoff()
+        .modify(|pod| pod.metadata.managed_fields = None)
         .reflect(writer)
-        .map(drop);
+        .filter_map(|event| async move {
+            let concerns = match &event {
+                Ok(watcher::Event::Apply(pod) | watcher::Event::Delete(pod)) => program_of(pod).is_some(),
+                other => matches!(other, Ok(watcher::Event::InitDone)),
+            };
+            concerns.then_some(())
+        });
     (store, stream::select_all([pods.boxed(), ticks::<ConfigMap>(client).boxed(), ticks::<Secret>(client).boxed()]))
 }
 
@@ -133,7 +138,7 @@ async fn tell(
     let namespace = pod.namespace().unwrap_or_default();
     let name = pod.name_any();
     let told = told.entry(pod.uid().unwrap_or_default()).or_default();
-    let container = container_of(pod, program).map_or(program.key(), |container| container.name.as_str());
+    let container = program.container(pod).map_or(program.key(), |container| container.name.as_str());
     if let Some(patch) = patch_of(pod, container, standing, restarts, Timestamp::now()) {
         let api = Api::<Pod>::namespaced(options.client.clone(), &namespace);
         let parameters = PatchParams::default();

@@ -32,6 +32,16 @@ pub struct Needs {
     pub tokens: BTreeSet<TokenNeed>,
 }
 
+impl Needs {
+    /// Adds what `other` needs.
+    pub fn add(&mut self, other: Needs) {
+        self.config_maps.extend(other.config_maps);
+        self.secrets.extend(other.secrets);
+        self.claims.extend(other.claims);
+        self.tokens.extend(other.tokens);
+    }
+}
+
 /// Those objects as they are; a missing one is absent.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {

@@ -1,4 +1,4 @@
-//! The real Prometheus and Alertmanager behind their pods.
+//! The real programs behind their pods.
 //!
 //! What runs is what was deployed: arguments from the pod, files from its volumes as the API server
 //! holds them, the token of its own ServiceAccount. What must differ is a closed list ([`rewrite`],
@@ -7,21 +7,26 @@
 pub mod container;
 mod controller;
 mod disk;
+pub mod environment;
 pub mod files;
 pub mod flags;
 mod gather;
 mod http;
+pub mod kubeconfig;
+pub mod listen;
 pub mod log;
 pub mod places;
+pub mod reloader;
 pub mod rewrite;
+pub mod rewrite_collector;
+mod rewrite_loki;
 pub mod status;
 mod worker;
 
 use super::guard::Guard;
-use super::network::pod::Program;
+use super::network::program::{Absence, Listening, Program};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -35,14 +40,10 @@ pub struct BehindOptions {
     pub client: kube::Client,
     /// Parent of the programs.
     pub guard: Guard,
-    /// The executable of Prometheus.
-    pub prometheus: PathBuf,
-    /// The executable of Alertmanager.
-    pub alertmanager: PathBuf,
-    /// Where Prometheus is to listen.
-    pub prometheus_address: SocketAddr,
-    /// Where Alertmanager is to listen.
-    pub alertmanager_address: SocketAddr,
+    /// The executables of the installed programs.
+    pub executables: BTreeMap<Program, PathBuf>,
+    /// Where they are to listen.
+    pub listening: Listening,
     /// Folder for their files, data and logs; nobody else may read it.
     pub directory: PathBuf,
     /// URL of the API server.
@@ -88,7 +89,9 @@ pub fn start(options: BehindOptions) -> Result<Behind> {
     let (pods, ticks) = controller::follow(&options.client);
     let mut tasks = JoinSet::new();
     tasks.spawn(controller::notify(ticks, changed, stop.clone()));
-    for program in Program::ALL {
+    let kept =
+        |program: &Program| options.executables.contains_key(program) || program.row().absence == Absence::Unready;
+    for program in Program::ALL.into_iter().filter(kept) {
         let (options, pods, changes) = (options.clone(), pods.clone(), changes.clone());
         tasks.spawn(controller::keep(program, options, pods, changes, problems.clone(), stop.clone()));
     }

@@ -1,22 +1,26 @@
 //! Looks after one program: starts, reloads and stops it as its pod says.
 
-use super::container::{arguments_of, container_of, environment_of, without_proxies};
+use super::container::{Readiness, arguments_of, environment_of, readiness_of};
 use super::disk::{self, Disk, LocalFiles};
+use super::environment::{self, needs_kubeconfig};
 use super::files::{Files, Missing, files_of, needs_of};
 use super::flags::{self, CommandLine};
 use super::gather::{Tokens, gather};
+use super::kubeconfig;
+use super::listen::Listen;
 use super::log;
 use super::places::Places;
+use super::reloader::{Unwritten, reloader_needs, written_files};
 use super::rewrite::{self, Surroundings};
 use super::status::Standing;
 use super::{BehindOptions, http};
 use crate::sandbox::guard::{Exit, ProgramSpec, Signal};
-use crate::sandbox::network::pod::Program;
+use crate::sandbox::network::program::{Program, Reload};
 use anyhow::{Context, Result};
 use axum::http::{Method, StatusCode};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +44,10 @@ const LOG_LIMIT: u64 = 256 << 10;
 pub(super) struct Worker {
     program: Program,
     options: Arc<BehindOptions>,
-    executable: PathBuf,
-    address: SocketAddr,
+    /// `None` where it is not installed.
+    executable: Option<PathBuf>,
+    /// Where it listens, by the port of its pod.
+    listening: BTreeMap<u16, SocketAddr>,
     disk: Disk,
     exits: broadcast::Receiver<Exit>,
     held: Option<Held>,
@@ -57,6 +63,8 @@ struct Held {
     given: Option<LocalFiles>,
     places: Option<Places>,
     prefix: String,
+    /// What says whether it is ready.
+    readiness: Readiness,
     /// Process id while it runs.
     pid: Option<u32>,
     /// Where its log begins, for this start or this reload.
@@ -72,6 +80,7 @@ struct Wanted {
     files: Files,
     places: Places,
     line: CommandLine,
+    readiness: Readiness,
     environment: BTreeMap<String, String>,
     /// All files.
     local: LocalFiles,
@@ -85,15 +94,22 @@ enum Unwanted {
     Refused(String),
 }
 
+impl From<Unwritten> for Unwanted {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Missing(missing) => Unwanted::Missing(missing),
+            Unwritten::Refused(why) => Unwanted::Refused(why),
+        }
+    }
+}
+
 impl Worker {
     pub(super) fn new(program: Program, options: Arc<BehindOptions>) -> Self {
-        let (executable, address) = match program {
-            Program::Prometheus => (options.prometheus.clone(), options.prometheus_address),
-            Program::Alertmanager => (options.alertmanager.clone(), options.alertmanager_address),
-        };
+        let executable = options.executables.get(&program).cloned();
+        let listening = options.listening.get(&program).cloned().unwrap_or_default();
         let disk = Disk::new(&options.directory, program.key());
         let exits = options.guard.exits();
-        Worker { program, options, executable, address, disk, exits, held: None }
+        Worker { program, options, executable, listening, disk, exits, held: None }
     }
 
     /// Stops the program, if it runs, and forgets its pod.
@@ -127,12 +143,18 @@ impl Worker {
 
     async fn tend_held(&mut self, pod: &Pod, held: &mut Held) -> Result<()> {
         self.notice_end(held);
-        let Some(container) = container_of(pod, self.program) else {
-            let message = format!("no container of the pod runs {}", self.program.title());
-            held.standing = Standing::Waiting { reason: "CreateContainerError", message };
+        let row = self.program.row();
+        let (Some(container), Some(executable)) = (self.program.container(pod), self.executable.clone()) else {
+            let message = format!(
+                "the sandbox needs `{}` (Go package {}) behind this pod, which is missing: run `make tools`",
+                row.executable, row.origin
+            );
+            held.standing = Standing::Waiting { reason: "ProgramMissing", message };
             return Ok(());
         };
-        let objects = gather(&self.options.client, pod, &needs_of(pod, container), &mut held.tokens).await?;
+        let mut needs = needs_of(pod, container);
+        needs.add(reloader_needs(pod));
+        let objects = gather(&self.options.client, pod, &needs, &mut held.tokens).await?;
         let wanted = match self.wanted(pod, container, &objects) {
             Ok(wanted) => wanted,
             // As with the kubelet, what goes missing under a running program changes nothing.
@@ -154,11 +176,11 @@ impl Worker {
         let changed = held.given.as_ref() != Some(&wanted.configuration);
         if held.pid.is_none() {
             let rested = held.ended.is_none_or(|(at, pause)| at.elapsed() >= pause);
-            return if changed || rested { self.start(held, wanted, changed).await } else { Ok(()) };
+            return if changed || rested { self.start(held, executable, wanted, changed).await } else { Ok(()) };
         }
         disk::write(&wanted.local, &held.written)?;
         held.written = wanted.local;
-        if changed {
+        if changed && row.reload == Reload::OnRequest {
             held.given = Some(wanted.configuration);
             return self.reload(held).await;
         }
@@ -167,20 +189,29 @@ impl Worker {
 
     /// What `container` is to be run with.
     fn wanted(&self, pod: &Pod, container: &Container, objects: &super::files::Objects) -> Result<Wanted, Unwanted> {
-        let files = files_of(pod, container, objects).map_err(Unwanted::Missing)?;
+        let mut files = files_of(pod, container, objects).map_err(Unwanted::Missing)?;
+        files.contents.extend(written_files(pod, container, objects)?);
         let environment = environment_of(pod, container, objects).map_err(Unwanted::Missing)?;
         let places = self.disk.places(&files, pod.metadata.uid.as_deref().unwrap_or_default());
-        let line = flags::rewrite(self.program, &arguments_of(container, &environment), &places, self.address);
+        let arguments = arguments_of(container, &environment);
+        // Some programs choose their port, as with TLS or without.
+        let port = flags::web_port(&arguments).filter(|port| self.listening.contains_key(port));
+        let address = self.address_of(port.unwrap_or_else(|| self.program.port()));
+        let line = flags::rewrite(self.program, &arguments, &places, address);
         let surroundings = Surroundings {
             places: places.clone(),
             api_server: self.options.api_server_url.clone(),
             ca_file: self.options.ca_file.to_string_lossy().into_owned(),
             proxy_url: self.options.proxy_url.clone(),
+            listen: Listen { ports: self.listening.clone(), environment },
         };
+        if let Some(unknown) = unknown_config(self.program, &line, &files) {
+            return Err(Unwanted::Refused(unknown));
+        }
         let mut local = LocalFiles::new();
         let mut configuration = LocalFiles::new();
         for (path, file) in &files.contents {
-            let content = if *path == line.config {
+            let content = if line.configs.contains(path) {
                 let deployed = String::from_utf8_lossy(&file.content);
                 let run = rewrite::rewrite(self.program, &deployed, &surroundings);
                 run.map_err(|reason| Unwanted::Refused(format!("{path}: {reason}")))?.into_bytes()
@@ -193,10 +224,22 @@ impl Worker {
             }
             local.insert(place, (content, file.mode));
         }
-        Ok(Wanted { files, places, line, environment: without_proxies(environment), local, configuration })
+        let readiness = readiness_of(container, self.program, &line.prefix);
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let environment = environment::rewrite(self.program, namespace, &surroundings).map_err(Unwanted::Refused)?;
+        if needs_kubeconfig(self.program) {
+            let place = places.within_root(kubeconfig::PLACE);
+            local.insert(place, (kubeconfig::kubeconfig(&surroundings).into_bytes(), 0o600));
+        }
+        Ok(Wanted { files, places, line, readiness, environment, local, configuration })
     }
 
-    async fn start(&mut self, held: &mut Held, wanted: Wanted, changed: bool) -> Result<()> {
+    /// Where it listens for `port` of its pod; nobody listens on port 0.
+    fn address_of(&self, port: u16) -> SocketAddr {
+        self.listening.get(&port).copied().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    async fn start(&mut self, held: &mut Held, executable: PathBuf, wanted: Wanted, changed: bool) -> Result<()> {
         let working = flags::working_directory(self.program);
         let working = wanted.places.local(working).map_or_else(|| wanted.places.within_root(working), PathBuf::from);
         self.disk.prepare(&wanted.files, &wanted.places, &held.uid, &working)?;
@@ -206,7 +249,7 @@ impl Worker {
         self.exits = self.options.guard.exits();
         let spec = ProgramSpec {
             name: self.program.key().to_owned(),
-            program: self.executable.clone(),
+            program: executable,
             arguments: wanted.line.arguments,
             environment: wanted.environment,
             directory: working,
@@ -216,6 +259,7 @@ impl Worker {
         held.written = wanted.local;
         held.given = Some(wanted.configuration);
         held.prefix = wanted.line.prefix;
+        held.readiness = wanted.readiness;
         held.places = Some(wanted.places);
         held.starts += 1;
         if changed {
@@ -265,8 +309,8 @@ impl Worker {
         if held.pid.is_none() || matches!(held.standing, Standing::Rejected { .. }) {
             return Ok(());
         }
-        let path = format!("{}/-/ready", held.prefix);
-        held.standing = match http::ask(self.address, Method::GET, &path).await {
+        let Readiness { port, path, tls } = held.readiness.clone();
+        held.standing = match http::ask(self.address_of(port), tls, Method::GET, &path).await {
             Ok((StatusCode::OK, _)) => Standing::Ready,
             Ok((status, _)) => Standing::Starting { message: format!("{path} answers {}", status.as_u16()) },
             Err(error) => Standing::Starting { message: format!("{path}: {error}") },
@@ -278,15 +322,16 @@ impl Worker {
     async fn reload(&mut self, held: &mut Held) -> Result<()> {
         held.log_start = size_of(&self.disk.log);
         let path = format!("{}/-/reload", held.prefix);
-        let (status, body) = match http::ask(self.address, Method::POST, &path).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                // It did not get the configuration, so it is asked again.
-                held.given = None;
-                self.notice_end(held);
-                return if held.pid.is_none() { Ok(()) } else { Err(error) };
-            }
-        };
+        let (status, body) =
+            match http::ask(self.address_of(self.program.port()), held.readiness.tls, Method::POST, &path).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // It did not get the configuration, so it is asked again.
+                    held.given = None;
+                    self.notice_end(held);
+                    return if held.pid.is_none() { Ok(()) } else { Err(error) };
+                }
+            };
         let outcome = if status == StatusCode::OK {
             Ok(())
         } else if status == StatusCode::FORBIDDEN || status == StatusCode::METHOD_NOT_ALLOWED {
@@ -337,6 +382,7 @@ impl Held {
             given: None,
             places: None,
             prefix: String::new(),
+            readiness: Readiness::default(),
             pid: None,
             log_start: 0,
             starts: 0,
@@ -344,6 +390,18 @@ impl Held {
             standing: Standing::Starting { message: "it is being looked at".to_owned() },
         }
     }
+}
+
+/// Why the configuration that the command line names cannot be known here.
+fn unknown_config(program: Program, line: &CommandLine, files: &Files) -> Option<String> {
+    if !matches!(program, Program::Loki | Program::Jaeger | Program::Collector) {
+        return None;
+    }
+    if line.configs.is_empty() {
+        return Some("it is given no configuration, so where it would listen is not known".to_owned());
+    }
+    let unknown = line.configs.iter().find(|config| !files.contents.contains_key(*config))?;
+    Some(format!("its configuration `{unknown}` is no file of a volume, so what it says is not known"))
 }
 
 fn size_of(path: &Path) -> u64 {

@@ -7,11 +7,16 @@
 //! stands behind an address: a real program, the simulator, or nobody, which is refused at once
 //! with the reason.
 
+mod cluster;
 pub mod directory;
 mod egress;
+mod kubelet_access;
 pub mod pod;
+pub mod program;
 mod proxy;
 mod simulated;
+mod stand_ins;
+pub mod tls;
 mod watch;
 pub(super) mod wire;
 
@@ -20,10 +25,11 @@ use anyhow::Result;
 use directory::{Directory, Layout};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use program::Listening;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,14 +44,16 @@ pub struct NetworkOptions {
     pub api_server: SocketAddr,
     /// Where kwok answers for its nodes (kubelet API).
     pub kwok: SocketAddr,
-    /// Where the real programs listen, by the port of their pods.
-    pub real: BTreeMap<u16, SocketAddr>,
+    /// Where the real programs listen.
+    pub real: Listening,
     /// The Services and pod ports that the simulator speaks for.
     pub simulated: Vec<SimulatedPort>,
     /// Their namespace.
     pub namespace: String,
     /// Who speaks for them.
     pub simulator: Arc<Simulator>,
+    /// What the simulated kubelet shows to its clients; without it there is none.
+    pub kubelet: Option<tls::Identity>,
 }
 
 /// What all connections share.
@@ -53,6 +61,13 @@ struct Shared {
     layout: Layout,
     directory: RwLock<Arc<Directory>>,
     simulator: Arc<Simulator>,
+    kubelet: Option<tls::Identity>,
+    /// Since [`Network::watch`].
+    client: OnceLock<kube::Client>,
+    /// Since the first page that needs them.
+    stores: OnceLock<cluster::Stores>,
+    pods: RwLock<Vec<Arc<Pod>>>,
+    allowed: Mutex<kubelet_access::Allowed>,
     stop: CancellationToken,
 }
 
@@ -64,6 +79,19 @@ impl Shared {
     fn know(&self, pods: &[Arc<Pod>], services: &[Arc<Service>], slices: &[Arc<EndpointSlice>]) {
         let directory = Directory::new(self.layout.clone(), pods, services, slices);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+        *self.pods.write().unwrap_or_else(PoisonError::into_inner) = pods.to_vec();
+    }
+
+    fn pods(&self) -> Vec<Arc<Pod>> {
+        self.pods.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let pods = self.pods.read().unwrap_or_else(PoisonError::into_inner);
+        let named = |pod: &&Arc<Pod>| {
+            pod.metadata.name.as_deref() == Some(name) && pod.metadata.namespace.as_deref() == Some(namespace)
+        };
+        pods.iter().find(named).cloned()
     }
 }
 
@@ -81,13 +109,18 @@ pub struct Network {
 /// # Errors
 /// When the socket cannot be made or no loopback port can be had.
 pub async fn start(options: NetworkOptions) -> Result<Network> {
-    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator } = options;
+    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator, kubelet } = options;
     let layout = Layout { api_server, kwok, real, simulated, namespace };
     let nobody = Directory::new(layout.clone(), &[], &[], &[]);
     let shared = Arc::new(Shared {
         layout,
         directory: RwLock::new(Arc::new(nobody)),
         simulator,
+        kubelet,
+        client: OnceLock::new(),
+        stores: OnceLock::new(),
+        pods: RwLock::default(),
+        allowed: Mutex::default(),
         stop: CancellationToken::new(),
     });
     let mut tasks = JoinSet::new();
@@ -100,6 +133,8 @@ pub async fn start(options: NetworkOptions) -> Result<Network> {
 impl Network {
     /// Starts to follow the pods, Services and EndpointSlices that `client` sees.
     pub fn watch(&self, client: kube::Client) {
+        // Only the first client counts; there is no other.
+        let _ = self.shared.client.set(client.clone());
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.spawn(watch::keep(self.shared.clone(), client));
     }
@@ -150,10 +185,11 @@ mod tests {
             socket: folder.join("egress.sock"),
             api_server: ([127, 0, 0, 1], 1).into(),
             kwok: real,
-            real: [(9090, real)].into(),
+            real: [(program::Program::Prometheus, [(9090, real)].into())].into(),
             simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
             namespace: "drivemaster".into(),
             simulator: Arc::new(Simulator::new(services, Vec::new(), "drivemaster", 1).unwrap()),
+            kubelet: None,
         };
         let network = start(options).await.unwrap();
         let mut pods = Vec::new();
@@ -164,8 +200,8 @@ mod tests {
             ("monitoring", "grafana", 3000, "10.244.0.12"),
         ] {
             let pod = json!({
-                "metadata": { "namespace": namespace, "name": format!("{name}-0"), "labels": { pod::NAME_LABEL: name } },
-                "spec": { "nodeName": "sandbox-0", "containers": [] },
+                "metadata": { "namespace": namespace, "name": format!("{name}-0"), "labels": { program::NAME_LABEL: name } },
+                "spec": { "nodeName": "sandbox-0", "containers": [{ "name": name }] },
                 "status": { "phase": "Running", "podIP": ip },
             });
             let slice = json!({

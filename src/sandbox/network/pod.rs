@@ -1,51 +1,9 @@
-//! What a pod of the sandbox is to its network: which real program may stand behind it. Pure.
+//! What a pod of the sandbox is to its network: whether it runs, and which one a real program
+//! stands behind. Pure.
 
-use crate::stack;
+use super::program::{Program, program_of};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-
-/// Label that says what a pod runs; every chart we deploy sets it.
-pub const NAME_LABEL: &str = "app.kubernetes.io/name";
-
-/// A program that really runs in the sandbox. Only one of each does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Program {
-    /// Prometheus.
-    Prometheus,
-    /// Alertmanager.
-    Alertmanager,
-}
-
-impl Program {
-    /// Every program, in the order in which they are looked after.
-    pub const ALL: [Program; 2] = [Program::Prometheus, Program::Alertmanager];
-
-    /// Its key in the catalogue: at once the value of [`NAME_LABEL`] on its pods, the name of its
-    /// container and the last part of its image's repository.
-    pub fn key(self) -> &'static str {
-        match self {
-            Program::Prometheus => "prometheus",
-            Program::Alertmanager => "alertmanager",
-        }
-    }
-
-    /// Its name for people.
-    pub fn title(self) -> &'static str {
-        stack::component(self.key()).map_or(self.key(), |component| component.title)
-    }
-
-    /// The port that it listens on in its pod; 0 if the catalogue does not know it.
-    pub fn port(self) -> u16 {
-        let ports = stack::component(self.key()).map(|component| component.ports);
-        ports.and_then(<[stack::Port]>::first).map_or(0, |port| port.container)
-    }
-}
-
-/// The program that `pod` asks for by its label.
-pub fn program_of(pod: &Pod) -> Option<Program> {
-    let name = pod.metadata.labels.as_ref()?.get(NAME_LABEL)?;
-    Program::ALL.into_iter().find(|program| program.key() == name)
-}
 
 /// Whether `pod` runs: it has a node, its phase is `Running` and nobody deletes it.
 pub fn is_running(pod: &Pod) -> bool {
@@ -71,6 +29,7 @@ pub fn holder<'a>(program: Program, pods: impl IntoIterator<Item = &'a Pod>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::network::program::NAME_LABEL;
     use serde_json::json;
 
     fn pod(name: &str, second: u8, phase: &str, deleted: bool) -> Pod {
@@ -79,7 +38,7 @@ mod tests {
                 "name": name, "namespace": "monitoring", "labels": { NAME_LABEL: "prometheus" },
                 "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z"),
             },
-            "spec": { "nodeName": "sandbox-0", "containers": [] },
+            "spec": { "nodeName": "sandbox-0", "containers": [{ "name": "prometheus" }] },
             "status": { "phase": phase },
         });
         if deleted {
@@ -99,10 +58,5 @@ mod tests {
         let name = |program| holder(program, &pods).and_then(|pod| pod.metadata.name.clone());
         assert_eq!(name(Program::Prometheus).as_deref(), Some("b"));
         assert_eq!(name(Program::Alertmanager), None);
-    }
-
-    #[test]
-    fn ports_come_from_the_catalogue() {
-        assert_eq!((Program::Prometheus.port(), Program::Alertmanager.port()), (9090, 9093));
     }
 }

@@ -1,5 +1,6 @@
 //! The pieces that every server of the network shares: accept, answer, dial, relay.
 
+use super::tls;
 use anyhow::{Context, Result, anyhow};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Response, StatusCode};
@@ -108,7 +109,24 @@ pub(in crate::sandbox) async fn exchange(
     address: SocketAddr,
     request: axum::http::Request<Body>,
 ) -> Result<Response<Bytes>> {
-    let stream = dial(address).await?;
+    exchange_on(dial(address).await?, request).await
+}
+
+/// The same over TLS, whatever certificate the program shows.
+///
+/// # Errors
+/// As [`exchange`], or when the program does not speak TLS.
+pub(in crate::sandbox) async fn exchange_tls(
+    address: SocketAddr,
+    request: axum::http::Request<Body>,
+) -> Result<Response<Bytes>> {
+    exchange_on(tls::connect(dial(address).await?).await?, request).await
+}
+
+async fn exchange_on<T>(stream: T, request: axum::http::Request<Body>) -> Result<Response<Bytes>>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("connection lost")?;
     let exchange = async move {

@@ -4,15 +4,15 @@ use super::contract::Metric;
 use std::fmt::Write;
 
 /// Content type of a page.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(in crate::sandbox) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// One page of metrics under way.
 #[derive(Debug, Default)]
-pub(super) struct Page(String);
+pub(in crate::sandbox) struct Page(String);
 
 impl Page {
     /// Adds the family of `metric` with its `samples`, unless there are none.
-    pub(super) fn append(&mut self, metric: &Metric, samples: Page) {
+    pub(in crate::sandbox) fn append(&mut self, metric: &Metric, samples: Page) {
         if samples.0.is_empty() {
             return;
         }
@@ -23,8 +23,18 @@ impl Page {
         self.0.push_str(&samples.0);
     }
 
+    /// Begins the family `name` of a kind such as `gauge`, for samples that follow.
+    pub(in crate::sandbox) fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Adds the samples of `other`.
+    pub(in crate::sandbox) fn extend(&mut self, other: Page) {
+        self.0.push_str(&other.0);
+    }
+
     /// One sample.
-    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+    pub(in crate::sandbox) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.0.push_str(name);
         let mut separator = '{';
         for (label, text) in labels {
@@ -40,7 +50,7 @@ impl Page {
 
     /// The samples of one histogram: `counted` has one cumulative count for each of `bounds`, not
     /// above `count`.
-    pub(super) fn histogram(
+    pub(in crate::sandbox) fn histogram(
         &mut self,
         name: &str,
         labels: &[(&str, &str)],
@@ -59,7 +69,7 @@ impl Page {
     }
 
     /// The finished page.
-    pub(super) fn into_body(self) -> String {
+    pub(in crate::sandbox) fn into_body(self) -> String {
         self.0
     }
 }

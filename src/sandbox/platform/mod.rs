@@ -2,7 +2,7 @@
 //! believable, deterministic traffic. Pure: no clock, no network; time is an argument.
 
 pub mod contract;
-mod exposition;
+pub(super) mod exposition;
 mod kube_state;
 mod pages;
 pub mod scenario;
@@ -21,7 +21,8 @@ use pages::Moment;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use timeline::Timeline;
-use traffic::{Traffic, fraction};
+use traffic::Traffic;
+pub(super) use traffic::fraction;
 
 /// Key of the exporter that tells about the pods.
 const KUBE_STATE: &str = "kubeState";
@@ -157,6 +158,13 @@ impl Simulator {
     /// The scenarios that are on, oldest first.
     pub fn scenarios(&self) -> Vec<Scenario> {
         self.state().timeline.active().to_vec()
+    }
+
+    /// The services and exporters that refuse connections, by the name of their Kubernetes Service.
+    pub fn down(&self) -> Vec<String> {
+        let state = self.state();
+        let down = state.timeline.active().iter().filter(|scenario| matches!(scenario, Scenario::Down { .. }));
+        down.map(|scenario| scenario.target().to_owned()).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

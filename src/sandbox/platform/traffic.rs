@@ -221,7 +221,7 @@ pub(super) fn mean(median: f64, steepness: f64, added: f64) -> f64 {
 }
 
 /// A number between 0 and 1 that depends on `seed` and `parts` alone (FNV-1a, then mixed).
-pub(super) fn fraction<'a>(seed: u64, parts: impl IntoIterator<Item = &'a str>) -> f64 {
+pub(in crate::sandbox) fn fraction<'a>(seed: u64, parts: impl IntoIterator<Item = &'a str>) -> f64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ seed;
     for part in parts {
         for byte in part.bytes().chain([0xff]) {

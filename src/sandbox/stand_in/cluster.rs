@@ -1,0 +1,58 @@
+//! The objects that the pages are made from.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What the API server held at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Cluster {
+    /// Nodes.
+    pub nodes: Vec<Arc<Node>>,
+    /// Namespaces.
+    pub namespaces: Vec<Arc<Namespace>>,
+    /// Pods.
+    pub pods: Vec<Arc<Pod>>,
+    /// Deployments.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// ReplicaSets.
+    pub replica_sets: Vec<Arc<ReplicaSet>>,
+    /// StatefulSets.
+    pub stateful_sets: Vec<Arc<StatefulSet>>,
+    /// DaemonSets.
+    pub daemon_sets: Vec<Arc<DaemonSet>>,
+    /// Jobs.
+    pub jobs: Vec<Arc<Job>>,
+    /// PersistentVolumeClaims.
+    pub claims: Vec<Arc<PersistentVolumeClaim>>,
+    /// PersistentVolumes.
+    pub volumes: Vec<Arc<PersistentVolume>>,
+    /// ResourceQuotas.
+    pub quotas: Vec<Arc<ResourceQuota>>,
+    /// HorizontalPodAutoscalers.
+    pub autoscalers: Vec<Arc<HorizontalPodAutoscaler>>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<Arc<PodDisruptionBudget>>,
+    /// Ingresses.
+    pub ingresses: Vec<Arc<Ingress>>,
+    /// Services of the simulated platform that refuse connections, with their namespace: their pods
+    /// count as not ready, whatever their status says.
+    pub down: BTreeSet<(String, String)>,
+}
+
+/// Label of the platform's pods with the name of their Service.
+const PLATFORM_LABEL: &str = "app";
+
+impl Cluster {
+    /// Whether the pod is one of a service that refuses connections.
+    pub(super) fn is_down(&self, pod: &Pod) -> bool {
+        let service = pod.metadata.labels.as_ref().and_then(|labels| labels.get(PLATFORM_LABEL));
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        service.is_some_and(|service| self.down.contains(&(namespace, service.clone())))
+    }
+}
