@@ -1,5 +1,6 @@
 //! Checks before anything is written: all problems at once.
 
+mod definitions;
 pub mod judge;
 
 use crate::cluster::Cluster;
@@ -38,11 +39,12 @@ pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &P
     let rendered: Vec<Manifest> = releases.iter().flat_map(|(_, objects)| objects.clone()).collect();
     let mut wanted = judge::accesses_of_steps(&plan.steps);
     wanted.extend(judge::accesses_of_objects(&rendered));
-    let (denied, storage_classes, terminating, taken) = tokio::try_join!(
+    let (denied, storage_classes, terminating, taken, lossy) = tokio::try_join!(
         denied(cluster, wanted),
         storage_classes(&cluster.client),
         terminating(cluster, bundle),
         taken(cluster, &releases),
+        definitions::problems(cluster, &plan.steps),
     )?;
     let facts = Facts {
         server_version: cluster.server_version.clone(),
@@ -54,7 +56,9 @@ pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &P
         taken,
         stuck: judge::stuck_releases(&plan.steps),
     };
-    refuse(judge_preflight(&facts, &config.storage.class))
+    let mut problems = judge_preflight(&facts, &config.storage.class);
+    problems.extend(lossy);
+    refuse(problems)
 }
 
 /// The objects of every release that the plan writes, each with its namespace.
