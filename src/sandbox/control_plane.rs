@@ -2,6 +2,7 @@
 
 use super::guard::ProgramSpec;
 use super::network::program::{Absence, Listening, Program, jq_condition};
+use super::objects::NODE_ADDRESS;
 use super::pki::Pki;
 use super::programs::Programs;
 use super::state::Folder;
@@ -183,8 +184,8 @@ impl ControlPlane<'_> {
             ("authorization-mode", "RBAC".to_owned()),
             ("allow-privileged", "true".to_owned()),
             ("service-cluster-ip-range", SERVICE_ADDRESSES.to_owned()),
-            // The Service `kubernetes` would point at loopback, which the API server refuses.
-            ("endpoint-reconciler-type", "none".to_owned()),
+            // What the Service `kubernetes` points at: loopback would be refused as an endpoint.
+            ("advertise-address", NODE_ADDRESS.to_owned()),
             ("service-account-issuer", ISSUER.to_owned()),
             ("service-account-key-file", text(&self.pki.service_account_public_key())),
             ("service-account-signing-key-file", text(&self.pki.key("service-account"))),
@@ -343,7 +344,7 @@ mod tests {
                 assert_eq!(spec.environment.keys().collect::<Vec<_>>(), ["HOME", "PATH"]);
             }
             let api_server = plane.spec(API_SERVER).unwrap().arguments;
-            for flag in ["--bind-address=127.0.0.1", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none"] {
+            for flag in ["--bind-address=127.0.0.1", "--authorization-mode=RBAC", "--advertise-address=10.99.0.1"] {
                 assert!(api_server.iter().any(|argument| argument == flag), "{flag}");
             }
             assert!(plane.spec("prometheus").is_err());
@@ -374,6 +375,11 @@ mod tests {
                 assert_eq!(stages.matches(&condition).count(), if named { 2 } else { 0 }, "{label}");
             }
         });
+    }
+
+    #[test]
+    fn the_node_has_the_address_that_its_certificate_and_the_api_server_name() {
+        assert!(NODE_STAGES.contains(&format!("{{ type: InternalIP, address: {NODE_ADDRESS} }}")));
     }
 
     #[test]

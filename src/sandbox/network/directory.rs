@@ -2,6 +2,7 @@
 
 use super::pod::holder;
 use super::program::{Listening, Program, program_of};
+use crate::sandbox::stand_in::{StandIn, stand_ins_of};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub enum Purpose {
 }
 
 /// Where a connection goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Destination {
     /// A program on loopback.
     Address(SocketAddr),
@@ -56,13 +57,33 @@ pub enum Destination {
         /// Name of the pod.
         pod: String,
     },
+    /// Made-up pages, for this pod that no program runs behind.
+    StandIn {
+        /// Which pages.
+        stand_in: StandIn,
+        /// Namespace of the pod.
+        namespace: String,
+        /// Name of the pod.
+        pod: String,
+        /// Port of the pod.
+        port: u16,
+    },
+    /// The simulated kubelet of this node.
+    Kubelet {
+        /// Name of the node.
+        node: String,
+    },
 }
+
+/// Name that prometheus-operator gives the port of a kubelet that serves its metrics.
+const KUBELET_PORT: &str = "https-metrics";
 
 #[derive(Debug)]
 struct PodEntry {
     namespace: String,
     name: String,
     program: Option<Program>,
+    stand_ins: BTreeMap<u16, StandIn>,
     ip: Option<IpAddr>,
 }
 
@@ -86,6 +107,8 @@ struct Endpoint {
     hostname: Option<String>,
     /// Namespace and name of the pod.
     pod: Option<(String, String)>,
+    /// Name of the node, where the address is a node's.
+    node: Option<String>,
 }
 
 /// The pods, Services and endpoints of one moment.
@@ -126,6 +149,31 @@ impl Directory {
     /// # Errors
     /// One line for people that says why there is no way.
     pub fn resolve(&self, host: &str, port: u16, purpose: Purpose) -> Result<Destination, String> {
+        let found = self.resolve_any(host, port, purpose)?;
+        match found {
+            // Made-up pages are for scrapes: whoever asks for the program itself learns that there is none.
+            Destination::StandIn { namespace, pod, port, .. } if purpose == Purpose::Dial => {
+                Err(format!("no program runs behind pod {namespace}/{pod} port {port} in the sandbox"))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Where a connection to the port of a Service goes, by its namespace and name; the port by its
+    /// number or its name.
+    ///
+    /// # Errors
+    /// One line for people that says why there is no way.
+    pub fn resolve_named(&self, service: &(String, String), port: &str) -> Result<Destination, String> {
+        let known = self.services.get(service).map(|known| &known.ports);
+        let mut ports = known.into_iter().flatten();
+        let number = ports.find(|(number, name)| *name == port || number.to_string() == port);
+        let (namespace, name) = service;
+        let (number, _) = number.ok_or_else(|| format!("Service {namespace}/{name} has no port {port}"))?;
+        self.resolve_service(namespace, name, None, *number)
+    }
+
+    fn resolve_any(&self, host: &str, port: u16, purpose: Purpose) -> Result<Destination, String> {
         let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         if let Ok(ip) = host.parse::<IpAddr>() {
             return self.resolve_address(ip, port, purpose);
@@ -150,6 +198,14 @@ impl Directory {
     fn resolve_address(&self, ip: IpAddr, port: u16, purpose: Purpose) -> Result<Destination, String> {
         let listing: Vec<&Endpoint> =
             self.endpoints.iter().filter(|endpoint| endpoint.ip == ip && endpoint.port == port).collect();
+        // The API server and the kubelets have addresses of nodes.
+        if listing.iter().any(|endpoint| (&*endpoint.namespace, &*endpoint.service) == ("default", "kubernetes")) {
+            return Ok(Destination::Address(self.layout.api_server));
+        }
+        let mut kubelets = listing.iter().filter(|endpoint| endpoint.port_name == KUBELET_PORT);
+        if let Some(node) = kubelets.find_map(|endpoint| endpoint.node.clone()) {
+            return Ok(Destination::Kubelet { node });
+        }
         let pod = match listing.iter().find_map(|endpoint| endpoint.pod.as_ref()) {
             Some((namespace, name)) => self.pods.iter().find(|pod| pod.namespace == *namespace && pod.name == *name),
             None => self.pods.iter().find(|pod| pod.ip == Some(ip)),
@@ -228,8 +284,16 @@ impl Directory {
                     .iter()
                     .any(|port| port.service == endpoint.service && port.port == endpoint.port)
         });
-        match simulated {
-            Some(endpoint) => Ok(Destination::Simulated { service: endpoint.service.clone(), pod: pod.name.clone() }),
+        if let Some(endpoint) = simulated {
+            return Ok(Destination::Simulated { service: endpoint.service.clone(), pod: pod.name.clone() });
+        }
+        match pod.stand_ins.get(&port) {
+            Some(stand_in) => Ok(Destination::StandIn {
+                stand_in: *stand_in,
+                namespace: pod.namespace.clone(),
+                pod: pod.name.clone(),
+                port,
+            }),
             None => {
                 Err(format!("no program runs behind pod {}/{} port {port} in the sandbox", pod.namespace, pod.name))
             }
@@ -266,6 +330,7 @@ fn pod_entry(pod: &Pod) -> PodEntry {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
         program: program_of(pod),
+        stand_ins: stand_ins_of(pod),
         // On the host network it shares the node's address, which then says nothing about the pod.
         ip: address.filter(|_| !on_host_network).and_then(|address| address.parse().ok()),
     }
@@ -294,7 +359,8 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<Endpoint> {
     let service = labels.and_then(|labels| labels.get(SERVICE_NAME)).cloned().unwrap_or_default();
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
-        let pod = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod")).map(|target| {
+        let target = |kind: &str| endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some(kind));
+        let pod = target("Pod").map(|target| {
             let pod_namespace = target.namespace.clone().unwrap_or_else(|| namespace.clone());
             (pod_namespace, target.name.clone().unwrap_or_default())
         });
@@ -315,6 +381,7 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<Endpoint> {
                     ready,
                     hostname: endpoint.hostname.clone(),
                     pod: pod.clone(),
+                    node: target("Node").and_then(|target| target.name.clone()),
                 });
             }
         }
@@ -337,7 +404,8 @@ mod tests {
         json!({
             "metadata": { "namespace": namespace, "name": name, "labels": { "app.kubernetes.io/name": label },
                 "creationTimestamp": "2026-01-01T00:00:00Z" },
-            "spec": { "nodeName": "sandbox-0", "containers": [{ "name": label }] },
+            "spec": { "nodeName": "sandbox-0",
+                "containers": [{ "name": label, "ports": [{ "containerPort": 3000 }] }] },
             "status": { "phase": "Running", "podIP": ip },
         })
     }
@@ -364,6 +432,12 @@ mod tests {
             "endpoints": endpoints,
             "ports": [{ "name": port.0, "port": port.1 }],
         })
+    }
+
+    fn of_node(namespace: &str, service: &str, port: (&str, u16)) -> Value {
+        let mut slice = slice(namespace, service, port, &[("sandbox-0", "10.99.0.1", true)]);
+        slice["endpoints"][0]["targetRef"] = json!({ "kind": "Node", "name": "sandbox-0" });
+        slice
     }
 
     fn directory() -> Directory {
@@ -419,6 +493,9 @@ mod tests {
                 &[("user-service-a", "10.244.0.30", false), ("user-service-b", "10.244.0.31", true)],
             ),
             slice("monitoring", "node-exporter", ("metrics", 9100), &[("node-exporter", "10.99.0.1", true)]),
+            of_node("default", "kubernetes", ("https", 6443)),
+            of_node("kube-system", "kubelet", ("https-metrics", 10250)),
+            of_node("kube-system", "kubelet", ("cadvisor", 4194)),
         ]);
         Directory::new(layout, &pods, &services, &slices)
     }
@@ -427,6 +504,8 @@ mod tests {
         match directory().resolve(host, port, purpose) {
             Ok(Destination::Address(address)) => address.to_string(),
             Ok(Destination::Simulated { service, pod }) => format!("{service}: {pod}"),
+            Ok(Destination::StandIn { namespace, pod, .. }) => format!("stand-in for {namespace}/{pod}"),
+            Ok(Destination::Kubelet { node }) => format!("kubelet of {node}"),
             Err(reason) => reason,
         }
     }
@@ -489,6 +568,10 @@ mod tests {
             ("10.244.0.32", 3001, "no EndpointSlice lists 10.244.0.32:3001 (pod drivemaster/unlisted)"),
             ("10.244.0.30", 3002, "no EndpointSlice lists 10.244.0.30:3002 (pod drivemaster/user-service-a)"),
             ("127.0.0.1", KWOK, "no pod or Service of the sandbox has the address 127.0.0.1"),
+            ("10.99.0.1", 6443, "127.0.0.1:16443"),
+            ("10.99.0.1", 10250, "kubelet of sandbox-0"),
+            ("10.99.0.1", 4194, "no pod or Service of the sandbox has the address 10.99.0.1"),
+            ("10.244.0.12", 3000, "stand-in for monitoring/grafana-0"),
         ] {
             assert_eq!(told(host, port, Purpose::Scrape), expected, "{host}:{port}");
         }
