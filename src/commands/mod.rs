@@ -9,6 +9,7 @@ mod port_forward;
 mod render;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod secrets;
 mod session;
 mod status;
 mod text;
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
+        Verb::Secrets(verb) => return secrets::run(&session, &verb).await,
         Verb::Config(verb) => config::run(&session, &verb),
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(verb) => return sandbox::run(&session, verb).await,
