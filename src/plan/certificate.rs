@@ -157,7 +157,12 @@ mod tests {
     }
 
     fn planned(secret: Option<Value>, configuration_live: Option<Value>, release_planned: bool) -> Plan {
-        let mut plan = Plan { steps: Vec::new(), unchanged: Vec::new(), api_digest: String::new() };
+        let mut plan = Plan {
+            steps: Vec::new(),
+            unchanged: Vec::new(),
+            api_digest: String::new(),
+            api_versions: Default::default(),
+        };
         if release_planned {
             plan.steps.push(Step {
                 id: release_id("prometheus"),

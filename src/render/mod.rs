@@ -25,7 +25,7 @@ pub use secrets::required as required_secrets;
 pub use sources::{Sources, values_layer};
 
 use crate::chart::Charts;
-use crate::chart::crds::crds;
+use crate::chart::crds::{crds, ours};
 use crate::config::model::{Config, Profile};
 use crate::flows::{flows, groups};
 use crate::object::{FIELD_MANAGER, Manifest};
@@ -89,7 +89,7 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     Ok(Bundle {
         namespaces: namespaces(config),
         generated_secrets,
-        crds: definitions,
+        crds: ours(definitions, &our_labels()),
         objects,
         late_objects,
         releases,
@@ -102,11 +102,12 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
 
 /// `object` with the labels of everything that is ours.
 fn labelled(mut object: Value) -> Manifest {
-    object["metadata"]["labels"] = json!({
-        "app.kubernetes.io/managed-by": FIELD_MANAGER,
-        "app.kubernetes.io/part-of": PART_OF,
-    });
+    object["metadata"]["labels"] = our_labels();
     Manifest(object)
+}
+
+fn our_labels() -> Value {
+    json!({ "app.kubernetes.io/managed-by": FIELD_MANAGER, "app.kubernetes.io/part-of": PART_OF })
 }
 
 #[cfg(test)]

@@ -186,6 +186,18 @@ impl Directory {
         self.resolve_service(name.namespace, name.service, name.hostname, port)
     }
 
+    /// The name that `host` is short for, for who asks from `namespace`: a pod's resolver tries its
+    /// own namespace, then the cluster's.
+    pub fn qualified(&self, host: &str, namespace: &str) -> String {
+        let known =
+            |namespace: &str, service: &str| self.services.contains_key(&(namespace.to_owned(), service.to_owned()));
+        match host.split_once('.') {
+            None if known(namespace, host) => format!("{host}.{namespace}.svc"),
+            Some((service, namespace)) if known(namespace, service) => format!("{host}.svc"),
+            _ => host.to_owned(),
+        }
+    }
+
     /// The first pod of the simulated Service, by address.
     pub fn first_pod(&self, service: &str, port: u16) -> Option<&str> {
         let mut endpoints = self.endpoints.iter();
@@ -406,7 +418,8 @@ mod tests {
                 "creationTimestamp": "2026-01-01T00:00:00Z" },
             "spec": { "nodeName": "sandbox-0",
                 "containers": [{ "name": label, "ports": [{ "containerPort": 3000 }] }] },
-            "status": { "phase": "Running", "podIP": ip },
+            "status": { "phase": "Running", "podIP": ip, "containerStatuses": [
+                { "name": label, "ready": true, "image": "", "imageID": "", "restartCount": 0 }] },
         })
     }
 
@@ -581,6 +594,21 @@ mod tests {
     fn a_port_alone_leads_to_the_first_pod_of_its_service() {
         assert_eq!(directory().first_pod("user-service", 3001), Some("user-service-a"));
         assert_eq!(directory().first_pod("user-service", 3002), None);
+    }
+
+    #[test]
+    fn a_short_name_is_one_of_the_askers_namespace_or_names_its_own() {
+        for (host, expected) in [
+            ("prometheus", "prometheus.monitoring.svc"),
+            ("user-service", "user-service"),
+            ("user-service.drivemaster", "user-service.drivemaster.svc"),
+            ("prometheus.monitoring.svc", "prometheus.monitoring.svc"),
+            ("example.com", "example.com"),
+            ("10.244.0.10", "10.244.0.10"),
+            ("", ""),
+        ] {
+            assert_eq!(directory().qualified(host, "monitoring"), expected);
+        }
     }
 
     #[test]
