@@ -8,6 +8,7 @@ pub mod digest;
 pub mod files;
 mod ingress;
 mod namespaces;
+pub mod network;
 mod objects;
 mod releases;
 mod scan;
@@ -18,12 +19,15 @@ mod templates;
 mod yaml;
 
 pub use bundle::Bundle;
+pub use namespaces::namespaces;
 pub use releases::needed_charts;
+pub use secrets::required as required_secrets;
 pub use sources::{Sources, values_layer};
 
 use crate::chart::Charts;
 use crate::chart::crds::{crds, ours};
-use crate::config::model::Config;
+use crate::config::model::{Config, Profile};
+use crate::flows::{flows, groups};
 use crate::object::{FIELD_MANAGER, Manifest};
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
@@ -75,19 +79,22 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let (early, late_objects) = objects::objects(config, &installed, sources, &templates)?;
     objects.extend(early);
     objects.extend(certificates::of_services(config));
+    if config.profile == Profile::Production {
+        objects.extend(network::policies(config, &groups(config), &flows(config)));
+    }
     let mut definitions = Vec::new();
     for release in &releases {
         definitions.extend(crds(&release.chart, &release.values)?);
     }
     Ok(Bundle {
-        namespaces: namespaces::namespaces(config),
+        namespaces: namespaces(config),
         generated_secrets,
         crds: ours(definitions, &our_labels()),
         objects,
         late_objects,
         releases,
         expected,
-        required_secrets: secrets::required(config),
+        required_secrets: required_secrets(config),
         webhook_certificates: certificates::of_webhooks(config),
         ingress_classes: ingress::classes(config),
     })
