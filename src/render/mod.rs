@@ -6,6 +6,7 @@ mod context;
 pub mod digest;
 pub mod files;
 mod ingress;
+mod jobs;
 mod objects;
 mod releases;
 mod scan;
@@ -51,10 +52,10 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let mut expected = Expected::default();
     let mut objects = Vec::new();
     if config.prometheus.enabled {
-        let (rules, groups) = content::rules(namespace, sources, &templates)?;
+        let (rules, groups) = content::rules(config, sources, &templates)?;
         objects.extend(rules);
         expected.rule_groups = groups;
-        expected.targets = context::scrape_jobs(config).into_iter().map(|job| job.target).collect();
+        expected.targets = jobs::scrape_jobs(config).into_iter().map(|job| job.target).collect();
     }
     let mut generated_secrets = Vec::new();
     if config.grafana.enabled {
