@@ -7,15 +7,19 @@
 pub mod container;
 mod controller;
 mod disk;
+pub mod environment;
 pub mod files;
 pub mod flags;
 mod gather;
 mod http;
 pub mod kubeconfig;
+pub mod listen;
 pub mod log;
 pub mod places;
 pub mod reloader;
 pub mod rewrite;
+pub mod rewrite_collector;
+mod rewrite_loki;
 pub mod status;
 mod worker;
 

@@ -1,11 +1,13 @@
 //! Looks after one program: starts, reloads and stops it as its pod says.
 
-use super::container::{Readiness, arguments_of, environment_of, readiness_of, without_proxies};
+use super::container::{Readiness, arguments_of, environment_of, readiness_of};
 use super::disk::{self, Disk, LocalFiles};
+use super::environment::{self, needs_kubeconfig};
 use super::files::{Files, Missing, files_of, needs_of};
 use super::flags::{self, CommandLine};
 use super::gather::{Tokens, gather};
 use super::kubeconfig;
+use super::listen::Listen;
 use super::log;
 use super::places::Places;
 use super::reloader::{Unwritten, reloader_needs, written_files};
@@ -201,7 +203,11 @@ impl Worker {
             api_server: self.options.api_server_url.clone(),
             ca_file: self.options.ca_file.to_string_lossy().into_owned(),
             proxy_url: self.options.proxy_url.clone(),
+            listen: Listen { ports: self.listening.clone(), environment },
         };
+        if let Some(unknown) = unknown_config(self.program, &line, &files) {
+            return Err(Unwanted::Refused(unknown));
+        }
         let mut local = LocalFiles::new();
         let mut configuration = LocalFiles::new();
         for (path, file) in &files.contents {
@@ -219,10 +225,10 @@ impl Worker {
             local.insert(place, (content, file.mode));
         }
         let readiness = readiness_of(container, self.program, &line.prefix);
-        let mut environment = without_proxies(environment);
-        if self.program == Program::Operator {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let environment = environment::rewrite(self.program, namespace, &surroundings).map_err(Unwanted::Refused)?;
+        if needs_kubeconfig(self.program) {
             let place = places.within_root(kubeconfig::PLACE);
-            environment.insert(kubeconfig::VARIABLE.to_owned(), place.to_string_lossy().into_owned());
             local.insert(place, (kubeconfig::kubeconfig(&surroundings).into_bytes(), 0o600));
         }
         Ok(Wanted { files, places, line, readiness, environment, local, configuration })
@@ -384,6 +390,18 @@ impl Held {
             standing: Standing::Starting { message: "it is being looked at".to_owned() },
         }
     }
+}
+
+/// Why the configuration that the command line names cannot be known here.
+fn unknown_config(program: Program, line: &CommandLine, files: &Files) -> Option<String> {
+    if !matches!(program, Program::Loki | Program::Jaeger | Program::Collector) {
+        return None;
+    }
+    if line.configs.is_empty() {
+        return Some("it is given no configuration, so where it would listen is not known".to_owned());
+    }
+    let unknown = line.configs.iter().find(|config| !files.contents.contains_key(*config))?;
+    Some(format!("its configuration `{unknown}` is no file of a volume, so what it says is not known"))
 }
 
 fn size_of(path: &Path) -> u64 {
