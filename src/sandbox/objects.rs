@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// Name of the only node.
 pub const NODE: &str = "sandbox-0";
+/// Its address, a fiction: endpoints on loopback are refused. KWOK writes it into the node's status.
+pub const NODE_ADDRESS: &str = "10.99.0.1";
 /// Name of the storage class, which is also the cluster's default.
 pub const STORAGE_CLASS: &str = "fast-ssd";
 /// How many volumes can be bound at a time.

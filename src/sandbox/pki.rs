@@ -53,6 +53,13 @@ const IDENTITIES: &[Identity] = &[
         names: &[],
     },
     Identity { file: "kwok", common_name: "kwok", organization: Some("system:masters"), names: LOOPBACK },
+    // What scrapes of the node meet; the address is the one that KWOK gives it.
+    Identity {
+        file: "kubelet",
+        common_name: "system:node:sandbox-0",
+        organization: None,
+        names: &["localhost", "127.0.0.1", super::objects::NODE, super::objects::NODE_ADDRESS],
+    },
     Identity {
         file: "controller-manager",
         common_name: "system:kube-controller-manager",

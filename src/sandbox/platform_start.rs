@@ -1,8 +1,10 @@
 //! Brings the simulated platform into a sandbox: which parts of it, on which ports, as which objects.
 
 use super::control_plane::{Ports, loopback};
+use super::network::tls::Identity;
 use super::network::{NetworkOptions, SimulatedPort};
 use super::objects::{plain, until};
+use super::pki::Pki;
 use super::platform::{Scenario, Simulator, workloads};
 use crate::config::model::{Config, ExporterMode, PlatformService};
 use crate::stack::{EXPORTERS, Exporter};
@@ -44,15 +46,18 @@ impl Platform {
     /// Only when an embedded file is broken.
     pub(super) fn new(config: &Config) -> Result<Self> {
         let services = config.platform.services.clone();
-        let exporters: Vec<&'static Exporter> =
-            EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) == ExporterMode::Existing).collect();
+        let of_mode =
+            |mode: ExporterMode| EXPORTERS.iter().filter(move |exporter| config.exporter_mode(exporter.key) == mode);
+        let exporters: Vec<&'static Exporter> = of_mode(ExporterMode::Existing).collect();
         let namespace = config.namespaces.platform.clone();
-        let simulator = Arc::new(Simulator::new(services.clone(), exporters.clone(), &namespace, SEED)?);
+        // What a deploy brings has pods of its own; the databases behind it are simulated all the same.
+        let simulated = exporters.iter().copied().chain(of_mode(ExporterMode::Deployed)).collect();
+        let simulator = Arc::new(Simulator::new(services.clone(), simulated, &namespace, SEED)?);
         Ok(Platform { namespace, simulator, services, exporters })
     }
 
     /// How the network reaches it.
-    pub(super) fn network(&self, socket: PathBuf, ports: &Ports) -> NetworkOptions {
+    pub(super) fn network(&self, socket: PathBuf, ports: &Ports, pki: &Pki) -> NetworkOptions {
         let services = self.services.iter().map(|service| (service.name.as_str(), service.port));
         let exporters = self.exporters.iter().map(|exporter| (exporter.service, exporter.port));
         NetworkOptions {
@@ -66,6 +71,8 @@ impl Platform {
                 .collect(),
             namespace: self.namespace.clone(),
             simulator: self.simulator.clone(),
+            kubelet: Some(Identity { certificate: pki.certificate("kubelet"), key: pki.key("kubelet") }),
+            node: Some(Identity { certificate: pki.certificate("kwok"), key: pki.key("kwok") }),
         }
     }
 

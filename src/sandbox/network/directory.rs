@@ -2,6 +2,7 @@
 
 use super::pod::holder;
 use super::program::{Listening, Program, program_of};
+use crate::sandbox::stand_in::{StandIn, stand_ins_of};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub enum Purpose {
 }
 
 /// Where a connection goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Destination {
     /// A program on loopback.
     Address(SocketAddr),
@@ -56,13 +57,33 @@ pub enum Destination {
         /// Name of the pod.
         pod: String,
     },
+    /// Made-up pages, for this pod that no program runs behind.
+    StandIn {
+        /// Which pages.
+        stand_in: StandIn,
+        /// Namespace of the pod.
+        namespace: String,
+        /// Name of the pod.
+        pod: String,
+        /// Port of the pod.
+        port: u16,
+    },
+    /// The simulated kubelet of this node.
+    Kubelet {
+        /// Name of the node.
+        node: String,
+    },
 }
+
+/// Name that prometheus-operator gives the port of a kubelet that serves its metrics.
+const KUBELET_PORT: &str = "https-metrics";
 
 #[derive(Debug)]
 struct PodEntry {
     namespace: String,
     name: String,
     program: Option<Program>,
+    stand_ins: BTreeMap<u16, StandIn>,
     ip: Option<IpAddr>,
 }
 
@@ -86,6 +107,8 @@ struct Endpoint {
     hostname: Option<String>,
     /// Namespace and name of the pod.
     pod: Option<(String, String)>,
+    /// Name of the node, where the address is a node's.
+    node: Option<String>,
 }
 
 /// The pods, Services and endpoints of one moment.
@@ -126,6 +149,31 @@ impl Directory {
     /// # Errors
     /// One line for people that says why there is no way.
     pub fn resolve(&self, host: &str, port: u16, purpose: Purpose) -> Result<Destination, String> {
+        let found = self.resolve_any(host, port, purpose)?;
+        match found {
+            // Made-up pages are for scrapes: whoever asks for the program itself learns that there is none.
+            Destination::StandIn { namespace, pod, port, .. } if purpose == Purpose::Dial => {
+                Err(format!("no program runs behind pod {namespace}/{pod} port {port} in the sandbox"))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Where a connection to the port of a Service goes, by its namespace and name; the port by its
+    /// number or its name.
+    ///
+    /// # Errors
+    /// One line for people that says why there is no way.
+    pub fn resolve_named(&self, service: &(String, String), port: &str) -> Result<Destination, String> {
+        let known = self.services.get(service).map(|known| &known.ports);
+        let mut ports = known.into_iter().flatten();
+        let number = ports.find(|(number, name)| *name == port || number.to_string() == port);
+        let (namespace, name) = service;
+        let (number, _) = number.ok_or_else(|| format!("Service {namespace}/{name} has no port {port}"))?;
+        self.resolve_service(namespace, name, None, *number)
+    }
+
+    fn resolve_any(&self, host: &str, port: u16, purpose: Purpose) -> Result<Destination, String> {
         let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         if let Ok(ip) = host.parse::<IpAddr>() {
             return self.resolve_address(ip, port, purpose);
@@ -150,6 +198,13 @@ impl Directory {
         }
     }
 
+    /// The program that stands behind the pod `namespace`/`name`.
+    pub fn program_behind(&self, namespace: &str, name: &str) -> Option<Program> {
+        let is_pod = |pod: &PodEntry| pod.namespace == namespace && pod.name == name;
+        let mut holders = self.holders.iter().filter(|(program, _)| self.layout.real.contains_key(program));
+        holders.find(|(_, index)| self.pods.get(**index).is_some_and(is_pod)).map(|(program, _)| *program)
+    }
+
     /// The first pod of the simulated Service, by address.
     pub fn first_pod(&self, service: &str, port: u16) -> Option<&str> {
         let mut endpoints = self.endpoints.iter();
@@ -162,6 +217,14 @@ impl Directory {
     fn resolve_address(&self, ip: IpAddr, port: u16, purpose: Purpose) -> Result<Destination, String> {
         let listing: Vec<&Endpoint> =
             self.endpoints.iter().filter(|endpoint| endpoint.ip == ip && endpoint.port == port).collect();
+        // The API server and the kubelets have addresses of nodes.
+        if listing.iter().any(|endpoint| (&*endpoint.namespace, &*endpoint.service) == ("default", "kubernetes")) {
+            return Ok(Destination::Address(self.layout.api_server));
+        }
+        let mut kubelets = listing.iter().filter(|endpoint| endpoint.port_name == KUBELET_PORT);
+        if let Some(node) = kubelets.find_map(|endpoint| endpoint.node.clone()) {
+            return Ok(Destination::Kubelet { node });
+        }
         let pod = match listing.iter().find_map(|endpoint| endpoint.pod.as_ref()) {
             Some((namespace, name)) => self.pods.iter().find(|pod| pod.namespace == *namespace && pod.name == *name),
             None => self.pods.iter().find(|pod| pod.ip == Some(ip)),
@@ -240,8 +303,16 @@ impl Directory {
                     .iter()
                     .any(|port| port.service == endpoint.service && port.port == endpoint.port)
         });
-        match simulated {
-            Some(endpoint) => Ok(Destination::Simulated { service: endpoint.service.clone(), pod: pod.name.clone() }),
+        if let Some(endpoint) = simulated {
+            return Ok(Destination::Simulated { service: endpoint.service.clone(), pod: pod.name.clone() });
+        }
+        match pod.stand_ins.get(&port) {
+            Some(stand_in) => Ok(Destination::StandIn {
+                stand_in: *stand_in,
+                namespace: pod.namespace.clone(),
+                pod: pod.name.clone(),
+                port,
+            }),
             None => {
                 Err(format!("no program runs behind pod {}/{} port {port} in the sandbox", pod.namespace, pod.name))
             }
@@ -278,6 +349,7 @@ fn pod_entry(pod: &Pod) -> PodEntry {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
         program: program_of(pod),
+        stand_ins: stand_ins_of(pod),
         // On the host network it shares the node's address, which then says nothing about the pod.
         ip: address.filter(|_| !on_host_network).and_then(|address| address.parse().ok()),
     }
@@ -306,7 +378,8 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<Endpoint> {
     let service = labels.and_then(|labels| labels.get(SERVICE_NAME)).cloned().unwrap_or_default();
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
-        let pod = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod")).map(|target| {
+        let target = |kind: &str| endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some(kind));
+        let pod = target("Pod").map(|target| {
             let pod_namespace = target.namespace.clone().unwrap_or_else(|| namespace.clone());
             (pod_namespace, target.name.clone().unwrap_or_default())
         });
@@ -327,6 +400,7 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<Endpoint> {
                     ready,
                     hostname: endpoint.hostname.clone(),
                     pod: pod.clone(),
+                    node: target("Node").and_then(|target| target.name.clone()),
                 });
             }
         }
@@ -335,202 +409,5 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<Endpoint> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    const KWOK: u16 = 10247;
-
-    fn read<T: serde::de::DeserializeOwned>(values: Vec<Value>) -> Vec<Arc<T>> {
-        values.into_iter().map(|value| Arc::new(serde_json::from_value(value).unwrap())).collect()
-    }
-
-    fn pod(namespace: &str, name: &str, label: &str, ip: &str) -> Value {
-        json!({
-            "metadata": { "namespace": namespace, "name": name, "labels": { "app.kubernetes.io/name": label },
-                "creationTimestamp": "2026-01-01T00:00:00Z" },
-            "spec": { "nodeName": "sandbox-0", "containers": [{ "name": label }] },
-            "status": { "phase": "Running", "podIP": ip },
-        })
-    }
-
-    fn service(namespace: &str, name: &str, ip: &str, port: u16, target: &str) -> Value {
-        json!({
-            "metadata": { "namespace": namespace, "name": name },
-            "spec": { "clusterIP": ip, "ports": [{ "name": target, "port": port }] },
-        })
-    }
-
-    fn slice(namespace: &str, service: &str, port: (&str, u16), pods: &[(&str, &str, bool)]) -> Value {
-        let endpoints: Vec<Value> = pods
-            .iter()
-            .map(|(name, ip, ready)| {
-                json!({ "addresses": [ip], "conditions": { "ready": ready }, "hostname": name,
-                    "targetRef": { "kind": "Pod", "name": name, "namespace": namespace } })
-            })
-            .collect();
-        json!({
-            "metadata": { "namespace": namespace, "name": format!("{service}-1"),
-                "labels": { "kubernetes.io/service-name": service } },
-            "addressType": "IPv4",
-            "endpoints": endpoints,
-            "ports": [{ "name": port.0, "port": port.1 }],
-        })
-    }
-
-    fn directory() -> Directory {
-        let layout = Layout {
-            api_server: ([127, 0, 0, 1], 16443).into(),
-            kwok: ([127, 0, 0, 1], KWOK).into(),
-            real: [
-                (Program::Prometheus, [(9090, ([127, 0, 0, 1], 19090).into())].into()),
-                (Program::Alertmanager, [(9093, ([127, 0, 0, 1], 19093).into())].into()),
-            ]
-            .into(),
-            simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
-            namespace: "drivemaster".into(),
-        };
-        let mut finished = pod("drivemaster", "old-job", "job", "10.244.0.30");
-        finished["status"]["phase"] = json!("Succeeded");
-        let mut second = pod("monitoring", "prometheus-1", "prometheus", "10.244.0.11");
-        second["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:01Z");
-        let mut on_host = pod("monitoring", "node-exporter", "node-exporter", "10.99.0.1");
-        on_host["spec"]["hostNetwork"] = json!(true);
-        let pods: Vec<Arc<Pod>> = read(vec![
-            pod("monitoring", "prometheus-0", "prometheus", "10.244.0.10"),
-            second,
-            pod("monitoring", "alertmanager-0", "alertmanager", "10.244.0.13"),
-            pod("monitoring", "grafana-0", "grafana", "10.244.0.12"),
-            pod("drivemaster", "user-service-a", "user-service", "10.244.0.30"),
-            pod("drivemaster", "user-service-b", "user-service", "10.244.0.31"),
-            pod("drivemaster", "unlisted", "user-service", "10.244.0.32"),
-            on_host,
-            finished,
-        ]);
-        let services: Vec<Arc<Service>> = read(vec![
-            service("monitoring", "prometheus", "10.96.0.10", 80, "http-web"),
-            service("monitoring", "alertmanager", "None", 9093, "http-web"),
-            service("monitoring", "grafana", "10.96.0.12", 80, "http-web"),
-            service("drivemaster", "user-service", "10.96.0.30", 3001, "http"),
-            service("default", "kubernetes", "10.96.0.1", 443, "https"),
-            service("drivemaster", "empty", "10.96.0.31", 80, "http"),
-        ]);
-        let slices: Vec<Arc<EndpointSlice>> = read(vec![
-            slice(
-                "monitoring",
-                "prometheus",
-                ("http-web", 9090),
-                &[("prometheus-1", "10.244.0.11", true), ("prometheus-0", "10.244.0.10", true)],
-            ),
-            slice("monitoring", "alertmanager", ("http-web", 9093), &[("alertmanager-0", "10.244.0.13", true)]),
-            slice("monitoring", "grafana", ("http-web", 3000), &[("grafana-0", "10.244.0.12", true)]),
-            slice(
-                "drivemaster",
-                "user-service",
-                ("http", 3001),
-                &[("user-service-a", "10.244.0.30", false), ("user-service-b", "10.244.0.31", true)],
-            ),
-            slice("monitoring", "node-exporter", ("metrics", 9100), &[("node-exporter", "10.99.0.1", true)]),
-        ]);
-        Directory::new(layout, &pods, &services, &slices)
-    }
-
-    fn told(host: &str, port: u16, purpose: Purpose) -> String {
-        match directory().resolve(host, port, purpose) {
-            Ok(Destination::Address(address)) => address.to_string(),
-            Ok(Destination::Simulated { service, pod }) => format!("{service}: {pod}"),
-            Err(reason) => reason,
-        }
-    }
-
-    #[test]
-    fn the_api_server_reaches_nodes_pods_and_services() {
-        for (host, port, expected) in [
-            ("127.0.0.1", KWOK, "127.0.0.1:10247"),
-            ("localhost", KWOK, "127.0.0.1:10247"),
-            ("10.99.0.1", KWOK, "127.0.0.1:10247"),
-            ("10.244.0.10", 9090, "127.0.0.1:19090"),
-            ("10.96.0.10", 80, "127.0.0.1:19090"),
-            ("prometheus.monitoring.svc", 80, "127.0.0.1:19090"),
-            ("prometheus.monitoring.svc.cluster.local.", 80, "127.0.0.1:19090"),
-            ("alertmanager.monitoring.svc", 9093, "127.0.0.1:19093"),
-            ("alertmanager-0.alertmanager.monitoring.svc", 9093, "127.0.0.1:19093"),
-            ("10.244.0.30", 3001, "user-service: user-service-a"),
-            ("10.96.0.30", 3001, "user-service: user-service-b"),
-            ("kubernetes.default.svc", 443, "127.0.0.1:16443"),
-        ] {
-            assert_eq!(told(host, port, Purpose::Dial), expected, "{host}:{port}");
-        }
-    }
-
-    #[test]
-    fn everything_else_is_refused_with_the_reason() {
-        for (host, port, expected) in [
-            ("10.244.0.99", 80, "no pod or Service of the sandbox has the address 10.244.0.99"),
-            ("127.0.0.1", 22, "no pod or Service of the sandbox has the address 127.0.0.1"),
-            ("hooks.slack.com", 443, "hooks.slack.com is outside the sandbox: it knows pods and Services only"),
-            ("hooks.slack.com", KWOK, "hooks.slack.com is outside the sandbox: it knows pods and Services only"),
-            ("a.b.c.d.svc", 443, "a.b.c.d.svc is outside the sandbox: it knows pods and Services only"),
-            ("10.244.0.12", 3000, "no program runs behind pod monitoring/grafana-0 port 3000 in the sandbox"),
-            ("10.96.0.12", 80, "no program runs behind pod monitoring/grafana-0 port 3000 in the sandbox"),
-            ("10.99.0.1", 9100, "no program runs behind pod monitoring/node-exporter port 9100 in the sandbox"),
-            ("10.244.0.10", 8080, "no program runs behind pod monitoring/prometheus-0 port 8080 in the sandbox"),
-            (
-                "10.244.0.11",
-                9090,
-                "no program runs behind pod monitoring/prometheus-1: the sandbox has one Prometheus, behind pod monitoring/prometheus-0",
-            ),
-            ("gone.monitoring.svc", 80, "there is no Service monitoring/gone in the sandbox"),
-            ("10.96.0.10", 81, "Service monitoring/prometheus has no port 81"),
-            ("10.96.0.31", 80, "Service drivemaster/empty has no ready endpoint for port 80"),
-            (
-                "alertmanager-1.alertmanager.monitoring.svc",
-                9093,
-                "Service monitoring/alertmanager has no ready endpoint for port 9093",
-            ),
-        ] {
-            assert_eq!(told(host, port, Purpose::Dial), expected, "{host}:{port}");
-        }
-    }
-
-    #[test]
-    fn a_scrape_is_answered_only_where_an_endpoint_slice_lists_the_address() {
-        for (host, port, expected) in [
-            ("10.244.0.30", 3001, "user-service: user-service-a"),
-            ("10.244.0.10", 9090, "127.0.0.1:19090"),
-            ("10.244.0.32", 3001, "no EndpointSlice lists 10.244.0.32:3001 (pod drivemaster/unlisted)"),
-            ("10.244.0.30", 3002, "no EndpointSlice lists 10.244.0.30:3002 (pod drivemaster/user-service-a)"),
-            ("127.0.0.1", KWOK, "no pod or Service of the sandbox has the address 127.0.0.1"),
-        ] {
-            assert_eq!(told(host, port, Purpose::Scrape), expected, "{host}:{port}");
-        }
-    }
-
-    #[test]
-    fn a_port_alone_leads_to_the_first_pod_of_its_service() {
-        assert_eq!(directory().first_pod("user-service", 3001), Some("user-service-a"));
-        assert_eq!(directory().first_pod("user-service", 3002), None);
-    }
-
-    #[test]
-    fn a_short_name_is_one_of_the_askers_namespace_or_names_its_own() {
-        for (host, expected) in [
-            ("prometheus", "prometheus.monitoring.svc"),
-            ("user-service", "user-service"),
-            ("user-service.drivemaster", "user-service.drivemaster.svc"),
-            ("prometheus.monitoring.svc", "prometheus.monitoring.svc"),
-            ("example.com", "example.com"),
-            ("10.244.0.10", "10.244.0.10"),
-            ("", ""),
-        ] {
-            assert_eq!(directory().qualified(host, "monitoring"), expected);
-        }
-    }
-
-    #[test]
-    fn no_name_is_too_strange_to_refuse() {
-        for host in ["", ".", "[]", "..svc", "[::1", "::1", "\u{0}", "a..svc.cluster.local", ".svc"] {
-            assert!(directory().resolve(host, 1, Purpose::Dial).is_err(), "{host:?}");
-        }
-    }
-}
+#[path = "directory_tests.rs"]
+pub(super) mod tests;

@@ -3,7 +3,7 @@
 
 use super::directory::{Destination, Purpose};
 use super::wire::{self, Request, refuse};
-use super::{Shared, proxy, simulated};
+use super::{Shared, node, proxy, simulated, stand_ins};
 use anyhow::{Context, Result};
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
@@ -64,6 +64,23 @@ pub(super) async fn connect(shared: Arc<Shared>, request: Request, purpose: Purp
                     async move { answer }
                 };
                 wire::serve(TokioIo::new(upgraded), stop, respond).await;
+            });
+            Response::new(Body::empty())
+        }
+        Ok(Destination::StandIn { namespace, pod, .. }) => {
+            refuse(StatusCode::BAD_GATEWAY, &format!("pod {namespace}/{pod} is simulated and speaks no TLS"))
+        }
+        Ok(Destination::Kubelet { node }) => {
+            tokio::spawn(async move {
+                let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+                stand_ins::serve_kubelet(shared, node, TokioIo::new(upgraded)).await;
+            });
+            Response::new(Body::empty())
+        }
+        Ok(Destination::Address(address)) if address == shared.layout.kwok && shared.node.is_some() => {
+            tokio::spawn(async move {
+                let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+                node::serve(shared, TokioIo::new(upgraded)).await;
             });
             Response::new(Body::empty())
         }

@@ -7,12 +7,16 @@
 //! stands behind an address: a real program, the simulator, or nobody, which is refused at once
 //! with the reason.
 
+mod cluster;
 pub mod directory;
 mod egress;
+mod kubelet_access;
+pub mod node;
 pub mod pod;
 pub mod program;
 mod proxy;
 mod simulated;
+mod stand_ins;
 pub mod tls;
 mod watch;
 pub(super) mod wire;
@@ -26,7 +30,7 @@ use program::Listening;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +53,10 @@ pub struct NetworkOptions {
     pub namespace: String,
     /// Who speaks for them.
     pub simulator: Arc<Simulator>,
+    /// What the simulated kubelet shows to its clients; without it there is none.
+    pub kubelet: Option<tls::Identity>,
+    /// Who kwok is for the API server; without, connections to it are passed on unread.
+    pub node: Option<tls::Identity>,
 }
 
 /// What all connections share.
@@ -56,6 +64,14 @@ struct Shared {
     layout: Layout,
     directory: RwLock<Arc<Directory>>,
     simulator: Arc<Simulator>,
+    kubelet: Option<tls::Identity>,
+    node: Option<tls::Identity>,
+    /// Since [`Network::watch`].
+    client: OnceLock<kube::Client>,
+    /// Since the first page that needs them.
+    stores: OnceLock<cluster::Stores>,
+    pods: RwLock<Vec<Arc<Pod>>>,
+    allowed: Mutex<kubelet_access::Allowed>,
     stop: CancellationToken,
 }
 
@@ -67,6 +83,19 @@ impl Shared {
     fn know(&self, pods: &[Arc<Pod>], services: &[Arc<Service>], slices: &[Arc<EndpointSlice>]) {
         let directory = Directory::new(self.layout.clone(), pods, services, slices);
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+        *self.pods.write().unwrap_or_else(PoisonError::into_inner) = pods.to_vec();
+    }
+
+    fn pods(&self) -> Vec<Arc<Pod>> {
+        self.pods.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let pods = self.pods.read().unwrap_or_else(PoisonError::into_inner);
+        let named = |pod: &&Arc<Pod>| {
+            pod.metadata.name.as_deref() == Some(name) && pod.metadata.namespace.as_deref() == Some(namespace)
+        };
+        pods.iter().find(named).cloned()
     }
 }
 
@@ -84,13 +113,19 @@ pub struct Network {
 /// # Errors
 /// When the socket cannot be made or no loopback port can be had.
 pub async fn start(options: NetworkOptions) -> Result<Network> {
-    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator } = options;
+    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator, kubelet, node } = options;
     let layout = Layout { api_server, kwok, real, simulated, namespace };
     let nobody = Directory::new(layout.clone(), &[], &[], &[]);
     let shared = Arc::new(Shared {
         layout,
         directory: RwLock::new(Arc::new(nobody)),
         simulator,
+        kubelet,
+        node,
+        client: OnceLock::new(),
+        stores: OnceLock::new(),
+        pods: RwLock::default(),
+        allowed: Mutex::default(),
         stop: CancellationToken::new(),
     });
     let mut tasks = JoinSet::new();
@@ -103,6 +138,8 @@ pub async fn start(options: NetworkOptions) -> Result<Network> {
 impl Network {
     /// Starts to follow the pods, Services and EndpointSlices that `client` sees.
     pub fn watch(&self, client: kube::Client) {
+        // Only the first client counts; there is no other.
+        let _ = self.shared.client.set(client.clone());
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.spawn(watch::keep(self.shared.clone(), client));
     }
@@ -157,6 +194,8 @@ mod tests {
             simulated: vec![SimulatedPort { service: "user-service".into(), port: 3001 }],
             namespace: "drivemaster".into(),
             simulator: Arc::new(Simulator::new(services, Vec::new(), "drivemaster", 1).unwrap()),
+            kubelet: None,
+            node: None,
         };
         let network = start(options).await.unwrap();
         let mut pods = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::directory::{Destination, Purpose};
 use super::wire::{self, Request, refuse};
-use super::{Shared, egress, simulated};
+use super::{Shared, egress, simulated, stand_ins};
 use anyhow::{Context, Result, anyhow};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, uri};
@@ -68,6 +68,13 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
             let path = request.uri().path();
             simulated::answer(&shared, &service, &pod, request.method(), path)
                 .unwrap_or_else(|| refuse(StatusCode::BAD_GATEWAY, &format!("connection refused by pod {pod}")))
+        }
+        Ok(Destination::StandIn { stand_in, namespace, pod, .. }) => {
+            let answered = stand_ins::answer(&shared, stand_in, (&namespace, &pod), &request).await;
+            answered.unwrap_or_else(|_| refuse(StatusCode::BAD_GATEWAY, &format!("connection refused by pod {pod}")))
+        }
+        Ok(Destination::Kubelet { node }) => {
+            refuse(StatusCode::BAD_REQUEST, &format!("the kubelet of {node} speaks TLS: ask it by https"))
         }
         Ok(Destination::Address(address)) => {
             let target = format!("{host}:{port}");

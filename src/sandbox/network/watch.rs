@@ -35,7 +35,7 @@ pub(super) async fn keep(shared: Arc<Shared>, client: Client) {
 
 /// A store of all objects of a kind, and a stream that ticks when it has changed. A broken watch is
 /// started again with growing pauses; meanwhile the store holds what was last known.
-fn follow<K>(client: &Client) -> (Store<K>, impl Stream<Item = ()> + Send + 'static)
+pub(super) fn follow<K>(client: &Client) -> (Store<K>, impl Stream<Item = ()> + Send + 'static)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {

@@ -160,6 +160,13 @@ impl Simulator {
         self.state().timeline.active().to_vec()
     }
 
+    /// The services and exporters that refuse connections, by the name of their Kubernetes Service.
+    pub fn down(&self) -> Vec<String> {
+        let state = self.state();
+        let down = state.timeline.active().iter().filter(|scenario| matches!(scenario, Scenario::Down { .. }));
+        down.map(|scenario| scenario.target().to_owned()).collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds the lock; were it so, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

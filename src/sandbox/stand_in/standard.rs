@@ -35,6 +35,13 @@ const BY_IMAGE: &[Standard] = &[Standard {
     gauges: &[("reloader_last_reload_successful", 1.0)],
 }];
 
+/// What the blackbox exporter tells of itself.
+pub const BLACKBOX: Standard = Standard {
+    label: "prometheus-blackbox-exporter",
+    build_info: Some("blackbox_exporter_build_info"),
+    gauges: &[("blackbox_exporter_config_last_reload_successful", 1.0)],
+};
+
 /// The row of the pods with this label.
 pub(super) fn by_label(label: &str) -> Option<&'static Standard> {
     BY_LABEL.iter().find(|row| row.label == label)
