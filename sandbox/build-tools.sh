@@ -39,12 +39,12 @@ modules=$here/tools
 
 # In build order: Helm and etcd are quick and the control plane is what
 # everything else waits for.
-families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki collector jaeger)
+families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki collector jaeger chaos alloy)
 
 # Cold, on 2 cores, downloads included.
 declare -A usual=(
   [helm]='2 min' [helm3]='1 min' [etcd]='1 min' [kubernetes]='7 min' [prometheus]='5 min' [alertmanager]='1 min'
-  [operator]='3 min' [loki]='6 min' [collector]='5 min' [jaeger]='6 min'
+  [operator]='3 min' [loki]='6 min' [collector]='5 min' [jaeger]='6 min' [chaos]='3 min' [alloy]='5 min'
 )
 
 # One line for each program: name, family, module that carries its version,
@@ -67,6 +67,8 @@ prometheus-config-reloader operator     github.com/prometheus-operator/prometheu
 loki                       loki         github.com/grafana/loki/v3                         github.com/grafana/loki/v3/cmd/loki
 otelcol                    collector    go.opentelemetry.io/collector/otelcol              drivemaster-mon/sandbox/tools/collector
 jaeger                     jaeger       github.com/jaegertracing/jaeger                    github.com/jaegertracing/jaeger/cmd/jaeger
+chaos-controller-manager   chaos        github.com/chaos-mesh/chaos-mesh                   github.com/chaos-mesh/chaos-mesh/cmd/chaos-controller-manager
+alloy                      alloy        github.com/grafana/alloy                           drivemaster-mon/sandbox/tools/alloy
 '
 
 names=()
@@ -153,6 +155,9 @@ ldflags_of() {
     go.opentelemetry.io/*)
       flags+=" -X main.version=${version#v}"
       ;;
+    github.com/grafana/alloy)
+      flags+=" -X github.com/grafana/alloy/internal/build.Version=$version"
+      ;;
     github.com/jaegertracing/jaeger)
       flags+=" -X github.com/jaegertracing/jaeger/internal/version.latestVersion=$version"
       ;;
@@ -182,15 +187,56 @@ vendor_alertmanager() {
   printf '%s\n' "$alertmanager_page" >"$dist/index.html"
 }
 
+# Whole, Alloy is a thousand modules, and some that it pins cannot be had. What a
+# log pipeline does not need is cut out of a copy of its sources: the other
+# components, the converters of other programs' configurations, and what of the
+# core only those use. A configuration that names another component is refused.
+cut_alloy() {
+  local dir=$1 source list kept=(
+    discovery/kubernetes discovery/relabel
+    local/file local/file_match
+    loki/echo loki/process loki/relabel loki/write
+    loki/source/api loki/source/file loki/source/kubernetes loki/source/kubernetes_events
+    remote/kubernetes/configmap remote/kubernetes/secret
+  )
+  rm -rf -- "$dir"
+  mkdir -p -- "$dir"
+  cp -- "$modules"/alloy/{go.mod,go.sum,main.go} "$dir/"
+  cd -- "$dir"
+  source=$(go mod download -json github.com/grafana/alloy | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
+  cp -R -- "$source" alloy
+  chmod -R u+w alloy
+  go mod edit -replace github.com/grafana/alloy=./alloy
+  (
+    cd -- alloy/internal
+    list=$(IFS='|' && printf '%s' "${kept[*]}")
+    sed -i -E "/internal\/component\//{\\#/internal/component/($list)\"#!d}" component/all/all.go
+    # A component that was renamed is to be noticed here, not when it is missed.
+    [[ $(grep -c internal/component/ component/all/all.go) == "${#kept[@]}" ]] || {
+      printf 'component/all/all.go has not each of: %s\n' "${kept[*]}"
+      exit 1
+    }
+    sed -i -E '\#/converter/internal/#d; /^\tcase Input/,/^\t\treturn/d' converter/converter.go
+    sed -i -E '\#^\t_ ".*(/install|/consulagent)"#d' ../flowcmd/flowcmd.go
+    sed -i -E '/^\t_ "/d; /^var \(/,/^\)/c var otelFeatureGates []gateDetails' util/otel_feature_gate.go
+    rm component/otelcol/config_{controller,scrape,stanza_receivers}.go
+    cd component/pyroscope/write/debuginfo
+    rm upload.go
+    sed -i '/^\/\/go:build/d' stub.go # which stands in for upload.go on other systems
+  )
+}
+
 # Compiles program $1 to file $2. Runs in a subshell of its own.
 compile() {
   local name=$1 out=$2 family=${family_of[$1]}
-  if [[ $family == alertmanager ]]; then
-    vendor_alertmanager "$cache/build/alertmanager"
-    export GOFLAGS="${GOFLAGS/-mod=readonly/-mod=vendor}"
-  else
-    cd -- "$modules/$family"
-  fi
+  case $family in
+    alertmanager)
+      vendor_alertmanager "$cache/build/alertmanager"
+      export GOFLAGS="${GOFLAGS/-mod=readonly/-mod=vendor}"
+      ;;
+    alloy) cut_alloy "$cache/build/alloy" ;;
+    *) cd -- "$modules/$family" ;;
+  esac
   exec go build -o "$out" -ldflags "$(ldflags_of "$name")" "${package_of[$name]}"
 }
 
@@ -206,7 +252,8 @@ says_its_version() {
     printf '%s\n' "$said"
     return 1
   }
-  [[ $said == *"${version_of[$name]#v}"* ]] || {
+  # Whole, lest 1.2.3-devel or 1.2.30 pass for 1.2.3.
+  [[ $said =~ (^|[^0-9.])"${version_of[$name]#v}"($|[^-+.0-9A-Za-z]) ]] || {
     printf 'wanted version %s, but it says:\n%s\n' "${version_of[$name]}" "$said"
     return 1
   }
@@ -219,10 +266,13 @@ says_its_version() {
 
 # Sets REPLY, as a subshell for each program would make the no-op run slow.
 digest_of_inputs() {
-  local name=$1 family=${family_of[$1]} page='' flags
-  [[ $family != alertmanager ]] || page=$alertmanager_page
+  local name=$1 family=${family_of[$1]} change='' flags
+  case $family in
+    alertmanager) change=$alertmanager_page ;;
+    alloy) change=$(declare -f cut_alloy) ;;
+  esac
   flags=$(ldflags_of "$name")
-  REPLY=$(printf '%s\n' "${sums_of[$family]}" "${package_of[$name]}" "$flags" "$GOFLAGS" "$CGO_ENABLED" "$page" | sha256sum)
+  REPLY=$(printf '%s\n' "${sums_of[$family]}" "${package_of[$name]}" "$flags" "$GOFLAGS" "$CGO_ENABLED" "$change" | sha256sum)
   REPLY=${REPLY%% *}
 }
 

@@ -58,6 +58,9 @@ pub struct GlobalArgs {
     /// where the lock of charts says they are published).
     #[arg(long, value_name = "DIR", global = true, help_heading = CONFIGURATION)]
     pub charts: Option<PathBuf>,
+    /// Lock of charts of your own, in place of the built-in one.
+    #[arg(long, value_name = "FILE", global = true, help_heading = CONFIGURATION)]
+    pub charts_lock: Option<PathBuf>,
     /// Kubeconfig file (default: $KUBECONFIG, then ~/.kube/config).
     #[arg(long, value_name = "FILE", global = true, help_heading = CLUSTER)]
     pub kubeconfig: Option<PathBuf>,

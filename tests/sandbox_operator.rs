@@ -104,6 +104,7 @@ fn the_upstream_stack_runs_for_real() {
     everything_is_ready(&sandbox);
     the_operator_acts_as_its_own_service_account(&sandbox);
     every_target_is_up(&sandbox);
+    the_kubelet_asks_who_reads_it(&sandbox);
     no_rule_fails_and_nothing_but_the_watchdog_fires(&sandbox);
     the_webhook_is_answered_by_the_operator(&sandbox);
     a_scenario_is_told_by_the_state_of_the_cluster(&sandbox);
@@ -216,6 +217,26 @@ fn every_target_is_up(sandbox: &Sandbox) {
             found if found == pods => Ok(()),
             found => Err(format!("{found} instead of {pods}")),
         });
+    }
+}
+
+fn the_kubelet_asks_who_reads_it(sandbox: &Sandbox) {
+    // An error means that a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let status = sandbox.run(&["sandbox", "status", "-o", "json"]).exits(0).json();
+    let proxy = reqwest::Proxy::all(text(&status, "/status/proxy")).unwrap();
+    let client = reqwest::Client::builder().proxy(proxy).tls_danger_accept_invalid_certs(true).build().unwrap();
+    let address = run(sandbox, "kubectl", &["get", "endpoints", "-n", "kube-system", "-o", "json"], "").unwrap();
+    let endpoints: Value = serde_json::from_str(&address).unwrap();
+    let address = text(&endpoints, "/items/0/subsets/0/addresses/0/ip").to_owned();
+    let token = |account: &str| sandbox.kubectl(&["create", "token", account, "-n", NAMESPACE]).trim().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (token, expected) in
+        [(token("prometheus-kube-prometheus-prometheus"), 200), (token("default"), 403), ("made-up".to_owned(), 401)]
+    {
+        let request = client.get(format!("https://{address}:10250/metrics/cadvisor")).bearer_auth(token);
+        let status = runtime.block_on(async { request.send().await.unwrap().status() });
+        assert_eq!(status.as_u16(), expected);
     }
 }
 

@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many reads go on at once.
@@ -46,11 +45,11 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
         .map(|namespace| releases(client, namespace))
         .buffer_unordered(CONCURRENCY)
         .try_concat();
-    let (objects, releases, api_digest) = tokio::try_join!(objects, releases, api_digest(client))?;
+    let (objects, releases, api_versions) = tokio::try_join!(objects, releases, api_versions(client))?;
     Ok(Observed {
         objects,
         releases: releases.into_iter().collect(),
-        api_digest,
+        api_versions,
         server_version: cluster.server_version.clone(),
     })
 }
@@ -102,25 +101,14 @@ fn newest_revisions(secrets: impl Iterator<Item = BTreeMap<String, String>>) -> 
     newest
 }
 
-/// Short digest of all group versions that the server serves. Charts ask for them, so another set
-/// may render other objects.
-async fn api_digest(client: &Client) -> Result<String> {
+/// All group versions that the server serves. Charts ask for them, so another set may render other
+/// objects.
+async fn api_versions(client: &Client) -> Result<BTreeSet<String>> {
     let what = "list the API groups of the cluster";
     let (groups, core) =
         tokio::try_join!(ask(what, || client.list_api_groups()), ask(what, || client.list_core_api_versions()))?;
     let groups = groups.groups.into_iter().flat_map(|group| group.versions).map(|version| version.group_version);
-    Ok(digest_of_versions(groups.chain(core.versions)))
-}
-
-fn digest_of_versions(versions: impl Iterator<Item = String>) -> String {
-    let sorted: BTreeSet<String> = versions.collect();
-    let mut hash = Sha256::new();
-    for version in sorted {
-        hash.update(version.as_bytes());
-        hash.update(b"\n");
-    }
-    // 32 digits: a label's value ends at 63 characters.
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    Ok(groups.chain(core.versions).collect())
 }
 
 /// The kinds of objects that we make ourselves, and so the kinds that [`owned_objects`] looks for.
@@ -199,12 +187,5 @@ mod tests {
     fn a_secret_with_odd_labels_is_no_panic() {
         let odd = [BTreeMap::new(), secret("a", "many", "")];
         assert_eq!(newest_revisions(odd.into_iter())["a"].revision, 0);
-    }
-
-    #[test]
-    fn the_digest_of_versions_follows_their_set_and_not_their_order() {
-        let digest = |versions: &[&str]| digest_of_versions(versions.iter().map(|version| (*version).to_owned()));
-        assert_eq!(digest(&["v1", "apps/v1"]), digest(&["apps/v1", "v1"]));
-        assert_ne!(digest(&["v1", "apps/v1"]), digest(&["v1"]));
     }
 }

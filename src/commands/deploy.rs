@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow::Result<()> {
-    let (config, bundle) = session.bundle()?;
+    let (config, bundle) = session.bundle().await?;
     let (target, plan) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;

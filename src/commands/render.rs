@@ -15,7 +15,7 @@ pub(super) async fn run(session: &Session<'_>) -> anyhow::Result<()> {
             .hint("`drivemaster-mon render -o bundle/`, or `-o -` for stdout")
             .into());
     };
-    let (_, bundle) = session.bundle()?;
+    let (_, bundle) = session.bundle().await?;
     if output == "-" {
         session.terminal.stdout(&stream(&bundle));
         return Ok(());

@@ -2,6 +2,7 @@
 
 use super::document::{Document, key_path};
 use super::model::ExporterMode;
+use super::protection::judge_protection;
 use super::{Config, Problem, Profile, schema};
 use crate::error::{Failure, Kind};
 use crate::stack;
@@ -224,6 +225,9 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
         if config.alertmanager.enabled && needed && value.is_empty() {
             report(format!("/alertmanager/receivers/{key}"), "is empty, but an enabled receiver needs it".to_owned());
         }
+    }
+    for (pointer, message) in judge_protection(config) {
+        report(pointer.to_owned(), message);
     }
     for (key, image) in [
         ("prometheus/image", &config.prometheus.image),

@@ -7,6 +7,7 @@
 pub mod document;
 pub mod layers;
 pub mod model;
+mod protection;
 pub mod schema;
 
 pub use document::Document;

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod chain;
+pub mod crd;
 pub mod daemon_set;
 pub mod deployment;
 pub mod job;
@@ -60,6 +61,7 @@ pub enum Class {
 const TRANSITIONAL: &[&str] = &[
     "ContainerCreating",
     "ContainersNotReady",
+    "Establishing",
     "NotReady",
     "Pending",
     "PodInitializing",

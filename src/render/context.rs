@@ -1,7 +1,8 @@
 //! What templates see: the configuration, and the catalogue joined with it.
 
 use super::bundle::ExpectedTarget;
-use crate::config::model::{Config, ExporterMode};
+use super::ingress;
+use crate::config::model::{Config, ExporterMode, InternalTlsMode, Profile};
 use crate::stack::{COMPONENTS, Component, EXPORTERS, SPAN_METRICS};
 use anyhow::Result;
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
 
 /// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
 /// addresses in the cluster and outside (`openUrl`: its Ingress, else where `port-forward` puts it); `exporters`, a list of the catalogue's rows with `mode`;
-/// `services`, `scrapeJobs` and `platformServiceNames`, lists.
+/// `services`, `scrapeJobs`, `platformServiceNames` and `monitoredNamespaces`, lists.
 ///
 /// # Errors
 /// None in practice: the configuration is plain data.
@@ -102,12 +103,14 @@ pub(super) fn context(config: &Config) -> Result<Value> {
         "services": config.platform.services,
         "scrapeJobs": jobs,
         "platformServiceNames": platform_services,
+        "monitoredNamespaces": monitored_namespaces(config),
     }))
 }
 
 /// A row of the catalogue with what the configuration makes of it.
 fn component_row(config: &Config, component: &Component) -> Result<Value> {
     let namespace = config.namespace_of(component.place());
+    let enabled = config.component_enabled(component.key);
     let addresses: Map<String, Value> = component
         .ports
         .iter()
@@ -118,26 +121,59 @@ fn component_row(config: &Config, component: &Component) -> Result<Value> {
     let host = component.host.map(|host| format!("{host}.{}", config.domain)).unwrap_or_default();
     let has_ingress = config.ingress.enabled && component.host.is_some();
     let scheme = if config.ingress.tls { "https" } else { "http" };
-    // Only Grafana has a login of its own.
-    let class =
-        if component.key == "grafana" { &config.ingress.class_name } else { &config.ingress.internal_class_name };
-    let tls_secret = match component.host {
-        Some(host) if config.ingress.tls => format!("{host}-tls"),
-        _ => String::new(),
-    };
     let mut row = serde_json::to_value(component)?;
     row["job"] = json!(config.job_of(component));
-    row["enabled"] = json!(config.component_enabled(component.key));
+    row["enabled"] = json!(enabled);
     row["namespace"] = json!(namespace);
-    row["url"] = json!(format!("http://{address}"));
+    let existing = existing_url(config, component.key);
+    let tls = enabled && serves_tls(config, component.key);
+    let url = match existing {
+        Some(url) => url.to_owned(),
+        None => format!("{}://{address}", if tls { "https" } else { "http" }),
+    };
+    row["available"] = json!(enabled || existing.is_some());
+    row["url"] = json!(url);
     row["address"] = json!(address);
     row["addresses"] = Value::Object(addresses);
+    row["hostName"] = json!(format!("{}.{namespace}.svc", component.service));
+    row["tls"] = json!(tls);
+    row["tlsSecret"] = json!(format!("{}-internal-tls", component.service));
     let external = if has_ingress { format!("{scheme}://{host}") } else { String::new() };
     row["externalUrl"] = json!(external);
     row["openUrl"] = json!(match component.local_port {
         Some(port) if external.is_empty() => format!("http://127.0.0.1:{port}"),
         _ => external,
     });
-    row["ingress"] = json!({ "enabled": has_ingress, "className": class, "host": host, "tlsSecret": tls_secret });
+    row["ingress"] = ingress::row(config, component);
     Ok(row)
+}
+
+/// The URL of what stands in for a component that is not deployed.
+fn existing_url<'c>(config: &'c Config, key: &str) -> Option<&'c str> {
+    let url = match key {
+        "prometheus" if !config.prometheus.enabled => &config.prometheus.existing_url,
+        "loki" if !config.loki.enabled => &config.loki.existing_url,
+        _ => return None,
+    };
+    (!url.is_empty()).then_some(url.as_str())
+}
+
+/// The components that serve TLS inside the cluster when certificates are configured. The light charts
+/// of profile `local` never do.
+const TLS_COMPONENTS: [&str; 5] = ["prometheus", "alertmanager", "loki", "jaeger", "otelCollector"];
+
+fn serves_tls(config: &Config, key: &str) -> bool {
+    config.profile == Profile::Production
+        && config.security.internal_tls.mode != InternalTlsMode::Off
+        && TLS_COMPONENTS.contains(&key)
+}
+
+/// The namespaces whose monitors, probes and rules Prometheus takes, sorted and each once.
+fn monitored_namespaces(config: &Config) -> Vec<&str> {
+    let mut namespaces = vec![config.namespaces.platform.as_str(), config.namespaces.monitoring.as_str()];
+    // Its monitor stands beside it.
+    if config.exporter_mode("node") == ExporterMode::Deployed {
+        namespaces.push(&config.namespaces.node_exporter);
+    }
+    namespaces
 }

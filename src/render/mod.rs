@@ -5,6 +5,7 @@ mod content;
 mod context;
 pub mod digest;
 pub mod files;
+mod ingress;
 mod objects;
 mod releases;
 mod scan;
@@ -18,7 +19,7 @@ pub use releases::needed_charts;
 pub use sources::{Sources, values_layer};
 
 use crate::chart::Charts;
-use crate::chart::crds::crds;
+use crate::chart::crds::{crds, ours};
 use crate::config::model::Config;
 use crate::object::{FIELD_MANAGER, Manifest};
 use anyhow::Result;
@@ -77,13 +78,13 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     Ok(Bundle {
         namespaces: namespaces(config),
         generated_secrets,
-        crds: definitions,
+        crds: ours(definitions, &our_labels()),
         objects,
         late_objects,
         releases,
         expected,
         required_secrets: Vec::new(),
-        ingress_classes: Vec::new(),
+        ingress_classes: ingress::classes(config),
     })
 }
 
@@ -107,11 +108,12 @@ fn namespace(name: &str, pod_security: &[&str]) -> Manifest {
 
 /// `object` with the labels of everything that is ours.
 fn labelled(mut object: Value) -> Manifest {
-    object["metadata"]["labels"] = json!({
-        "app.kubernetes.io/managed-by": FIELD_MANAGER,
-        "app.kubernetes.io/part-of": PART_OF,
-    });
+    object["metadata"]["labels"] = our_labels();
     Manifest(object)
+}
+
+fn our_labels() -> Value {
+    json!({ "app.kubernetes.io/managed-by": FIELD_MANAGER, "app.kubernetes.io/part-of": PART_OF })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Carries out one step.
 
 use super::Worker;
+use super::definition::{is_definition, until_served};
 use crate::cluster::objects;
 use crate::cluster::observe::MANAGED_BY_LABEL;
 use crate::cluster::request::ask;
@@ -37,7 +38,13 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
             delete(&worker.cluster.client, &manifest.reference(), None).await?;
             Ok("deleted".to_owned())
         }
-        (Target::Namespace { manifest } | Target::Object { manifest }, action) => write(manifest, action, worker).await,
+        (Target::Namespace { manifest } | Target::Object { manifest }, action) => {
+            let summary = write(manifest, action, worker).await?;
+            if is_definition(&manifest.reference()) {
+                until_served(&step.id, manifest, worker).await?;
+            }
+            Ok(summary)
+        }
         (Target::GeneratedSecret { secret }, Action::Delete) => {
             delete(&worker.cluster.client, &secret_reference(secret), None).await?;
             Ok("deleted".to_owned())

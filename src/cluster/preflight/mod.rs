@@ -65,7 +65,7 @@ async fn render<'p>(cluster: &Cluster, helm: &Helm, plan: &'p Plan) -> Result<Ve
     });
     stream::iter(releases)
         .map(|release| async move {
-            let mut objects = helm.render(release, &cluster.server_version).await?;
+            let mut objects = helm.render(release, &cluster.server_version, &plan.api_versions).await?;
             for object in &mut objects {
                 judge::place(object, &release.namespace);
             }

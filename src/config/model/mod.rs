@@ -103,8 +103,10 @@ impl Config {
             "loki" => self.loki.enabled,
             "jaeger" => self.jaeger.enabled,
             "otelCollector" => self.otel_collector.enabled,
-            // It comes with Prometheus, which the upstream chart has it make.
-            "prometheusOperator" => self.profile == Profile::Production && self.prometheus.enabled,
+            // The upstream chart has it make these two.
+            "prometheusOperator" => {
+                self.profile == Profile::Production && (self.prometheus.enabled || self.alertmanager.enabled)
+            }
             "alloy" => self.alloy.enabled,
             "blackboxExporter" => self.blackbox_exporter.enabled,
             "chaosMesh" => self.chaos_mesh.enabled,

@@ -15,7 +15,8 @@ fn pod(namespace: &str, name: &str, label: &str, ip: &str) -> Value {
             "creationTimestamp": "2026-01-01T00:00:00Z" },
         "spec": { "nodeName": "sandbox-0",
             "containers": [{ "name": label, "ports": [{ "containerPort": 3000 }] }] },
-        "status": { "phase": "Running", "podIP": ip },
+        "status": { "phase": "Running", "podIP": ip, "containerStatuses": [
+            { "name": label, "ready": true, "image": "", "imageID": "", "restartCount": 0 }] },
     })
 }
 
