@@ -203,6 +203,7 @@ cut_alloy() {
   mkdir -p -- "$dir"
   cp -- "$modules"/alloy/{go.mod,go.sum,main.go} "$dir/"
   cd -- "$dir"
+  go mod download github.com/grafana/alloy # with -json an error would go unseen
   source=$(go mod download -json github.com/grafana/alloy | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
   cp -R -- "$source" alloy
   chmod -R u+w alloy
