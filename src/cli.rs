@@ -152,6 +152,9 @@ pub enum Verb {
     /// Upstream charts of profile `production`: what is locked, what is published, the archives.
     #[command(subcommand)]
     Charts(ChartsVerb),
+    /// Give the stack the credentials it needs; values are never shown.
+    #[command(subcommand)]
+    Secrets(SecretsVerb),
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -304,6 +307,42 @@ pub struct ChartsPullArgs {
     /// How long one repository may take.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+}
+
+/// The verbs of `secrets`.
+#[derive(Debug, Subcommand)]
+pub enum SecretsVerb {
+    /// Every Secret and key that the configuration needs: what for, and whether it is there.
+    #[command(after_help = "Examples:\n  drivemaster-mon secrets list --profile production\n  \
+        drivemaster-mon secrets list -o json")]
+    List,
+    /// Store a value under a key: from a variable, a file or standard input, else asked for without echo.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon secrets set slack-webhook-url                 asks for it\n  \
+        drivemaster-mon secrets set slack-webhook-url --from-env SLACK_WEBHOOK_URL\n  \
+        drivemaster-mon secrets set grafana-tls/tls.key --from-file grafana.key\n  \
+        vault read -field=dsn secret/pg | drivemaster-mon secrets set postgres-exporter-dsn\n  \
+        drivemaster-mon secrets set kafka-exporter-sasl               asks for each of its keys\n\n\
+        A value is never an argument: arguments can be seen by every user of the machine."
+    )]
+    Set(SecretsSetArgs),
+    /// Judge the form of every value that is stored; exit 1 when one is missing or malformed.
+    #[command(after_help = "Example:\n  drivemaster-mon secrets check && drivemaster-mon deploy --yes")]
+    Check,
+}
+
+/// Arguments of `secrets set`.
+#[derive(Debug, Args)]
+pub struct SecretsSetArgs {
+    /// A key, the name of a Secret (all its keys), or `SECRET/KEY`; `secrets list` shows them.
+    #[arg(value_name = "SECRET|KEY", required = true)]
+    pub names: Vec<String>,
+    /// Environment variable that holds the value.
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "from_file")]
+    pub from_env: Option<String>,
+    /// File that holds the value.
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
 }
 
 /// The verbs of `config`.

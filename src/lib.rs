@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod flows;
 pub mod helm;
 pub mod object;
 pub mod plan;
@@ -20,5 +21,6 @@ pub mod render;
 pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod secrets;
 pub mod stack;
 pub mod telemetry;

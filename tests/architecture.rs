@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that compute and do nothing else.
-const PURE: &[&str] = &["object.rs", "event.rs", "stack.rs", "chart", "config", "render", "plan", "ready"];
+const PURE: &[&str] =
+    &["object.rs", "event.rs", "stack.rs", "flows.rs", "secrets", "chart", "config", "render", "plan", "ready"];
 
 /// What a pure module does not name.
 const IO: &[&str] = &[
@@ -31,7 +32,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("event", &["object"]),
     ("chart", &["error", "object"]),
     ("config", &["error", "stack"]),
-    ("render", &["chart", "config", "error", "object", "stack"]),
+    ("flows", &["config", "stack"]),
+    ("render", &["chart", "config", "error", "flows", "object", "stack"]),
+    ("secrets", &["render"]),
     ("plan", &["chart", "object", "render", "stack"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),

@@ -10,6 +10,7 @@ mod port_forward;
 mod render;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod secrets;
 mod session;
 mod status;
 mod text;
@@ -42,6 +43,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
         Verb::Charts(verb) => charts::run(&session, &verb).await,
+        Verb::Secrets(verb) => return secrets::run(&session, &verb).await,
         Verb::Config(verb) => config::run(&session, &verb),
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(verb) => return sandbox::run(&session, verb).await,
