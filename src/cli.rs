@@ -149,6 +149,9 @@ pub enum Verb {
         drivemaster-mon uninstall --all --yes"
     )]
     Uninstall(UninstallArgs),
+    /// Upstream charts of profile `production`: what is locked, what is published, the archives.
+    #[command(subcommand)]
+    Charts(ChartsVerb),
     /// Give the stack the credentials it needs; values are never shown.
     #[command(subcommand)]
     Secrets(SecretsVerb),
@@ -250,6 +253,60 @@ pub struct UninstallArgs {
     /// Also remove volumes, generated Secrets and namespaces.
     #[arg(long)]
     pub all: bool,
+}
+
+/// The verbs of `charts`.
+#[derive(Debug, Subcommand)]
+pub enum ChartsVerb {
+    /// The charts of the lock.
+    #[command(after_help = "Examples:\n  drivemaster-mon charts list\n  \
+        drivemaster-mon charts list --outdated       asks the repositories for newer versions")]
+    List(ChartsListArgs),
+    /// Write the lock with the digest of every archive, as its repository has it now.
+    #[command(after_help = "Examples:\n  drivemaster-mon charts lock --to my.lock.yaml\n  \
+        drivemaster-mon charts lock --charts DIR --to my.lock.yaml    of archives at hand\n  \
+        drivemaster-mon deploy --charts-lock my.lock.yaml             refuses any other archive")]
+    Lock(ChartsLockArgs),
+    /// Get the archives, into the cache or a folder, such as for a place without a network.
+    #[command(after_help = "Examples:\n  drivemaster-mon charts pull --to charts/\n  \
+        drivemaster-mon deploy --profile production --charts charts/")]
+    Pull(ChartsPullArgs),
+}
+
+/// Arguments of `charts list`.
+#[derive(Debug, Args)]
+pub struct ChartsListArgs {
+    /// Ask the repositories for newer versions.
+    #[arg(long)]
+    pub outdated: bool,
+    /// How long one repository may take.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// Arguments of `charts lock`.
+#[derive(Debug, Args)]
+pub struct ChartsLockArgs {
+    /// The file to write (default: stdout).
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// How long one repository may take.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// Arguments of `charts pull`.
+#[derive(Debug, Args)]
+pub struct ChartsPullArgs {
+    /// Charts, such as `loki`; none means all of the lock.
+    #[arg(value_name = "CHART")]
+    pub names: Vec<String>,
+    /// The folder to write them to (default: the cache alone).
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// How long one repository may take.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
 }
 
 /// The verbs of `secrets`.

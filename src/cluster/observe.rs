@@ -67,7 +67,14 @@ async fn read(client: &Client, reference: &ObjectRef) -> Result<Option<Value>> {
         let found = ask(&what, || api.get_metadata_opt(&reference.name)).await?;
         return found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose();
     }
-    let found = ask(&what, || api.get_opt(&reference.name)).await?;
+    let get = || async {
+        match api.get_opt(&reference.name).await {
+            // The kind is not served yet: its definition is in the plan, so there is none of it.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            answer => answer,
+        }
+    };
+    let found = ask(&what, get).await?;
     found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose()
 }
 

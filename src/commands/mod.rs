@@ -1,6 +1,7 @@
 //! One verb a file: arguments to stages to report; decides nothing.
 
 mod access;
+mod charts;
 mod config;
 mod deploy;
 mod overlay;
@@ -41,6 +42,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
+        Verb::Charts(verb) => charts::run(&session, &verb).await,
         Verb::Secrets(verb) => return secrets::run(&session, &verb).await,
         Verb::Config(verb) => config::run(&session, &verb),
         #[cfg(feature = "sandbox")]

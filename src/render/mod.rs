@@ -7,6 +7,7 @@ mod context;
 pub mod digest;
 pub mod files;
 mod ingress;
+mod jobs;
 mod namespaces;
 pub mod network;
 mod objects;
@@ -58,10 +59,10 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let mut expected = Expected::default();
     let mut objects = Vec::new();
     if config.prometheus.enabled {
-        let (rules, groups) = content::rules(namespace, sources, &templates)?;
+        let (rules, groups) = content::rules(config, sources, &templates)?;
         objects.extend(rules);
         expected.rule_groups = groups;
-        expected.targets = context::scrape_jobs(config).into_iter().map(|job| job.target).collect();
+        expected.targets = jobs::scrape_jobs(config).into_iter().map(|job| job.target).collect();
     }
     let mut generated_secrets: Vec<GeneratedSecret> = secrets::pseudonym_key(config).into_iter().collect();
     if config.grafana.enabled {

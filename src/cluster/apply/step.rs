@@ -12,7 +12,7 @@ use crate::helm::Labels;
 use crate::object::{Manifest, ObjectRef};
 use crate::plan::model::FIELD_MANAGER;
 use crate::plan::{Action, Step, Target};
-use crate::ready::chain::is_workload;
+use crate::ready::chain::is_awaited;
 use crate::render::bundle::{GeneratedSecret, Release};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
@@ -42,6 +42,8 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
             let summary = write(manifest, action, worker).await?;
             if is_definition(&manifest.reference()) {
                 until_served(&step.id, manifest, worker).await?;
+            } else if is_awaited(manifest) {
+                until_ready(step, &[manifest.reference()], worker).await?;
             }
             Ok(summary)
         }
@@ -130,13 +132,7 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
     worker.helm.upgrade(release, &labels, worker.deadline, &worker.stop_helm).await?;
     let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
     let workloads = workloads(&manifest, &release.namespace);
-    let options = WaitOptions {
-        step: step.id.clone(),
-        deadline: worker.deadline,
-        fail_after: worker.fail_after,
-        cancel: worker.stop_waiting.clone(),
-    };
-    wait_until_ready(&worker.cluster.client, &workloads, &worker.changes, &options, &worker.events).await?;
+    until_ready(step, &workloads, worker).await?;
     Ok(match workloads.len() {
         0 => "deployed".to_owned(),
         1 => "1 workload ready".to_owned(),
@@ -144,11 +140,24 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
     })
 }
 
-/// The workloads in a manifest; those that name no namespace are in that of the release.
+async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Result<()> {
+    let options = WaitOptions {
+        step: step.id.clone(),
+        deadline: worker.deadline,
+        fail_after: worker.fail_after,
+        cancel: worker.stop_waiting.clone(),
+    };
+    wait_until_ready(&worker.cluster.client, objects, &worker.changes, &options, &worker.events).await
+}
+
+/// What is waited for of a manifest; workloads that name no namespace are in that of the release.
 fn workloads(manifest: &[Manifest], namespace: &str) -> Vec<ObjectRef> {
-    let references = manifest.iter().map(Manifest::reference).filter(|reference| is_workload(&reference.kind));
-    references
+    let awaited = manifest.iter().filter(|manifest| is_awaited(manifest)).map(Manifest::reference);
+    awaited
         .map(|mut reference| {
+            if reference.kind.ends_with("WebhookConfiguration") {
+                return reference;
+            }
             reference.namespace.get_or_insert_with(|| namespace.to_owned());
             reference
         })
