@@ -88,6 +88,7 @@ async fn network(folder: &Path, alertmanager: SocketAddr) -> Network {
     let services = vec![PlatformService { name: "user-service".into(), port: 3001 }];
     let network = network::start(NetworkOptions {
         kubelet: None,
+        node: None,
         socket: folder.join("egress.sock"),
         api_server: ([127, 0, 0, 1], 1).into(),
         kwok: ([127, 0, 0, 1], 1).into(),

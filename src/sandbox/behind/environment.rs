@@ -3,7 +3,7 @@
 //! The closed list of what differs: proxies of the deployment go; what Loki, Jaeger, the Collector
 //! and Chaos Mesh send goes through the sandbox's proxy, which is told the pod's namespace, so that
 //! short names of Services mean what they mean in the pod; a program that talks to the API server is
-//! told its kubeconfig; Chaos Mesh, which is told everything by its environment, gets its listen
+//! told its kubeconfig; Jaeger's own traces go to itself, as in its pod; Chaos Mesh, which is told everything by its environment, gets its listen
 //! addresses and the local copies of its certificates.
 
 use super::kubeconfig;
@@ -19,6 +19,11 @@ const CHAOS_PORTS: [(&str, &str, u16); 2] =
     [("WEBHOOK_HOST", "WEBHOOK_PORT", 9443), ("METRICS_HOST", "METRICS_PORT", 10080)];
 /// Variable of Chaos Mesh with the address of its profiles; `0` is none.
 const CHAOS_PROFILES: &str = "PPROF_ADDR";
+
+/// Variable with the address that a program sends its own traces to, and the port of the default,
+/// which is on its own loopback.
+const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const OTLP_PORT: u16 = 4317;
 
 /// Whether `program` finds the API server by a kubeconfig.
 pub fn needs_kubeconfig(program: Program) -> bool {
@@ -51,6 +56,12 @@ pub fn rewrite(
                 environment.insert(name.to_owned(), proxy.clone());
             }
         }
+    }
+    if program == Program::Jaeger
+        && let Ok(address) = surroundings.listen.port(OTLP_PORT)
+    {
+        // In its pod that is itself, here it would be whoever listens there on this machine.
+        environment.entry(OTLP_ENDPOINT.to_owned()).or_insert_with(|| format!("http://{address}"));
     }
     if program == Program::ChaosControllerManager {
         rewrite_chaos(&mut environment, surroundings)?;
@@ -97,7 +108,7 @@ mod tests {
             api_server: String::new(),
             ca_file: String::new(),
             proxy_url: "http://127.0.0.1:4444".into(),
-            listen: Listen { environment: environment.clone(), ..listen(&[10250, 10080, 10081]) },
+            listen: Listen { environment: environment.clone(), ..listen(&[10250, 10080, 10081, 4317]) },
         };
         let run = rewrite(program, "monitoring", &surroundings)?;
         let set = run.iter().filter(|(name, value)| environment.get(*name) != Some(value));
@@ -114,7 +125,10 @@ mod tests {
             (Program::Prometheus, vec!["-https_proxy"]),
             (Program::Operator, vec![kubeconfig, "-https_proxy"]),
             (Program::Loki, vec![proxies[0], proxies[1], "-https_proxy"]),
-            (Program::Jaeger, vec![proxies[0], proxies[1], "-https_proxy"]),
+            (
+                Program::Jaeger,
+                vec![proxies[0], proxies[1], "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:14317", "-https_proxy"],
+            ),
             (Program::Collector, vec![proxies[0], proxies[1], kubeconfig, "-https_proxy"]),
         ] {
             assert_eq!(rewritten(program, &deployed).unwrap(), expected, "{}", program.title());

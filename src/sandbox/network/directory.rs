@@ -198,6 +198,13 @@ impl Directory {
         }
     }
 
+    /// The program that stands behind the pod `namespace`/`name`.
+    pub fn program_behind(&self, namespace: &str, name: &str) -> Option<Program> {
+        let is_pod = |pod: &PodEntry| pod.namespace == namespace && pod.name == name;
+        let mut holders = self.holders.iter().filter(|(program, _)| self.layout.real.contains_key(program));
+        holders.find(|(_, index)| self.pods.get(**index).is_some_and(is_pod)).map(|(program, _)| *program)
+    }
+
     /// The first pod of the simulated Service, by address.
     pub fn first_pod(&self, service: &str, port: u16) -> Option<&str> {
         let mut endpoints = self.endpoints.iter();
@@ -403,4 +410,4 @@ fn endpoints_of(slice: &EndpointSlice) -> Vec<Endpoint> {
 
 #[cfg(test)]
 #[path = "directory_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,3 +1,5 @@
+//! What stands behind an address, and why nobody does.
+
 use super::*;
 use serde_json::{Value, json};
 
@@ -48,7 +50,7 @@ fn of_node(namespace: &str, service: &str, port: (&str, u16)) -> Value {
     slice
 }
 
-fn directory() -> Directory {
+pub(in crate::sandbox::network) fn directory() -> Directory {
     let layout = Layout {
         api_server: ([127, 0, 0, 1], 16443).into(),
         kwok: ([127, 0, 0, 1], KWOK).into(),
@@ -204,6 +206,14 @@ fn a_short_name_is_one_of_the_askers_namespace_or_names_its_own() {
     ] {
         assert_eq!(directory().qualified(host, "monitoring"), expected);
     }
+}
+
+#[test]
+fn only_the_pod_that_a_program_stands_behind_has_it() {
+    let directory = directory();
+    assert_eq!(directory.program_behind("monitoring", "prometheus-0"), Some(Program::Prometheus));
+    assert_eq!(directory.program_behind("monitoring", "prometheus-1"), None);
+    assert_eq!(directory.program_behind("drivemaster", "prometheus-0"), None);
 }
 
 #[test]
