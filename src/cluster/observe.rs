@@ -34,7 +34,11 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
         .generated_secrets
         .iter()
         .map(|secret| ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name));
-    let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).collect();
+    let certificates = bundle
+        .webhook_certificates
+        .iter()
+        .flat_map(|one| one.configurations.iter().cloned().chain([one.secret_reference()]));
+    let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).chain(certificates).collect();
     let objects = stream::iter(references)
         .map(|reference| async move { Ok::<_, anyhow::Error>((reference.clone(), read(client, &reference).await?)) })
         .buffer_unordered(CONCURRENCY)
@@ -51,6 +55,7 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
         releases: releases.into_iter().collect(),
         api_versions,
         server_version: cluster.server_version.clone(),
+        now: jiff::Timestamp::now(),
     })
 }
 
@@ -62,7 +67,14 @@ async fn read(client: &Client, reference: &ObjectRef) -> Result<Option<Value>> {
         let found = ask(&what, || api.get_metadata_opt(&reference.name)).await?;
         return found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose();
     }
-    let found = ask(&what, || api.get_opt(&reference.name)).await?;
+    let get = || async {
+        match api.get_opt(&reference.name).await {
+            // The kind is not served yet: its definition is in the plan, so there is none of it.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            answer => answer,
+        }
+    };
+    let found = ask(&what, get).await?;
     found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose()
 }
 

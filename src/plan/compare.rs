@@ -1,10 +1,11 @@
 //! The comparison of what is to stand with what stands.
 
+use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
 use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
 use crate::chart::crds::served_versions;
 use crate::object::{Manifest, ObjectRef};
-use crate::render::bundle::{Bundle, GeneratedSecret, Release};
+use crate::render::bundle::{Bundle, GeneratedSecret, Release, WebhookCertificate};
 use crate::render::digest::{api_digest, chart_digest, values_digest};
 
 /// Plans what turns `observed` into `bundle`. The order of the steps respects their needs:
@@ -32,9 +33,15 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
     for release in in_order(&bundle.releases) {
         plan_release(&mut plan, release, bundle, observed);
     }
+    for certificate in &bundle.webhook_certificates {
+        plan_certificate(&mut plan, certificate, observed);
+    }
     for late in &bundle.late_objects {
         let needs = needs_of(&late.manifest, bundle).into_iter();
-        let needs = needs.chain(late.after.iter().map(|name| release_id(name))).collect();
+        let needs = needs.chain(late.after.iter().map(|name| release_id(name)));
+        // Its webhooks judge what comes after a release, and must be trusted by then.
+        let certificates = bundle.webhook_certificates.iter().filter(|one| late.after.contains(&one.after));
+        let needs = needs.chain(certificates.flat_map(|one| &one.configurations).map(authority_id)).collect();
         plan_manifest(&mut plan, &late.manifest, observed, needs, |manifest| Target::Object { manifest });
     }
     plan
@@ -127,6 +134,7 @@ fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &
             .generated_secrets
             .iter()
             .map(secret_reference)
+            .chain(bundle.webhook_certificates.iter().map(WebhookCertificate::secret_reference))
             .chain(bundle.objects.iter().map(Manifest::reference))
             .filter(in_namespace)
             .map(|reference| reference.to_string()),

@@ -1,5 +1,6 @@
 //! (Bundle, Observed) -> Plan: each step with its reason. Pure.
 
+pub mod certificate;
 pub mod compare;
 pub mod difference;
 pub mod model;

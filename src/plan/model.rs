@@ -1,7 +1,8 @@
 //! What was seen, and what is to be done.
 
 use crate::object::{Manifest, ObjectRef};
-use crate::render::bundle::{GeneratedSecret, Release};
+use crate::render::bundle::{GeneratedSecret, Release, WebhookCertificate};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub struct Observed {
     pub api_versions: BTreeSet<String>,
     /// Version of the API server, such as `v1.37.2`.
     pub server_version: String,
+    /// When it was seen.
+    pub now: Timestamp,
 }
 
 /// The newest revision of a Helm release, read from its release Secret's labels.
@@ -125,6 +128,18 @@ pub enum Target {
     GeneratedSecret {
         /// Which.
         secret: GeneratedSecret,
+    },
+    /// The Secret with the certificate of admission webhooks.
+    WebhookCertificate {
+        /// Which.
+        certificate: WebhookCertificate,
+    },
+    /// The authority in a webhook configuration that a release made.
+    WebhookAuthority {
+        /// Whose authority.
+        certificate: WebhookCertificate,
+        /// Which configuration.
+        configuration: ObjectRef,
     },
     /// An object of our own.
     Object {

@@ -1,14 +1,17 @@
 //! Config -> Bundle: Helm values, objects, rules and dashboards. Pure, deterministic, byte-stable.
 
 pub mod bundle;
+mod certificates;
 mod content;
 mod context;
 pub mod digest;
 pub mod files;
 mod ingress;
+mod namespaces;
 mod objects;
 mod releases;
 mod scan;
+mod secrets;
 mod sources;
 mod strict;
 mod templates;
@@ -56,7 +59,7 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
         expected.rule_groups = groups;
         expected.targets = context::scrape_jobs(config).into_iter().map(|job| job.target).collect();
     }
-    let mut generated_secrets = Vec::new();
+    let mut generated_secrets: Vec<GeneratedSecret> = secrets::pseudonym_key(config).into_iter().collect();
     if config.grafana.enabled {
         let (dashboards, shown) = content::dashboards(namespace, sources, &templates)?;
         objects.extend(dashboards);
@@ -71,39 +74,23 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let installed: Vec<&str> = releases.iter().map(|release| release.name.as_str()).collect();
     let (early, late_objects) = objects::objects(config, &installed, sources, &templates)?;
     objects.extend(early);
+    objects.extend(certificates::of_services(config));
     let mut definitions = Vec::new();
     for release in &releases {
         definitions.extend(crds(&release.chart, &release.values)?);
     }
     Ok(Bundle {
-        namespaces: namespaces(config),
+        namespaces: namespaces::namespaces(config),
         generated_secrets,
         crds: ours(definitions, &our_labels()),
         objects,
         late_objects,
         releases,
         expected,
-        required_secrets: Vec::new(),
+        required_secrets: secrets::required(config),
+        webhook_certificates: certificates::of_webhooks(config),
         ingress_classes: ingress::classes(config),
     })
-}
-
-/// The namespaces with their Pod Security labels. The platform's workloads are not ours: there we
-/// only warn.
-fn namespaces(config: &Config) -> Vec<Manifest> {
-    let [enforce, warn, audit] = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}"));
-    vec![
-        namespace(&config.namespaces.platform, &[&warn, &audit]),
-        namespace(&config.namespaces.monitoring, &[&enforce, &warn, &audit]),
-    ]
-}
-
-fn namespace(name: &str, pod_security: &[&str]) -> Manifest {
-    let mut manifest = labelled(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
-    for label in pod_security {
-        manifest.0["metadata"]["labels"][*label] = json!("restricted");
-    }
-    manifest
 }
 
 /// `object` with the labels of everything that is ours.

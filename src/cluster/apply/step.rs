@@ -1,7 +1,7 @@
 //! Carries out one step.
 
-use super::Worker;
 use super::definition::{is_definition, until_served};
+use super::{Worker, certificate};
 use crate::cluster::objects;
 use crate::cluster::observe::MANAGED_BY_LABEL;
 use crate::cluster::request::ask;
@@ -50,6 +50,16 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
             Ok("deleted".to_owned())
         }
         (Target::GeneratedSecret { secret }, _) => generate(secret, worker).await,
+        (Target::WebhookCertificate { certificate }, Action::Delete) => {
+            delete(&worker.cluster.client, &certificate.secret_reference(), None).await?;
+            Ok("deleted".to_owned())
+        }
+        (Target::WebhookCertificate { certificate }, action) => {
+            certificate::make_secret(certificate, action, worker).await
+        }
+        (Target::WebhookAuthority { certificate, configuration }, _) => {
+            certificate::tell_authority(certificate, configuration, worker).await
+        }
     }
 }
 

@@ -187,6 +187,7 @@ pub fn accesses_of_steps(steps: &[Step]) -> BTreeSet<Access> {
         let verbs: &[&'static str] = match (step.action, &step.target) {
             (Action::Delete, _) => &["delete"],
             (Action::Create, Target::GeneratedSecret { .. }) => &["create"],
+            (_, Target::WebhookAuthority { .. }) => &["get", "patch"],
             // Helm keeps its revisions there.
             (_, Target::Release { .. }) => &["create", "delete", "get", "list", "update"],
             (Action::Create, _) => &["create", "patch"],
@@ -197,6 +198,12 @@ pub fn accesses_of_steps(steps: &[Step]) -> BTreeSet<Access> {
                 ObjectRef { name: String::new(), ..manifest.reference() }
             }
             Target::GeneratedSecret { secret } => ObjectRef::namespaced("v1", "Secret", &secret.namespace, ""),
+            Target::WebhookCertificate { certificate } => {
+                ObjectRef { name: String::new(), ..certificate.secret_reference() }
+            }
+            Target::WebhookAuthority { configuration, .. } => {
+                ObjectRef { name: String::new(), ..configuration.clone() }
+            }
             Target::Release { release } => ObjectRef::namespaced("v1", "Secret", &release.namespace, ""),
         };
         accesses.extend(verbs.iter().map(|verb| Access { kind: kind.clone(), verb }));
