@@ -1,7 +1,7 @@
 //! What templates see: the configuration, and the catalogue joined with it.
 
 use super::bundle::ExpectedTarget;
-use super::ingress;
+use super::{ingress, masks};
 use crate::config::model::{Config, ExporterMode, InternalTlsMode, Profile};
 use crate::stack::{COMPONENTS, Component, EXPORTERS, SPAN_METRICS};
 use anyhow::Result;
@@ -103,6 +103,7 @@ pub(super) fn context(config: &Config) -> Result<Value> {
         "services": config.platform.services,
         "scrapeJobs": jobs,
         "platformServiceNames": platform_services,
+        "masks": masks::context(),
         "monitoredNamespaces": monitored_namespaces(config),
     }))
 }

@@ -6,6 +6,7 @@ mod context;
 pub mod digest;
 pub mod files;
 mod ingress;
+mod masks;
 mod objects;
 mod releases;
 mod scan;
