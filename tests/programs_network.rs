@@ -6,6 +6,7 @@ mod support;
 
 use drivemaster_mon::config::model::PlatformService;
 use drivemaster_mon::sandbox::behind::flags;
+use drivemaster_mon::sandbox::behind::listen::Listen;
 use drivemaster_mon::sandbox::behind::places::{Place, Places};
 use drivemaster_mon::sandbox::behind::rewrite::{Surroundings, rewrite};
 use drivemaster_mon::sandbox::network::program::Program;
@@ -45,6 +46,7 @@ fn run(program: Program, folder: &Path, deployed: &str, address: SocketAddr, net
         api_server: "https://127.0.0.1:1".into(),
         ca_file: "/nonexistent".into(),
         proxy_url: network.proxy_url(),
+        listen: Listen::default(),
     };
     let file = format!("{}.yml", program.key());
     std::fs::write(local.join(&file), rewrite(program, deployed, &surroundings).unwrap()).unwrap();
@@ -86,6 +88,7 @@ async fn network(folder: &Path, alertmanager: SocketAddr) -> Network {
     let services = vec![PlatformService { name: "user-service".into(), port: 3001 }];
     let network = network::start(NetworkOptions {
         kubelet: None,
+        node: None,
         socket: folder.join("egress.sock"),
         api_server: ([127, 0, 0, 1], 1).into(),
         kwok: ([127, 0, 0, 1], 1).into(),

@@ -1,7 +1,9 @@
-//! Helm charts as data: files by path, read from archives. Pure.
+//! Helm charts as data: the lock that pins them, files by path read from archives. Pure.
 
 pub mod archive;
 pub mod crds;
+pub mod index;
+pub mod lock;
 
 use serde::Serialize;
 use std::collections::BTreeMap;

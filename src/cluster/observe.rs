@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many reads go on at once.
@@ -35,7 +34,11 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
         .generated_secrets
         .iter()
         .map(|secret| ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name));
-    let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).collect();
+    let certificates = bundle
+        .webhook_certificates
+        .iter()
+        .flat_map(|one| one.configurations.iter().cloned().chain([one.secret_reference()]));
+    let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).chain(certificates).collect();
     let objects = stream::iter(references)
         .map(|reference| async move { Ok::<_, anyhow::Error>((reference.clone(), read(client, &reference).await?)) })
         .buffer_unordered(CONCURRENCY)
@@ -46,12 +49,13 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
         .map(|namespace| releases(client, namespace))
         .buffer_unordered(CONCURRENCY)
         .try_concat();
-    let (objects, releases, api_digest) = tokio::try_join!(objects, releases, api_digest(client))?;
+    let (objects, releases, api_versions) = tokio::try_join!(objects, releases, api_versions(client))?;
     Ok(Observed {
         objects,
         releases: releases.into_iter().collect(),
-        api_digest,
+        api_versions,
         server_version: cluster.server_version.clone(),
+        now: jiff::Timestamp::now(),
     })
 }
 
@@ -63,7 +67,14 @@ async fn read(client: &Client, reference: &ObjectRef) -> Result<Option<Value>> {
         let found = ask(&what, || api.get_metadata_opt(&reference.name)).await?;
         return found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose();
     }
-    let found = ask(&what, || api.get_opt(&reference.name)).await?;
+    let get = || async {
+        match api.get_opt(&reference.name).await {
+            // The kind is not served yet: its definition is in the plan, so there is none of it.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            answer => answer,
+        }
+    };
+    let found = ask(&what, get).await?;
     found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose()
 }
 
@@ -102,28 +113,17 @@ fn newest_revisions(secrets: impl Iterator<Item = BTreeMap<String, String>>) -> 
     newest
 }
 
-/// Short digest of all group versions that the server serves. Charts ask for them, so another set
-/// may render other objects.
-async fn api_digest(client: &Client) -> Result<String> {
+/// All group versions that the server serves. Charts ask for them, so another set may render other
+/// objects.
+async fn api_versions(client: &Client) -> Result<BTreeSet<String>> {
     let what = "list the API groups of the cluster";
     let (groups, core) =
         tokio::try_join!(ask(what, || client.list_api_groups()), ask(what, || client.list_core_api_versions()))?;
     let groups = groups.groups.into_iter().flat_map(|group| group.versions).map(|version| version.group_version);
-    Ok(digest_of_versions(groups.chain(core.versions)))
+    Ok(groups.chain(core.versions).collect())
 }
 
-fn digest_of_versions(versions: impl Iterator<Item = String>) -> String {
-    let sorted: BTreeSet<String> = versions.collect();
-    let mut hash = Sha256::new();
-    for version in sorted {
-        hash.update(version.as_bytes());
-        hash.update(b"\n");
-    }
-    // 32 digits: a label's value ends at 63 characters.
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The kinds of objects that we make ourselves, and so the kinds that [`owned_objects`] looks for.
+/// The kinds of objects that we make in every profile; a bundle may have more.
 const OWNED_KINDS: &[(&str, &str)] = &[("v1", "ConfigMap"), ("v1", "Secret")];
 
 /// An object of ours, with the UID that it must still have when it is deleted.
@@ -135,13 +135,35 @@ pub struct Owned {
     pub uid: String,
 }
 
-/// Every object in `namespaces` that carries our label, of the kinds that we make.
+/// Every object that carries our label, of the kinds that we and `bundle` make: those with a namespace
+/// in `namespaces`.
 ///
 /// # Errors
 /// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
-pub async fn owned_objects(cluster: &Cluster, namespaces: &[String]) -> Result<Vec<Owned>> {
+pub async fn owned_objects(cluster: &Cluster, namespaces: &[String], bundle: &Bundle) -> Result<Vec<Owned>> {
     let selector = format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}");
-    let mut found = labelled(cluster, OWNED_KINDS, namespaces, &selector).await?;
+    let made = bundle.objects.iter().chain(bundle.late_objects.iter().map(|late| &late.manifest));
+    let (inside, outside): (BTreeSet<_>, BTreeSet<_>) = {
+        let references: Vec<ObjectRef> = made.map(Manifest::reference).collect();
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            references.into_iter().partition(|reference| reference.namespace.is_some());
+        let kinds = |references: Vec<ObjectRef>| {
+            references.into_iter().map(|reference| (reference.api_version, reference.kind)).collect()
+        };
+        (kinds(inside), kinds(outside))
+    };
+    let kinds: BTreeSet<(&str, &str)> = OWNED_KINDS
+        .iter()
+        .copied()
+        .chain(inside.iter().map(|(api_version, kind): &(String, String)| (api_version.as_str(), kind.as_str())))
+        .collect();
+    let kinds: Vec<(&str, &str)> = kinds.into_iter().collect();
+    let mut found = labelled(cluster, &kinds, namespaces, &selector).await?;
+    let parameters = ListParams::default().labels(&selector);
+    for (api_version, kind) in &outside {
+        let any: ObjectRef = ObjectRef::cluster_scoped(api_version, kind, "");
+        found.extend(list(cluster, &any, &parameters, &format!("list the objects of kind `{kind}`")).await?);
+    }
     found.sort_by(|one, other| one.reference.cmp(&other.reference));
     Ok(found)
 }
@@ -158,16 +180,27 @@ pub(crate) async fn labelled(
     for namespace in namespaces {
         for (api_version, kind) in kinds {
             let any = ObjectRef::namespaced(api_version, kind, namespace, "");
-            let api = objects::api(&cluster.client, &any);
             let what = format!("list the objects of kind `{kind}` in namespace `{namespace}`");
-            let list = ask(&what, || api.list_metadata(&parameters)).await?;
-            found.extend(list.items.into_iter().filter_map(|item| {
-                let reference = ObjectRef::namespaced(api_version, kind, namespace, &item.metadata.name?);
-                Some(Owned { reference, uid: item.metadata.uid? })
-            }));
+            found.extend(list(cluster, &any, &parameters, &what).await?);
         }
     }
     Ok(found)
+}
+
+/// The objects of the kind and namespace of `any`; none where the server does not know the kind.
+async fn list(cluster: &Cluster, any: &ObjectRef, parameters: &ListParams, what: &str) -> Result<Vec<Owned>> {
+    let api = objects::api(&cluster.client, any);
+    let list = ask(what, || async {
+        match api.list_metadata(parameters).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Vec::new()),
+            answer => answer.map(|list| list.items),
+        }
+    });
+    let owned = list.await?.into_iter().filter_map(|item| {
+        let reference = ObjectRef { name: item.metadata.name?, ..any.clone() };
+        Some(Owned { reference, uid: item.metadata.uid? })
+    });
+    Ok(owned.collect())
 }
 
 #[cfg(test)]
@@ -199,12 +232,5 @@ mod tests {
     fn a_secret_with_odd_labels_is_no_panic() {
         let odd = [BTreeMap::new(), secret("a", "many", "")];
         assert_eq!(newest_revisions(odd.into_iter())["a"].revision, 0);
-    }
-
-    #[test]
-    fn the_digest_of_versions_follows_their_set_and_not_their_order() {
-        let digest = |versions: &[&str]| digest_of_versions(versions.iter().map(|version| (*version).to_owned()));
-        assert_eq!(digest(&["v1", "apps/v1"]), digest(&["apps/v1", "v1"]));
-        assert_ne!(digest(&["v1", "apps/v1"]), digest(&["v1"]));
     }
 }

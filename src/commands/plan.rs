@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// Shows the plan; 2 when `detailed_exitcode` and there are changes.
 pub(super) async fn run(session: &Session<'_>, detailed_exitcode: bool) -> anyhow::Result<u8> {
-    let (config, bundle) = session.bundle()?;
+    let (config, bundle) = session.bundle().await?;
     let (target, plan) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;

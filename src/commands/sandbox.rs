@@ -88,8 +88,12 @@ async fn status(session: &Session<'_>, name: &str) -> anyhow::Result<u8> {
             .map(|program| vec![program.name.clone(), "-".to_owned(), "-".to_owned(), program.state.clone()]),
     );
     let scenarios = if status.scenarios.is_empty() { "none".to_owned() } else { status.scenarios.join(", ") };
-    let text =
-        format!("sandbox `{name}`, up for {} s, scenarios: {scenarios}\n{}", status.uptime_seconds, aligned(&rows));
+    let notes: String = status.notes.iter().map(|note| format!("note: pod {}: {}\n", note.pod, note.message)).collect();
+    let text = format!(
+        "sandbox `{name}`, up for {} s, scenarios: {scenarios}\n{}{notes}",
+        status.uptime_seconds,
+        aligned(&rows)
+    );
     session.terminal.result("sandbox-status", json!({ "name": name, "up": true, "status": status }), &text);
     Ok(if status.healthy { 0 } else { Kind::Negative.exit_code() })
 }

@@ -1,13 +1,14 @@
 //! What every verb shares: the configuration, the cluster, helm, and the way out.
 
 use crate::chart::Charts;
+use crate::chart::lock::Lock;
 use crate::cli::{GlobalArgs, ProfileArg};
 use crate::cluster::{Cluster, ConnectOptions, connect};
 use crate::config::{Config, Layer, Profile, resolve};
 use crate::error::{Failure, Kind};
 use crate::event::Events;
 use crate::helm::Helm;
-use crate::helm::charts::from_folder;
+use crate::helm::charts::{PATIENCE, Store};
 use crate::render::{Bundle, Sources, needed_charts, render_from};
 use crate::report::Terminal;
 use std::ffi::OsString;
@@ -28,6 +29,13 @@ pub(super) struct Session<'a> {
     pub(super) events: Events,
     /// Cancelled by Ctrl-C.
     pub(super) cancel: CancellationToken,
+}
+
+/// Where pulled charts are kept: `$XDG_CACHE_HOME/drivemaster-mon/charts`; nowhere without a home.
+pub(super) fn chart_cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("drivemaster-mon").join("charts"))
 }
 
 /// A cluster to work with, and the helm for it.
@@ -72,26 +80,60 @@ impl<'a> Session<'a> {
     }
 
     /// The configuration and what it renders to.
-    pub(super) fn bundle(&self) -> anyhow::Result<(Config, Bundle)> {
+    pub(super) async fn bundle(&self) -> anyhow::Result<(Config, Bundle)> {
         let config = self.config()?;
         let sources = match &self.global.overlay {
             Some(folder) => Sources::embedded().with_overlay(super::overlay::read(folder)?),
             None => Sources::embedded(),
         };
-        let bundle = render_from(&config, &sources, &self.charts(&config)?)?;
+        let needed = needed_charts(&config);
+        let charts = if needed.is_empty() { Charts::new() } else { self.charts(&needed).await? };
+        let bundle = render_from(&config, &sources, &charts)?;
         Ok((config, bundle))
     }
 
-    /// The upstream charts that the configuration needs.
-    fn charts(&self, config: &Config) -> anyhow::Result<Charts> {
-        let needed = needed_charts(config);
-        match &self.global.charts {
-            _ if needed.is_empty() => Ok(Charts::new()),
-            Some(folder) => from_folder(folder, &needed),
-            None => Err(Failure::new(Kind::Usage, "no folder with the upstream charts is given")
-                .hint("`--charts DIR` names it")
-                .into()),
+    /// The upstream charts `needed`.
+    async fn charts(&self, needed: &[&str]) -> anyhow::Result<Charts> {
+        let (lock, name) = self.lock()?;
+        self.store(&lock, &name).load(needed).await
+    }
+
+    /// The lock of charts, and what it is called.
+    pub(super) fn lock(&self) -> anyhow::Result<(Lock, String)> {
+        let Some(file) = &self.global.charts_lock else {
+            return Ok((Lock::embedded()?, "charts.lock.yaml".to_owned()));
+        };
+        let name = file.display().to_string();
+        let text = super::text::read(file).map_err(|error| {
+            Failure::new(Kind::Usage, format!("cannot read the lock of charts `{name}`"))
+                .hint("`--charts-lock FILE` names it")
+                .caused_by(error)
+        })?;
+        Ok((Lock::parse(&name, &text)?, name))
+    }
+
+    /// Where the charts of `lock` come from.
+    pub(super) fn store<'l>(&'l self, lock: &'l Lock, name: &'l str) -> Store<'l> {
+        Store {
+            lock,
+            lock_name: name,
+            folder: self.global.charts.as_deref(),
+            cache: chart_cache(),
+            helm: Box::new(|| self.any_helm()),
+            patience: PATIENCE,
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
         }
+    }
+
+    /// A helm that works on no cluster; with `--sandbox`, that of its programs.
+    pub(super) fn any_helm(&self) -> anyhow::Result<Helm> {
+        #[cfg(feature = "sandbox")]
+        if self.global.sandbox.is_some() && self.global.helm.is_none() {
+            let programs = crate::sandbox::programs::Programs::find(self.global.tools.as_deref())?;
+            return Helm::locate(Some(programs.path("helm")?), None);
+        }
+        Helm::locate(self.global.helm.as_deref(), std::env::var_os("PATH").as_deref())
     }
 
     /// Connects to the cluster that was asked for; with `--sandbox`, to that sandbox and never

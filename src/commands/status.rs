@@ -7,7 +7,7 @@ use console::style;
 use std::collections::BTreeMap;
 
 pub(super) async fn run(session: &Session<'_>) -> anyhow::Result<()> {
-    let (config, bundle) = session.bundle()?;
+    let (config, bundle) = session.bundle().await?;
     let (context, seen) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;

@@ -7,7 +7,7 @@ use crate::event::{Event, Stage};
 use serde_json::json;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> anyhow::Result<()> {
-    let (config, bundle) = session.bundle()?;
+    let (config, bundle) = session.bundle().await?;
     let (target, plan) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;

@@ -37,7 +37,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &VerifyArgs) -> anyhow
         endpoints: endpoints(&arguments.endpoints)?,
         timeout: arguments.timeout.map(Duration::from_secs),
     };
-    let (config, bundle) = session.bundle()?;
+    let (config, bundle) = session.bundle().await?;
     known_checks(&bundle, &choice.only, &choice.skip)?;
     let report = session
         .unless_interrupted(async {

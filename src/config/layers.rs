@@ -258,8 +258,9 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
 /// The names of the scrape jobs that are not those of the platform's services.
 fn reserved_jobs(config: &Config) -> impl Iterator<Item = &'static str> {
     let exporters = stack::EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None);
-    [stack::SPAN_METRICS, stack::ANNOTATED_SERVICES]
+    [stack::SPAN_METRICS, stack::ANNOTATED_SERVICES, stack::HEALTH_PROBES, stack::URL_PROBES]
         .into_iter()
+        .chain(stack::KUBERNETES_JOBS.iter().map(|row| row.job))
         .chain(config.enabled_components().map(|component| config.job_of(component)))
         .chain(exporters.map(|exporter| exporter.job))
 }

@@ -72,7 +72,15 @@ pub fn get_manifest(name: &str, namespace: &str) -> Vec<String> {
 
 /// `helm template` of the chart in the folder `chart_path`, values on standard input, for a cluster of
 /// version `server_version`, as helm asks no cluster and would take its own client's.
-pub fn template(release: &Release, chart_path: &str, server_version: &str) -> Vec<String> {
+///
+/// `api_versions` are those of that cluster (`apps/v1`, also `monitoring.coreos.com/v1/Probe`): charts leave
+/// out what it does not know.
+pub fn template<'a>(
+    release: &Release,
+    chart_path: &str,
+    server_version: &str,
+    api_versions: impl IntoIterator<Item = &'a String>,
+) -> Vec<String> {
     let mut argv = words(&[
         "template",
         &release.name,
@@ -84,6 +92,9 @@ pub fn template(release: &Release, chart_path: &str, server_version: &str) -> Ve
         "--skip-crds",
     ]);
     argv.extend(words(&["--kube-version", server_version]));
+    for version in api_versions {
+        argv.extend(words(&["--api-versions", version]));
+    }
     argv
 }
 

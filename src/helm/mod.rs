@@ -4,6 +4,7 @@ pub mod argv;
 pub mod chart;
 pub mod charts;
 pub mod parse;
+pub mod repository;
 pub mod run;
 
 pub use argv::Labels;

@@ -9,6 +9,7 @@ use crate::render::bundle::Release;
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -97,6 +98,13 @@ impl Helm {
         self
     }
 
+    /// The same helm with `variables` on top of its environment.
+    #[must_use]
+    pub fn with_variables(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.context.environment.extend(variables);
+        self
+    }
+
     /// The path of the executable.
     pub fn program(&self) -> &Path {
         &self.program
@@ -177,15 +185,20 @@ impl Helm {
         self.objects(argv::get_manifest(name, namespace), Vec::new(), name, namespace).await
     }
 
-    /// The objects that `release` would make on a cluster of version `server_version`, hooks included,
-    /// rendered without asking the cluster.
+    /// The objects that `release` would make on a cluster of version `server_version` that serves
+    /// `api_versions`, hooks included, rendered without asking the cluster.
     ///
     /// # Errors
     /// [`Kind::Usage`] when the chart does not accept the values.
-    pub async fn render(&self, release: &Release, server_version: &str) -> Result<Vec<Manifest>> {
+    pub async fn render(
+        &self,
+        release: &Release,
+        server_version: &str,
+        api_versions: &BTreeSet<String>,
+    ) -> Result<Vec<Manifest>> {
         let chart = write_chart(&release.chart)?;
         let values = serde_json::to_vec(&release.values).context("the values are no JSON")?;
-        let argv = argv::template(release, &chart.path().to_string_lossy(), server_version);
+        let argv = argv::template(release, &chart.path().to_string_lossy(), server_version, api_versions);
         self.objects(argv, values, &release.name, &release.namespace).await
     }
 
@@ -227,7 +240,7 @@ impl Helm {
 
     /// Runs one call to its end. Must not be dropped before: helm would be killed hard and leave
     /// its release `pending`. Cancel it by the token.
-    async fn run(&self, call: Call, cancel: &CancellationToken) -> Result<Finished> {
+    pub(super) async fn run(&self, call: Call, cancel: &CancellationToken) -> Result<Finished> {
         let mut command = Command::new(&self.program);
         command.args(&call.argv).args(&self.context.arguments);
         for variable in FOREIGN_VARIABLES {
@@ -282,20 +295,20 @@ impl Helm {
     }
 }
 
-struct Call {
-    argv: Vec<String>,
-    stdin: Vec<u8>,
-    deadline: Instant,
-    stdout_limit: usize,
+pub(super) struct Call {
+    pub(super) argv: Vec<String>,
+    pub(super) stdin: Vec<u8>,
+    pub(super) deadline: Instant,
+    pub(super) stdout_limit: usize,
 }
 
-struct Finished {
-    ended: Ended,
-    stdout: Vec<u8>,
-    stderr: String,
+pub(super) struct Finished {
+    pub(super) ended: Ended,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: String,
 }
 
-enum Ended {
+pub(super) enum Ended {
     Exited(ExitStatus),
     Cancelled,
     TimedOut,

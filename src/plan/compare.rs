@@ -1,38 +1,48 @@
 //! The comparison of what is to stand with what stands.
 
+use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
 use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
+use crate::chart::crds::{served_kinds, served_versions};
 use crate::object::{Manifest, ObjectRef};
-use crate::render::bundle::{Bundle, GeneratedSecret, Release};
-use crate::render::digest::{chart_digest, values_digest};
+use crate::render::bundle::{Bundle, GeneratedSecret, Release, WebhookCertificate};
+use crate::render::digest::{api_digest, chart_digest, values_digest};
 
 /// Plans what turns `observed` into `bundle`. The order of the steps respects their needs:
 /// namespaces, generated Secrets, our objects, then the releases.
 pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
-    let mut plan = Plan { steps: Vec::new(), unchanged: Vec::new(), api_digest: observed.api_digest.clone() };
+    // As they are once our definitions stand: else the second plan would see other versions than the first.
+    let mut api_versions = observed.api_versions.clone();
+    api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
+    let api_digest = api_digest(&api_versions);
+    api_versions.extend(bundle.crds.iter().flat_map(|crd| served_kinds(&crd.0)));
+    let mut plan = Plan { steps: Vec::new(), unchanged: Vec::new(), api_versions, api_digest };
     for manifest in &bundle.namespaces {
-        let target = Target::Namespace { manifest: manifest.clone() };
-        plan_manifest(&mut plan, manifest, observed, Vec::new(), target);
+        plan_manifest(&mut plan, manifest, observed, Vec::new(), |manifest| Target::Namespace { manifest });
     }
     for secret in &bundle.generated_secrets {
         plan_secret(&mut plan, secret, observed);
     }
     for manifest in &bundle.crds {
-        let target = Target::Object { manifest: manifest.clone() };
-        plan_manifest(&mut plan, manifest, observed, Vec::new(), target);
+        plan_manifest(&mut plan, manifest, observed, Vec::new(), |manifest| Target::Object { manifest });
     }
     for manifest in &bundle.objects {
-        let target = Target::Object { manifest: manifest.clone() };
-        plan_manifest(&mut plan, manifest, observed, needs_of(manifest, bundle), target);
+        let needs = needs_of(manifest, bundle);
+        plan_manifest(&mut plan, manifest, observed, needs, |manifest| Target::Object { manifest });
     }
     for release in in_order(&bundle.releases) {
         plan_release(&mut plan, release, bundle, observed);
     }
+    for certificate in &bundle.webhook_certificates {
+        plan_certificate(&mut plan, certificate, observed);
+    }
     for late in &bundle.late_objects {
         let needs = needs_of(&late.manifest, bundle).into_iter();
-        let needs = needs.chain(late.after.iter().map(|name| release_id(name))).collect();
-        let target = Target::Object { manifest: late.manifest.clone() };
-        plan_manifest(&mut plan, &late.manifest, observed, needs, target);
+        let needs = needs.chain(late.after.iter().map(|name| release_id(name)));
+        // Its webhooks judge what comes after a release, and must be trusted by then.
+        let certificates = bundle.webhook_certificates.iter().filter(|one| late.after.contains(&one.after));
+        let needs = needs.chain(certificates.flat_map(|one| &one.configurations).map(authority_id)).collect();
+        plan_manifest(&mut plan, &late.manifest, observed, needs, |manifest| Target::Object { manifest });
     }
     plan
 }
@@ -62,7 +72,13 @@ fn secret_reference(secret: &GeneratedSecret) -> ObjectRef {
     ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name)
 }
 
-fn plan_manifest(plan: &mut Plan, manifest: &Manifest, observed: &Observed, needs: Vec<String>, target: Target) {
+fn plan_manifest(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    observed: &Observed,
+    needs: Vec<String>,
+    target: fn(Manifest) -> Target,
+) {
     let reference = manifest.reference();
     let id = reference.to_string();
     let (action, reason, changes) = match observed.objects.get(&reference) {
@@ -76,7 +92,7 @@ fn plan_manifest(plan: &mut Plan, manifest: &Manifest, observed: &Observed, need
             (Action::Update, Reason::Values, changes)
         }
     };
-    plan.steps.push(Step { id, action, reason, needs, changes, target });
+    plan.steps.push(Step { id, action, reason, needs, changes, target: target(manifest.clone()) });
 }
 
 fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
@@ -100,7 +116,7 @@ fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
 fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &Observed) {
     let id = release_id(&release.name);
     let seen = observed.releases.get(&(release.namespace.clone(), release.name.clone()));
-    let Some((action, reason, changes)) = judge_release(release, seen, &observed.api_digest) else {
+    let Some((action, reason, changes)) = judge_release(release, seen, &plan.api_digest) else {
         plan.unchanged.push(id);
         return;
     };
@@ -112,6 +128,7 @@ fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &
             .generated_secrets
             .iter()
             .map(secret_reference)
+            .chain(bundle.webhook_certificates.iter().map(WebhookCertificate::secret_reference))
             .chain(bundle.objects.iter().map(Manifest::reference))
             .filter(in_namespace)
             .map(|reference| reference.to_string()),
@@ -207,8 +224,10 @@ mod tests {
 
     /// What the cluster holds once `bundle` is deployed.
     fn deployed(bundle: &Bundle) -> Observed {
-        let mut observed = Observed { api_digest: "api".to_owned(), ..Observed::default() };
-        for manifest in bundle.namespaces.iter().chain(&bundle.objects) {
+        let mut observed = Observed::default();
+        observed.api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
+        let api = api_digest(&observed.api_versions);
+        for manifest in bundle.namespaces.iter().chain(bundle.own_objects()) {
             observed.objects.insert(manifest.reference(), manifest.0.clone());
         }
         for secret in &bundle.generated_secrets {
@@ -222,7 +241,7 @@ mod tests {
                     revision: 1,
                     chart_digest: Some(chart_digest(&release.chart)),
                     values_digest: Some(values_digest(&release.values)),
-                    api_digest: Some("api".to_owned()),
+                    api_digest: Some(api.clone()),
                 },
             );
         }
@@ -306,6 +325,26 @@ mod tests {
             assert_eq!(plan.steps[0].action, Action::Update, "{name}");
             assert!(!plan.steps[0].changes.is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn the_second_plan_sees_no_other_versions_than_the_first() {
+        let mut bundle = bundle();
+        bundle.crds.push(Manifest(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "probes.monitoring.coreos.com"},
+            "spec": {"group": "monitoring.coreos.com", "names": {"kind": "Probe"},
+                     "versions": [{"name": "v1", "served": true}]}
+        })));
+        let first = plan(&bundle, &Observed::default());
+        let wanted = ["monitoring.coreos.com/v1", "monitoring.coreos.com/v1/Probe"].map(str::to_owned);
+        assert_eq!(first.api_versions, wanted.into());
+        let release = first.steps.iter().find(|step| step.id == "release jaeger").unwrap();
+        assert!(release.needs.contains(&"CustomResourceDefinition probes.monitoring.coreos.com".to_owned()));
+        let observed = deployed(&bundle);
+        let second = plan(&bundle, &observed);
+        assert!(second.is_empty(), "{:?}", second.steps);
+        assert_eq!(first.api_digest, second.api_digest);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! (Bundle, Observed) -> Plan: each step with its reason. Pure.
 
+pub mod certificate;
 pub mod compare;
+pub mod definitions;
 pub mod difference;
 pub mod model;
 

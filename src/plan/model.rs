@@ -1,10 +1,11 @@
 //! What was seen, and what is to be done.
 
 use crate::object::{Manifest, ObjectRef};
-use crate::render::bundle::{GeneratedSecret, Release};
+use crate::render::bundle::{GeneratedSecret, Release, WebhookCertificate};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Label of a Helm release (on its release Secret) with the short digest of its chart.
 pub const CHART_DIGEST_LABEL: &str = "drivemaster-mon/chart";
@@ -21,10 +22,12 @@ pub struct Observed {
     pub objects: BTreeMap<ObjectRef, Value>,
     /// Releases that exist, by namespace and name: the newest revision of each.
     pub releases: BTreeMap<(String, String), ObservedRelease>,
-    /// Short digest of the API versions the cluster serves.
-    pub api_digest: String,
+    /// The API versions that the cluster serves, such as `apps/v1`.
+    pub api_versions: BTreeSet<String>,
     /// Version of the API server, such as `v1.37.2`.
     pub server_version: String,
+    /// When it was seen.
+    pub now: Timestamp,
 }
 
 /// The newest revision of a Helm release, read from its release Secret's labels.
@@ -50,7 +53,11 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Ids of what stands already as it should.
     pub unchanged: Vec<String>,
-    /// Short digest of the API versions the cluster serves, stored with each release.
+    /// The API versions that the cluster serves once the definitions of the bundle are there, and the
+    /// kinds that those bring: `monitoring.coreos.com/v1` and `monitoring.coreos.com/v1/Probe`. Releases
+    /// are rendered for them.
+    pub api_versions: BTreeSet<String>,
+    /// Short digest of those versions without the kinds, stored with each release.
     pub api_digest: String,
 }
 
@@ -121,6 +128,18 @@ pub enum Target {
     GeneratedSecret {
         /// Which.
         secret: GeneratedSecret,
+    },
+    /// The Secret with the certificate of admission webhooks.
+    WebhookCertificate {
+        /// Which.
+        certificate: WebhookCertificate,
+    },
+    /// The authority in a webhook configuration that a release made.
+    WebhookAuthority {
+        /// Whose authority.
+        certificate: WebhookCertificate,
+        /// Which configuration.
+        configuration: ObjectRef,
     },
     /// An object of our own.
     Object {

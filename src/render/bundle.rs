@@ -1,7 +1,7 @@
 //! What a deploy is made of, rendered and complete.
 
 pub use crate::chart::Chart;
-use crate::object::Manifest;
+use crate::object::{Manifest, ObjectRef};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -13,6 +13,8 @@ pub struct Bundle {
     pub namespaces: Vec<Manifest>,
     /// Secrets whose content is generated in the cluster once and then kept.
     pub generated_secrets: Vec<GeneratedSecret>,
+    /// Certificates of admission webhooks, made in the cluster and renewed before they end.
+    pub webhook_certificates: Vec<WebhookCertificate>,
     /// CustomResourceDefinitions of the charts, before everything of their kinds.
     pub crds: Vec<Manifest>,
     /// Objects of our own (rules, dashboards), applied by server-side apply before the releases.
@@ -93,6 +95,8 @@ pub enum SecretForm {
     Certificate,
     /// A PEM private key.
     PrivateKey,
+    /// The JSON of a `.dockerconfigjson`.
+    DockerConfig,
 }
 
 /// A Secret that is generated when it is not there, and never changed afterwards.
@@ -107,6 +111,43 @@ pub struct GeneratedSecret {
     pub fixed: BTreeMap<String, String>,
     /// Keys that get a random password.
     pub generated: Vec<String>,
+}
+
+/// The serving certificate of admission webhooks: made in this process with an authority of its own,
+/// whose key is forgotten at once; kept in a Secret with the keys `ca`, `cert` and `key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookCertificate {
+    /// Namespace of the Secret and of the Service.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub secret: String,
+    /// Service that answers the webhooks; the certificate is for its DNS names.
+    pub service: String,
+    /// Webhook configurations that learn the authority in `clientConfig.caBundle`.
+    pub configurations: Vec<ObjectRef>,
+    /// Name of the release that makes them.
+    pub after: String,
+}
+
+impl WebhookCertificate {
+    /// The Secret.
+    pub fn secret_reference(&self) -> ObjectRef {
+        ObjectRef::namespaced("v1", "Secret", &self.namespace, &self.secret)
+    }
+
+    /// The names under which the API server calls the Service.
+    pub fn dns_names(&self) -> Vec<String> {
+        service_names(&self.service, &self.namespace)
+    }
+}
+
+/// The DNS names of a Service, from the shortest to the whole one.
+pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
+    ["", ".svc", ".svc.cluster.local"].iter().fold(vec![service.to_owned()], |mut names, end| {
+        names.push(format!("{service}.{namespace}{end}"));
+        names
+    })
 }
 
 /// One Helm release.

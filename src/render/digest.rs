@@ -3,6 +3,7 @@
 use super::bundle::Chart;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Bytes of the SHA-256 that are kept: 128 bits, 32 hexadecimal digits; a label value ends at 63.
@@ -27,6 +28,16 @@ pub fn values_digest(values: &Value) -> String {
     canonical(values, &mut text);
     let mut hash = Sha256::new();
     hash.update(text.as_bytes());
+    short(hash)
+}
+
+/// The short digest of the API versions that a release is rendered for: over the sorted set of them.
+pub fn api_digest(versions: &BTreeSet<String>) -> String {
+    let mut hash = Sha256::new();
+    for version in versions {
+        hash.update(version.as_bytes());
+        hash.update(b"\n");
+    }
     short(hash)
 }
 
@@ -98,5 +109,12 @@ mod tests {
         assert_eq!(chart_digest(&chart(&[("a", "1"), ("b", "2")])), chart_digest(&chart(&[("b", "2"), ("a", "1")])));
         assert_ne!(chart_digest(&chart(&[("a", "1b2")])), chart_digest(&chart(&[("a", "1"), ("b", "2")])));
         assert_ne!(chart_digest(&chart(&[("a", "1")])), chart_digest(&chart(&[("a", "2")])));
+    }
+
+    #[test]
+    fn the_digest_of_versions_follows_their_set() {
+        let digest = |versions: &[&str]| api_digest(&versions.iter().map(|version| (*version).to_owned()).collect());
+        assert_eq!(digest(&["v1", "apps/v1"]), digest(&["apps/v1", "v1"]));
+        assert_ne!(digest(&["v1", "apps/v1"]), digest(&["v1"]));
     }
 }

@@ -1,27 +1,36 @@
 //! Config -> Bundle: Helm values, objects, rules and dashboards. Pure, deterministic, byte-stable.
 
 pub mod bundle;
+mod certificates;
 mod content;
 mod context;
 pub mod digest;
 pub mod files;
+pub mod images;
 mod ingress;
+mod jobs;
 mod masks;
+mod namespaces;
+pub mod network;
 mod objects;
 mod releases;
 mod scan;
+mod secrets;
 mod sources;
 mod strict;
 mod templates;
 mod yaml;
 
 pub use bundle::Bundle;
+pub use namespaces::namespaces;
 pub use releases::needed_charts;
+pub use secrets::required as required_secrets;
 pub use sources::{Sources, values_layer};
 
 use crate::chart::Charts;
-use crate::chart::crds::crds;
-use crate::config::model::Config;
+use crate::chart::crds::{crds, ours};
+use crate::config::model::{Config, Profile};
+use crate::flows::{flows, groups};
 use crate::object::{FIELD_MANAGER, Manifest};
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
@@ -52,12 +61,12 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let mut expected = Expected::default();
     let mut objects = Vec::new();
     if config.prometheus.enabled {
-        let (rules, groups) = content::rules(namespace, sources, &templates)?;
+        let (rules, groups) = content::rules(config, sources, &templates)?;
         objects.extend(rules);
         expected.rule_groups = groups;
-        expected.targets = context::scrape_jobs(config).into_iter().map(|job| job.target).collect();
+        expected.targets = jobs::scrape_jobs(config).into_iter().map(|job| job.target).collect();
     }
-    let mut generated_secrets = Vec::new();
+    let mut generated_secrets: Vec<GeneratedSecret> = secrets::pseudonym_key(config).into_iter().collect();
     if config.grafana.enabled {
         let (dashboards, shown) = content::dashboards(namespace, sources, &templates)?;
         objects.extend(dashboards);
@@ -72,6 +81,10 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let installed: Vec<&str> = releases.iter().map(|release| release.name.as_str()).collect();
     let (early, late_objects) = objects::objects(config, &installed, sources, &templates)?;
     objects.extend(early);
+    objects.extend(certificates::of_services(config));
+    if config.profile == Profile::Production {
+        objects.extend(network::policies(config, &groups(config), &flows(config)));
+    }
     let mut definitions = Vec::new();
     for release in &releases {
         definitions.extend(crds(&release.chart, &release.values)?);
@@ -79,41 +92,25 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     Ok(Bundle {
         namespaces: namespaces(config),
         generated_secrets,
-        crds: definitions,
+        crds: ours(definitions, &our_labels()),
         objects,
         late_objects,
         releases,
         expected,
-        required_secrets: Vec::new(),
+        required_secrets: required_secrets(config),
+        webhook_certificates: certificates::of_webhooks(config),
         ingress_classes: ingress::classes(config),
     })
 }
 
-/// The namespaces with their Pod Security labels. The platform's workloads are not ours: there we
-/// only warn.
-fn namespaces(config: &Config) -> Vec<Manifest> {
-    let [enforce, warn, audit] = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}"));
-    vec![
-        namespace(&config.namespaces.platform, &[&warn, &audit]),
-        namespace(&config.namespaces.monitoring, &[&enforce, &warn, &audit]),
-    ]
-}
-
-fn namespace(name: &str, pod_security: &[&str]) -> Manifest {
-    let mut manifest = labelled(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }));
-    for label in pod_security {
-        manifest.0["metadata"]["labels"][*label] = json!("restricted");
-    }
-    manifest
-}
-
 /// `object` with the labels of everything that is ours.
 fn labelled(mut object: Value) -> Manifest {
-    object["metadata"]["labels"] = json!({
-        "app.kubernetes.io/managed-by": FIELD_MANAGER,
-        "app.kubernetes.io/part-of": PART_OF,
-    });
+    object["metadata"]["labels"] = our_labels();
     Manifest(object)
+}
+
+fn our_labels() -> Value {
+    json!({ "app.kubernetes.io/managed-by": FIELD_MANAGER, "app.kubernetes.io/part-of": PART_OF })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The supervisor's control socket: one JSON line asks, one JSON line answers.
 
+use super::behind::ProgramNote;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -72,6 +73,9 @@ pub struct Status {
     /// The programs that are not installed, so that the pods that ask for them have none.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub missing: Vec<MissingProgram>,
+    /// Where what runs behind a pod differs from what was deployed there.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<ProgramNote>,
     /// The proxy that scrapes go through.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub proxy: Option<String>,

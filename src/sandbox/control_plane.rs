@@ -1,6 +1,7 @@
 //! The programs of the control plane as data: their arguments and configuration files.
 
 use super::guard::ProgramSpec;
+use super::network::node::PROGRAMS_NAMESPACE;
 use super::network::program::{Absence, Listening, Program, jq_condition};
 use super::objects::NODE_ADDRESS;
 use super::pki::Pki;
@@ -119,10 +120,16 @@ impl ControlPlane<'_> {
         vec![
             (self.file("audit-policy.json"), audit_policy().to_string()),
             (self.file("egress.json"), egress(&self.folder.egress_socket()).to_string()),
-            (self.file("kwok.yaml"), format!("{}\n---\n{}\n", self.kwok_configuration(), self.port_forwards())),
+            (self.file("kwok.yaml"), self.kwok_documents()),
             (self.file("kwok-node.yaml"), NODE_STAGES.to_owned()),
             (self.file("kwok-pods.yaml"), self.pod_stages()),
         ]
+    }
+
+    /// Its configuration and where forwarded ports lead, one YAML document each.
+    fn kwok_documents(&self) -> String {
+        let documents = [self.kwok_configuration()].into_iter().chain(self.port_forwards());
+        documents.map(|document| document.to_string()).collect::<Vec<_>>().join("\n---\n")
     }
 
     /// The life of pods. Those of programs that are installed, or may not be missed, are the
@@ -261,22 +268,29 @@ impl ControlPlane<'_> {
         })
     }
 
-    /// Which ports of pods lead to a real program, for `kubectl port-forward`. Pod names are not
-    /// known beforehand, so the port alone decides; every other port is refused.
-    fn port_forwards(&self) -> Value {
-        let real = self.ports.behind.values().flatten();
-        let forwards: Vec<Value> = real
-            .chain(&self.ports.simulated)
-            .map(|(pod, target)| {
-                json!({"ports": [pod], "target": {"address": Ipv4Addr::LOCALHOST.to_string(), "port": target}})
+    /// Which ports of pods lead where, for `kubectl port-forward`; every other port is refused. A
+    /// program is asked for by the name of the pod that stands for it
+    /// ([`super::network::node`]); for simulated pods the port alone decides.
+    fn port_forwards(&self) -> Vec<Value> {
+        let forwards = |ports: &BTreeMap<u16, u16>| -> Vec<Value> {
+            let target = |port: &u16| json!({"address": Ipv4Addr::LOCALHOST.to_string(), "port": port});
+            ports.iter().map(|(pod, port)| json!({"ports": [pod], "target": target(port)})).collect()
+        };
+        let programs = self.ports.behind.iter().map(|(program, ports)| {
+            json!({
+                "apiVersion": "kwok.x-k8s.io/v1alpha1",
+                "kind": "PortForward",
+                "metadata": {"name": program.key(), "namespace": PROGRAMS_NAMESPACE},
+                "spec": {"forwards": forwards(ports)},
             })
-            .collect();
-        json!({
+        });
+        let simulated = json!({
             "apiVersion": "kwok.x-k8s.io/v1alpha1",
             "kind": "ClusterPortForward",
             "metadata": {"name": "sandbox"},
-            "spec": {"forwards": forwards},
-        })
+            "spec": {"forwards": forwards(&self.ports.simulated)},
+        });
+        programs.chain([simulated]).collect()
     }
 }
 
@@ -354,14 +368,22 @@ mod tests {
     #[test]
     fn only_ports_with_something_behind_them_are_forwarded() {
         with_plane(|plane| {
-            let forwards = plane.port_forwards();
-            let forwards: Vec<(u64, u64)> = forwards["spec"]["forwards"]
-                .as_array()
-                .unwrap()
+            let told: Vec<(String, Vec<(u64, u64)>)> = plane
+                .port_forwards()
                 .iter()
-                .map(|forward| (forward["ports"][0].as_u64().unwrap(), forward["target"]["port"].as_u64().unwrap()))
+                .map(|object| {
+                    let ports = object["spec"]["forwards"].as_array().unwrap().iter().map(|forward| {
+                        (forward["ports"][0].as_u64().unwrap(), forward["target"]["port"].as_u64().unwrap())
+                    });
+                    (object["metadata"]["name"].as_str().unwrap().to_owned(), ports.collect())
+                })
                 .collect();
-            assert_eq!(forwards, [(9090, 5), (9093, 6), (3001, 41), (9187, 42)]);
+            let expected = [
+                ("prometheus", vec![(9090, 5)]),
+                ("alertmanager", vec![(9093, 6)]),
+                ("sandbox", vec![(3001, 41), (9187, 42)]),
+            ];
+            assert_eq!(told, expected.map(|(name, ports)| (name.to_owned(), ports)));
         });
     }
 

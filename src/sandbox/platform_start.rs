@@ -72,6 +72,7 @@ impl Platform {
             namespace: self.namespace.clone(),
             simulator: self.simulator.clone(),
             kubelet: Some(Identity { certificate: pki.certificate("kubelet"), key: pki.key("kubelet") }),
+            node: Some(Identity { certificate: pki.certificate("kwok"), key: pki.key("kwok") }),
         }
     }
 

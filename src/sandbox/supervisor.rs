@@ -1,6 +1,6 @@
 //! The process that knows what a sandbox is made of, and lives as long as it does.
 
-use super::behind::{self, Behind, BehindOptions};
+use super::behind::{self, Behind, BehindOptions, ProgramNote};
 use super::bring_up::{PortTaken, bring_up, choose_ports, last_lines};
 use super::control::{Answer, Ask, MissingProgram, NodeStatus, ProgramStatus, Status, serve};
 use super::control_plane::{ControlPlane, PROGRAMS, Ports, loopback};
@@ -310,6 +310,7 @@ impl Sandbox {
             missing: self.options.programs.missing().map(missing_program).collect(),
             proxy: Some(self.network.proxy_url()),
             scenarios: self.platform.scenarios(),
+            notes: self.notes(),
             problems: self.problems(),
         }
     }
@@ -355,6 +356,11 @@ impl Sandbox {
     fn problems(&self) -> Vec<String> {
         let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         behind.as_ref().map(Behind::problems).unwrap_or_default()
+    }
+
+    fn notes(&self) -> Vec<ProgramNote> {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind.as_ref().map(Behind::notes).unwrap_or_default()
     }
 
     async fn stop(&self) {

@@ -1,5 +1,7 @@
 //! Carries out a plan: its steps as a parallel graph, each started once what it needs is done.
 
+mod certificate;
+mod definition;
 mod schedule;
 mod step;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::gather::in_time;
 use super::status::{Standing, patch_of};
 use super::worker::Worker;
-use super::{BehindOptions, Problems};
+use super::{BehindOptions, Board, version};
 use crate::sandbox::network::pod::{holder, is_running};
 use crate::sandbox::network::program::{Program, program_of};
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ pub(super) async fn keep(
     options: Arc<BehindOptions>,
     pods: Store<Pod>,
     mut changed: watch::Receiver<u64>,
-    problems: Problems,
+    board: Board,
     stop: CancellationToken,
 ) {
     let mut worker = Worker::new(program, options.clone());
@@ -85,7 +86,8 @@ pub(super) async fn keep(
             () = stop.cancelled() => break,
             outcome = look(program, &mut worker, &options, &pods, &mut told) => outcome,
         };
-        problems.set(program, outcome.err());
+        board.problems.set(program, outcome.err());
+        board.notes.set(program, worker.notes());
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
@@ -93,7 +95,7 @@ pub(super) async fn keep(
         }
         changed.mark_unchanged();
     }
-    problems.set(program, worker.release().await.err());
+    board.problems.set(program, worker.release().await.err());
 }
 
 /// One look at the pods that ask for `program`.
@@ -120,6 +122,10 @@ async fn look(
         tell(program, options, other, &Standing::Waiting { reason: "ProgramTaken", message }, 0, told).await?;
     }
     let (standing, restarts) = worker.tend(holding).await?;
+    annotate(options, holding, worker.version()).await?;
+    for note in worker.news() {
+        make_event(options, holding, "Normal", "SandboxNote", &note.message).await?;
+    }
     tell(program, options, holding, &standing, restarts, told).await
 }
 
@@ -155,13 +161,32 @@ async fn tell(
     {
         // The word that the kubelet uses for a volume in its events.
         let reason = if message.starts_with("MountVolume.") { "FailedMount" } else { reason };
-        let api = Api::<Event>::namespaced(options.client.clone(), &namespace);
-        let event = event_of(pod, reason, message, Timestamp::now());
-        let made = in_time(api.create(&PostParams::default(), &event)).await;
-        made.with_context(|| format!("cannot make an event of pod `{namespace}/{name}`"))?;
+        make_event(options, pod, "Warning", reason, message).await?;
     }
     *told = why;
     Ok(())
+}
+
+/// Writes on `pod` which version really runs behind it, for whoever compares that with its image.
+async fn annotate(options: &BehindOptions, pod: &Pod, version: Option<&str>) -> Result<()> {
+    let Some(version) =
+        version.filter(|version| pod.annotations().get(version::ANNOTATION).is_none_or(|written| written != version))
+    else {
+        return Ok(());
+    };
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+    let api = Api::<Pod>::namespaced(options.client.clone(), &namespace);
+    let patch = json!({ "metadata": { "annotations": { version::ANNOTATION: version } } });
+    let patched = in_time(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))).await;
+    patched.with_context(|| format!("cannot annotate pod `{namespace}/{name}`")).map(drop)
+}
+
+async fn make_event(options: &BehindOptions, pod: &Pod, kind: &str, reason: &str, message: &str) -> Result<()> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let api = Api::<Event>::namespaced(options.client.clone(), &namespace);
+    let event = Event { type_: Some(kind.to_owned()), ..event_of(pod, reason, message, Timestamp::now()) };
+    let made = in_time(api.create(&PostParams::default(), &event)).await;
+    made.with_context(|| format!("cannot make an event of pod `{namespace}/{}`", pod.name_any())).map(drop)
 }
 
 fn event_of(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Event {
@@ -179,7 +204,6 @@ fn event_of(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Event {
             uid: pod.metadata.uid.clone(),
             ..ObjectReference::default()
         },
-        type_: Some("Warning".to_owned()),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         count: Some(1),

@@ -1,6 +1,7 @@
-//! Reads from the API server what a container's files come from.
+//! Reads from the API server what a container's files come from, and from a program its version.
 
 use super::files::{Needs, Objects, TokenNeed};
+use super::version::said_version;
 use anyhow::{Result, anyhow};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
@@ -10,7 +11,10 @@ use kube::{Api, Client, Resource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::future::Future;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
+use tokio::process::Command;
 
 /// How long the API server may take for one answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -99,6 +103,16 @@ async fn request_token(
             (status.token, now.checked_add(keep).unwrap_or(now))
         })),
     }
+}
+
+/// What the program `executable` says its version is; `None` when it says nothing of the kind.
+pub(super) async fn version_of(executable: &Path) -> Option<String> {
+    let mut command = Command::new(executable);
+    let asked = command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(DEADLINE, asked).await.ok()?.ok()?;
+    // Some say it on standard error.
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    said.iter().find_map(|text| said_version(text))
 }
 
 /// The answer to a request, within the deadline.

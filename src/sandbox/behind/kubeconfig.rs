@@ -33,6 +33,7 @@ pub fn kubeconfig(surroundings: &Surroundings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::behind::listen::Listen;
     use crate::sandbox::behind::places::tests::places;
 
     #[test]
@@ -42,6 +43,7 @@ mod tests {
             api_server: "https://127.0.0.1:6443".into(),
             ca_file: "/run/ca.crt".into(),
             proxy_url: String::new(),
+            listen: Listen::default(),
         };
         let read: kube::config::Kubeconfig = serde_yaml::from_str(&kubeconfig(&surroundings)).unwrap();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! What a program says about itself in its log. Pure.
 
-/// Phrases by which Prometheus and Alertmanager say that they do not take their configuration.
-const REJECTIONS: [&str; 9] = [
+/// Phrases by which the programs say that they do not take their configuration.
+const REJECTIONS: [&str; 17] = [
     "Error loading config",
     "Error loading rule file",
     "Error reloading config",
@@ -11,7 +11,19 @@ const REJECTIONS: [&str; 9] = [
     "error reading configuration file",
     "loading groups failed",
     ": error: ",
+    // Loki.
+    "failed parsing config:",
+    "msg=\"validating config\"",
+    "flag provided but not defined",
+    // What is built on the Collector.
+    "Error: failed to get config",
+    "Error: invalid configuration",
+    "Error: failed to build",
+    "Error: unknown flag",
+    "decoding failed due to the following error(s):",
 ];
+/// How an error is marked.
+const LEVELS: [&str; 2] = ["level=ERROR", "level=error"];
 /// A summary that hides its cause, which stands in a line of its own.
 const SUMMARY: &str = "one or more errors occurred";
 /// Said when a signal to read the configuration again was obeyed.
@@ -31,10 +43,11 @@ pub fn complaint_of(log: &str) -> Option<Complaint> {
     let rejections = || log.lines().filter(|line| REJECTIONS.iter().any(|phrase| line.contains(phrase)));
     let cause = rejections().find(|line| !line.contains(SUMMARY)).or_else(|| rejections().next());
     if let Some(line) = cause {
-        return Some(Complaint { rejected: true, message: message_of(line) });
+        let message = if line.contains("level=") { message_of(line) } else { paragraph_of(log, line) };
+        return Some(Complaint { rejected: true, message });
     }
     let told = || log.lines().rev().filter(|line| !line.trim().is_empty());
-    let last = told().find(|line| line.contains("level=ERROR")).or_else(|| told().next())?;
+    let last = told().find(|line| LEVELS.iter().any(|level| line.contains(level))).or_else(|| told().next())?;
     Some(Complaint { rejected: false, message: message_of(last) })
 }
 
@@ -44,6 +57,16 @@ pub fn reload_outcome(log: &str) -> Option<Result<(), Complaint>> {
         Some(complaint) if complaint.rejected => Some(Err(complaint)),
         _ => log.contains(RELOADED).then_some(Ok(())),
     }
+}
+
+/// A line without fields and those that go on after it, on one line. What begins with a date is
+/// another message.
+fn paragraph_of(log: &str, first: &str) -> String {
+    let rest = log.lines().skip_while(|line| *line != first).skip(1);
+    let more =
+        rest.take_while(|line| !line.starts_with(|start: char| start.is_ascii_digit()) && !line.contains("level="));
+    let words = [first].into_iter().chain(more).flat_map(str::split_whitespace);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// What a line of the log says: its error, else its message, else the whole line.
@@ -109,6 +132,21 @@ mod tests {
                 "listen tcp 127.0.0.1:1: bind: permission denied",
             ),
             ("panic: oh\n\n", false, "panic: oh"),
+            (
+                "failed parsing config: /l.yaml: yaml: unmarshal errors:\n  line 3: field auth_enable not found in type loki.ConfigWrapper. Use x\n",
+                true,
+                "failed parsing config: /l.yaml: yaml: unmarshal errors: line 3: field auth_enable not found in type loki.ConfigWrapper. Use x",
+            ),
+            (
+                "level=error ts=x caller=main.go:92 msg=\"validating config\" err=\"CONFIG ERROR: invalid compactor config\"\n",
+                true,
+                "CONFIG ERROR: invalid compactor config",
+            ),
+            (
+                "2026-11-24T23:00:00Z\tinfo\tstarting\nError: failed to get config: cannot unmarshal the configuration: decoding failed due to the following error(s):\n\n'' has invalid keys: use_v3\n2026/11/24 23:00:00 failed\n",
+                true,
+                "Error: failed to get config: cannot unmarshal the configuration: decoding failed due to the following error(s): '' has invalid keys: use_v3",
+            ),
             ("time=x level=ERROR msg=\"unfinished", false, "unfinished"),
         ] {
             assert_eq!(complaint_of(log), Some(Complaint { rejected, message: message.into() }), "{log}");

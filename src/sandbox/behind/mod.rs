@@ -7,21 +7,27 @@
 pub mod container;
 mod controller;
 mod disk;
+pub mod environment;
 pub mod files;
 pub mod flags;
 mod gather;
 mod http;
 pub mod kubeconfig;
+pub mod listen;
 pub mod log;
 pub mod places;
 pub mod reloader;
 pub mod rewrite;
+pub mod rewrite_collector;
+mod rewrite_loki;
 pub mod status;
+pub mod version;
 mod worker;
 
 use super::guard::Guard;
 use super::network::program::{Absence, Listening, Program};
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,9 +70,45 @@ impl Problems {
     }
 }
 
+/// What runs behind a pod and differs from what was deployed there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramNote {
+    /// Key of the program.
+    pub program: String,
+    /// Namespace and name of the pod.
+    pub pod: String,
+    /// Version that the pod's image names, where it is another one than runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deployed_version: Option<String>,
+    /// Version that runs in its place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run_version: Option<String>,
+    /// The whole in words.
+    pub message: String,
+}
+
+/// Where a keeper says what concerns people.
+#[derive(Clone)]
+struct Board {
+    problems: Problems,
+    notes: Notes,
+}
+
+/// The notes of all programs.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<BTreeMap<Program, Vec<ProgramNote>>>>);
+
+impl Notes {
+    fn set(&self, program: Program, notes: Vec<ProgramNote>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(program, notes);
+    }
+}
+
 /// The running keepers. Dropping it leaves the programs to the guard.
 pub struct Behind {
     problems: Problems,
+    notes: Notes,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -79,7 +121,7 @@ pub fn start(options: BehindOptions) -> Result<Behind> {
     std::fs::create_dir_all(&options.directory)
         .with_context(|| format!("cannot make the folder `{}`", options.directory.display()))?;
     let options = Arc::new(options);
-    let problems = Problems::default();
+    let (problems, notes) = (Problems::default(), Notes::default());
     let stop = CancellationToken::new();
     let (changed, changes) = watch::channel(0);
     let (pods, ticks) = controller::follow(&options.client);
@@ -89,9 +131,10 @@ pub fn start(options: BehindOptions) -> Result<Behind> {
         |program: &Program| options.executables.contains_key(program) || program.row().absence == Absence::Unready;
     for program in Program::ALL.into_iter().filter(kept) {
         let (options, pods, changes) = (options.clone(), pods.clone(), changes.clone());
-        tasks.spawn(controller::keep(program, options, pods, changes, problems.clone(), stop.clone()));
+        let board = Board { problems: problems.clone(), notes: notes.clone() };
+        tasks.spawn(controller::keep(program, options, pods, changes, board, stop.clone()));
     }
-    Ok(Behind { problems, stop, tasks })
+    Ok(Behind { problems, notes, stop, tasks })
 }
 
 impl Behind {
@@ -100,6 +143,13 @@ impl Behind {
     pub fn problems(&self) -> Vec<String> {
         let problems = self.problems.0.lock().unwrap_or_else(PoisonError::into_inner);
         problems.iter().map(|(program, problem)| format!("{}: {problem}", program.title())).collect()
+    }
+
+    /// Where what runs differs from what was deployed, so that nobody takes one for a proof of the
+    /// other.
+    pub fn notes(&self) -> Vec<ProgramNote> {
+        let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.values().flatten().cloned().collect()
     }
 
     /// Ends the programs in order.

@@ -1,7 +1,8 @@
 //! From the configuration as it was deployed to the one that runs here: the closed list of what
-//! differs. Pure. (The same for flags stands in [`super::flags`].)
+//! differs. Pure. (The same for flags stands in [`super::flags`], for the environment in
+//! [`super::environment`], for Loki, Jaeger and the Collector in files of their own.)
 //!
-//! Both programs:
+//! Prometheus and Alertmanager:
 //! 1. every file path under a mount of the container becomes its local copy: the values of keys
 //!    that end in `_file`, and of `rule_files`, `templates` and the `files` of `file_sd_configs`;
 //! 2. every `oauth2` gets `proxy_url`, and `tracing.endpoint` becomes a loopback port that refuses.
@@ -23,7 +24,9 @@
 //! Where `proxy_url` is set, `no_proxy`, `proxy_from_environment` and `proxy_connect_header` go:
 //! they would contradict it. What can neither be proxied nor kept on loopback is refused.
 
+use super::listen::Listen;
 use super::places::Places;
+use super::{rewrite_collector, rewrite_loki};
 use crate::sandbox::network::program::Program;
 use serde_yaml::{Mapping, Value};
 
@@ -51,6 +54,8 @@ pub struct Surroundings {
     pub ca_file: String,
     /// URL of the sandbox's proxy.
     pub proxy_url: String,
+    /// Where the program is to listen, and the environment that its addresses may name.
+    pub listen: Listen,
 }
 
 /// The configuration to run `program` with in place of `deployed`.
@@ -61,7 +66,22 @@ pub fn rewrite(program: Program, deployed: &str, surroundings: &Surroundings) ->
     let mut config: Value = serde_yaml::from_str(deployed).map_err(|error| error.to_string())?;
     // A merged-in entry is rewritten like any other.
     config.apply_merge().map_err(|error| error.to_string())?;
-    rewrite_value(program, &mut config, surroundings)?;
+    match program {
+        Program::Prometheus | Program::Alertmanager => rewrite_value(program, &mut config, surroundings)?,
+        Program::Loki | Program::Jaeger | Program::Collector => {
+            if let Value::Mapping(root) = &mut config {
+                match program {
+                    Program::Loki => rewrite_loki::rewrite(root, surroundings)?,
+                    _ => rewrite_collector::rewrite(root, surroundings)?,
+                }
+            }
+            // Loki reads an older YAML, in which a bare `on` is no text; JSON means the same to all.
+            if let Ok(json) = serde_json::to_string_pretty(&config) {
+                return Ok(json);
+            }
+        }
+        Program::ChaosControllerManager | Program::Operator => {}
+    }
     serde_yaml::to_string(&config).map_err(|error| error.to_string())
 }
 
@@ -75,10 +95,7 @@ fn rewrite_value(program: Program, config: &mut Value, surroundings: &Surroundin
     }
     match program {
         Program::Prometheus => rewrite_prometheus(root, surroundings),
-        Program::Alertmanager => rewrite_alertmanager(root, surroundings),
-        Program::Loki | Program::Jaeger | Program::Collector | Program::ChaosControllerManager | Program::Operator => {
-            Ok(())
-        }
+        _ => rewrite_alertmanager(root, surroundings),
     }
 }
 
@@ -158,7 +175,7 @@ fn rewrite_alertmanager(root: &mut Mapping, surroundings: &Surroundings) -> Resu
     Ok(())
 }
 
-fn leaves_the_machine(key: &str) -> String {
+pub(super) fn leaves_the_machine(key: &str) -> String {
     format!("`{key}` would leave this machine, which a sandbox never does")
 }
 
@@ -212,11 +229,11 @@ fn set_proxy(entry: &mut Mapping, surroundings: &Surroundings) {
     set(entry, "proxy_url", &surroundings.proxy_url);
 }
 
-fn set(entry: &mut Mapping, key: &str, value: &str) {
+pub(super) fn set(entry: &mut Mapping, key: &str, value: &str) {
     entry.insert(Value::from(key), Value::from(value));
 }
 
-fn mapping<'a>(entry: &'a mut Mapping, key: &str) -> Option<&'a mut Mapping> {
+pub(super) fn mapping<'a>(entry: &'a mut Mapping, key: &str) -> Option<&'a mut Mapping> {
     entry.get_mut(key)?.as_mapping_mut()
 }
 
@@ -226,7 +243,7 @@ fn mappings<'a>(entry: &'a mut Mapping, key: &str) -> impl Iterator<Item = &'a m
 
 /// The mapping under `key`, made if there is none. Anything else there (`key: null`, as YAML reads
 /// an empty value) means the same as none.
-fn child<'a>(entry: &'a mut Mapping, key: &str) -> &'a mut Mapping {
+pub(super) fn child<'a>(entry: &'a mut Mapping, key: &str) -> &'a mut Mapping {
     let value = entry.entry(Value::from(key)).or_insert(Value::Null);
     if !value.is_mapping() {
         *value = Value::Mapping(Mapping::new());

@@ -1,6 +1,7 @@
 //! What differs between the deployed and the run configuration, and that nothing else does.
 
 use super::*;
+use crate::sandbox::behind::listen::tests::listen;
 use crate::sandbox::behind::places::Place;
 use crate::sandbox::behind::places::tests::places;
 use std::collections::BTreeMap;
@@ -69,7 +70,13 @@ inhibit_rules: [{ source_matchers: [a="b"], target_matchers: [c="d"], equal: [se
 "##;
 
 fn surroundings() -> Surroundings {
-    Surroundings { places: places(), api_server: API.into(), ca_file: "/run/ca.crt".into(), proxy_url: PROXY.into() }
+    Surroundings {
+        places: places(),
+        api_server: API.into(),
+        ca_file: "/run/ca.crt".into(),
+        proxy_url: PROXY.into(),
+        listen: listen(&[3100, 9095, 4317, 4318, 14268, 16686, 16685, 8888, 8889, 13133]),
+    }
 }
 
 /// Every leaf by its path; an empty mapping or sequence is a leaf.

@@ -1,17 +1,22 @@
 //! Looks after one program: starts, reloads and stops it as its pod says.
 
-use super::container::{Readiness, arguments_of, environment_of, readiness_of, without_proxies};
+use super::container::{Readiness, arguments_of, environment_of, readiness_of};
 use super::disk::{self, Disk, LocalFiles};
+use super::environment::{self, needs_kubeconfig};
 use super::files::{Files, Missing, files_of, needs_of};
 use super::flags::{self, CommandLine};
+use super::gather::version_of;
 use super::gather::{Tokens, gather};
 use super::kubeconfig;
+use super::listen::Listen;
 use super::log;
 use super::places::Places;
 use super::reloader::{Unwritten, reloader_needs, written_files};
 use super::rewrite::{self, Surroundings};
 use super::status::Standing;
+use super::version::{image_version, is_same};
 use super::{BehindOptions, http};
+use super::{ProgramNote, rewrite_collector};
 use crate::sandbox::guard::{Exit, ProgramSpec, Signal};
 use crate::sandbox::network::program::{Program, Reload};
 use anyhow::{Context, Result};
@@ -48,6 +53,8 @@ pub(super) struct Worker {
     listening: BTreeMap<u16, SocketAddr>,
     disk: Disk,
     exits: broadcast::Receiver<Exit>,
+    /// What it says its version is; `None` while it was not asked.
+    version: Option<String>,
     held: Option<Held>,
 }
 
@@ -71,6 +78,10 @@ struct Held {
     starts: i32,
     ended: Option<(Instant, Duration)>,
     standing: Standing,
+    /// How what runs differs from what was deployed.
+    notes: Vec<ProgramNote>,
+    /// How many of them were told.
+    told_notes: usize,
 }
 
 /// What a program is to be run with.
@@ -84,6 +95,8 @@ struct Wanted {
     local: LocalFiles,
     /// All but the tokens: a new token is no new configuration.
     configuration: LocalFiles,
+    /// What the run configuration proves less than the deployed one.
+    notes: Vec<String>,
 }
 
 /// Why there is nothing to run a program with.
@@ -107,7 +120,7 @@ impl Worker {
         let listening = options.listening.get(&program).cloned().unwrap_or_default();
         let disk = Disk::new(&options.directory, program.key());
         let exits = options.guard.exits();
-        Worker { program, options, executable, listening, disk, exits, held: None }
+        Worker { program, options, executable, listening, disk, exits, version: None, held: None }
     }
 
     /// Stops the program, if it runs, and forgets its pod.
@@ -119,6 +132,42 @@ impl Worker {
             self.options.guard.stop(self.program.key(), GRACE).await?;
         }
         Ok(())
+    }
+
+    /// The version that runs behind the pod; `None` when none does or it is not known.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.held.as_ref().and_then(|held| held.pid).and(self.version.as_deref())
+    }
+
+    /// How what runs differs from what was deployed.
+    pub(super) fn notes(&self) -> Vec<ProgramNote> {
+        self.held.as_ref().map(|held| held.notes.clone()).unwrap_or_default()
+    }
+
+    /// Those of [`Self::notes`] that were not told yet, once.
+    pub(super) fn news(&mut self) -> Vec<ProgramNote> {
+        let Some(held) = &mut self.held else { return Vec::new() };
+        let told = std::mem::replace(&mut held.told_notes, held.notes.len());
+        held.notes.iter().skip(told).cloned().collect()
+    }
+
+    fn notes_of(&self, pod: &Pod, container: &Container, less: &[String]) -> Vec<ProgramNote> {
+        let name = |value: &Option<String>| value.clone().unwrap_or_default();
+        let note = |message: String| ProgramNote {
+            program: self.program.key().to_owned(),
+            pod: format!("{}/{}", name(&pod.metadata.namespace), name(&pod.metadata.name)),
+            deployed_version: None,
+            run_version: None,
+            message,
+        };
+        let deployed = container.image.as_deref().and_then(image_version);
+        let other = deployed.zip(self.version.clone()).filter(|(deployed, run)| !is_same(deployed, run));
+        let version = other.map(|(deployed, run)| ProgramNote {
+            deployed_version: Some(deployed.clone()),
+            run_version: Some(run.clone()),
+            ..note(format!("{} {run} runs here in place of {deployed}", self.program.title()))
+        });
+        version.into_iter().chain(less.iter().cloned().map(note)).collect()
     }
 
     /// Brings the program where `pod` wants it and tells how it stands, and how many times it was
@@ -174,7 +223,14 @@ impl Worker {
         let changed = held.given.as_ref() != Some(&wanted.configuration);
         if held.pid.is_none() {
             let rested = held.ended.is_none_or(|(at, pause)| at.elapsed() >= pause);
-            return if changed || rested { self.start(held, executable, wanted, changed).await } else { Ok(()) };
+            if !changed && !rested {
+                return Ok(());
+            }
+            if self.version.is_none() {
+                self.version = version_of(&executable).await;
+            }
+            held.notes = self.notes_of(pod, container, &wanted.notes);
+            return self.start(held, executable, wanted, changed).await;
         }
         disk::write(&wanted.local, &held.written)?;
         held.written = wanted.local;
@@ -201,12 +257,20 @@ impl Worker {
             api_server: self.options.api_server_url.clone(),
             ca_file: self.options.ca_file.to_string_lossy().into_owned(),
             proxy_url: self.options.proxy_url.clone(),
+            listen: Listen { ports: self.listening.clone(), environment },
         };
+        if let Some(unknown) = unknown_config(self.program, &line, &files) {
+            return Err(Unwanted::Refused(unknown));
+        }
         let mut local = LocalFiles::new();
         let mut configuration = LocalFiles::new();
+        let mut notes = Vec::new();
         for (path, file) in &files.contents {
             let content = if line.configs.contains(path) {
                 let deployed = String::from_utf8_lossy(&file.content);
+                if self.program == Program::Jaeger {
+                    notes.extend(rewrite_collector::notes(&deployed));
+                }
                 let run = rewrite::rewrite(self.program, &deployed, &surroundings);
                 run.map_err(|reason| Unwanted::Refused(format!("{path}: {reason}")))?.into_bytes()
             } else {
@@ -219,13 +283,13 @@ impl Worker {
             local.insert(place, (content, file.mode));
         }
         let readiness = readiness_of(container, self.program, &line.prefix);
-        let mut environment = without_proxies(environment);
-        if self.program == Program::Operator {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let environment = environment::rewrite(self.program, namespace, &surroundings).map_err(Unwanted::Refused)?;
+        if needs_kubeconfig(self.program) {
             let place = places.within_root(kubeconfig::PLACE);
-            environment.insert(kubeconfig::VARIABLE.to_owned(), place.to_string_lossy().into_owned());
             local.insert(place, (kubeconfig::kubeconfig(&surroundings).into_bytes(), 0o600));
         }
-        Ok(Wanted { files, places, line, readiness, environment, local, configuration })
+        Ok(Wanted { files, places, line, readiness, environment, local, configuration, notes })
     }
 
     /// Where it listens for `port` of its pod; nobody listens on port 0.
@@ -382,8 +446,22 @@ impl Held {
             starts: 0,
             ended: None,
             standing: Standing::Starting { message: "it is being looked at".to_owned() },
+            notes: Vec::new(),
+            told_notes: 0,
         }
     }
+}
+
+/// Why the configuration that the command line names cannot be known here.
+fn unknown_config(program: Program, line: &CommandLine, files: &Files) -> Option<String> {
+    if !matches!(program, Program::Loki | Program::Jaeger | Program::Collector) {
+        return None;
+    }
+    if line.configs.is_empty() {
+        return Some("it is given no configuration, so where it would listen is not known".to_owned());
+    }
+    let unknown = line.configs.iter().find(|config| !files.contents.contains_key(*config))?;
+    Some(format!("its configuration `{unknown}` is no file of a volume, so what it says is not known"))
 }
 
 fn size_of(path: &Path) -> u64 {

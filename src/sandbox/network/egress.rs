@@ -3,7 +3,7 @@
 
 use super::directory::{Destination, Purpose};
 use super::wire::{self, Request, refuse};
-use super::{Shared, simulated, stand_ins};
+use super::{Shared, node, proxy, simulated, stand_ins};
 use anyhow::{Context, Result};
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
@@ -49,7 +49,8 @@ pub(super) async fn connect(shared: Arc<Shared>, request: Request, purpose: Purp
     let Some((host, port)) = request.uri().authority().and_then(|name| Some((name.host(), name.port_u16()?))) else {
         return refuse(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
     };
-    match shared.directory().resolve(host, port, purpose) {
+    let host = proxy::asked_host(&shared, host, request.headers());
+    match shared.directory().resolve(&host, port, purpose) {
         Err(reason) => refuse(StatusCode::BAD_GATEWAY, &reason),
         Ok(Destination::Simulated { service, pod }) => {
             if simulated::is_down(&shared, &service, &pod) {
@@ -73,6 +74,13 @@ pub(super) async fn connect(shared: Arc<Shared>, request: Request, purpose: Purp
             tokio::spawn(async move {
                 let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
                 stand_ins::serve_kubelet(shared, node, TokioIo::new(upgraded)).await;
+            });
+            Response::new(Body::empty())
+        }
+        Ok(Destination::Address(address)) if address == shared.layout.kwok && shared.node.is_some() => {
+            tokio::spawn(async move {
+                let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+                node::serve(shared, TokioIo::new(upgraded)).await;
             });
             Response::new(Body::empty())
         }

@@ -11,6 +11,7 @@ mod cluster;
 pub mod directory;
 mod egress;
 mod kubelet_access;
+pub mod node;
 pub mod pod;
 pub mod program;
 mod proxy;
@@ -54,6 +55,8 @@ pub struct NetworkOptions {
     pub simulator: Arc<Simulator>,
     /// What the simulated kubelet shows to its clients; without it there is none.
     pub kubelet: Option<tls::Identity>,
+    /// Who kwok is for the API server; without, connections to it are passed on unread.
+    pub node: Option<tls::Identity>,
 }
 
 /// What all connections share.
@@ -62,6 +65,7 @@ struct Shared {
     directory: RwLock<Arc<Directory>>,
     simulator: Arc<Simulator>,
     kubelet: Option<tls::Identity>,
+    node: Option<tls::Identity>,
     /// Since [`Network::watch`].
     client: OnceLock<kube::Client>,
     /// Since the first page that needs them.
@@ -109,7 +113,7 @@ pub struct Network {
 /// # Errors
 /// When the socket cannot be made or no loopback port can be had.
 pub async fn start(options: NetworkOptions) -> Result<Network> {
-    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator, kubelet } = options;
+    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator, kubelet, node } = options;
     let layout = Layout { api_server, kwok, real, simulated, namespace };
     let nobody = Directory::new(layout.clone(), &[], &[], &[]);
     let shared = Arc::new(Shared {
@@ -117,6 +121,7 @@ pub async fn start(options: NetworkOptions) -> Result<Network> {
         directory: RwLock::new(Arc::new(nobody)),
         simulator,
         kubelet,
+        node,
         client: OnceLock::new(),
         stores: OnceLock::new(),
         pods: RwLock::default(),
@@ -190,6 +195,7 @@ mod tests {
             namespace: "drivemaster".into(),
             simulator: Arc::new(Simulator::new(services, Vec::new(), "drivemaster", 1).unwrap()),
             kubelet: None,
+            node: None,
         };
         let network = start(options).await.unwrap();
         let mut pods = Vec::new();

@@ -6,6 +6,8 @@ use super::{Shared, egress, simulated, stand_ins};
 use anyhow::{Context, Result, anyhow};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, uri};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,8 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
         return refuse(StatusCode::BAD_REQUEST, "this is a proxy: ask it for http://host:port/path");
     };
     let port = request.uri().port_u16().unwrap_or(80);
-    match shared.directory().resolve(host, port, Purpose::Scrape) {
+    let host = asked_host(&shared, host, request.headers());
+    match shared.directory().resolve(&host, port, Purpose::Scrape) {
         Err(reason) => refuse(StatusCode::BAD_GATEWAY, &reason),
         Ok(Destination::Simulated { service, pod }) => {
             let path = request.uri().path();
@@ -82,6 +85,22 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response<Body> {
             }
         }
     }
+}
+
+/// The host that is asked for, where a short name may be one of the namespace that the asker gives as
+/// the proxy's user (`http://<namespace>@proxy`).
+pub(super) fn asked_host(shared: &Shared, host: &str, headers: &HeaderMap) -> String {
+    match namespace_of(headers) {
+        Some(namespace) => shared.directory().qualified(host, &namespace),
+        None => host.to_owned(),
+    }
+}
+
+/// The user that `Proxy-Authorization` names (RFC 7617).
+fn namespace_of(headers: &HeaderMap) -> Option<String> {
+    let credentials = headers.get(header::PROXY_AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
+    Some(decoded.split(':').next().unwrap_or_default().to_owned())
 }
 
 /// Sends `request` to the program at `address` and gives its answer. Both bodies are read whole,
@@ -141,6 +160,19 @@ mod tests {
         headers.insert("x-stays", HeaderValue::from_static("1"));
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-stays"]);
+    }
+
+    #[test]
+    fn the_proxys_user_is_the_askers_namespace() {
+        for (value, expected) in [
+            ("Basic bW9uaXRvcmluZzo=", Some("monitoring")),
+            ("Basic bW9uaXRvcmluZw==", Some("monitoring")),
+            ("Basic ???", None),
+            ("Bearer x", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::PROXY_AUTHORIZATION, HeaderValue::from_static(value))]);
+            assert_eq!(namespace_of(&headers).as_deref(), expected, "{value}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use standard::Standard;
 use std::collections::BTreeMap;
 
-/// Label that says what a pod runs.
-const NAME_LABEL: &str = "app.kubernetes.io/name";
+/// Labels that say what a pod runs; some charts set only the older one.
+const NAME_LABELS: [&str; 2] = ["app.kubernetes.io/name", "app"];
 
 /// Who answers for one port of a pod.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +37,7 @@ pub enum StandIn {
     Standard(&'static Standard),
 }
 
-/// What the maintained charts of the exporters write into [`NAME_LABEL`], by catalogue key.
+/// What the maintained charts of the exporters write into that label, by catalogue key.
 const EXPORTER_LABELS: [(&str, &str); 4] = [
     ("prometheus-postgres-exporter", "postgresql"),
     ("prometheus-redis-exporter", "redis"),
@@ -45,10 +45,14 @@ const EXPORTER_LABELS: [(&str, &str); 4] = [
     ("prometheus-elasticsearch-exporter", "elasticsearch"),
 ];
 
-/// Who answers for the ports that the containers of `pod` declare.
+/// Who answers for the ports that the ready containers of `pod` declare.
 pub fn stand_ins_of(pod: &Pod) -> BTreeMap<u16, StandIn> {
-    let name = pod.metadata.labels.as_ref().and_then(|labels| labels.get(NAME_LABEL)).map(String::as_str);
+    let labels = pod.metadata.labels.as_ref();
+    let name = labels.and_then(|labels| NAME_LABELS.iter().find_map(|key| labels.get(*key))).map(String::as_str);
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    // One whose image is missing, or that crashes, answers nobody.
+    let ready = |container: &&Container| statuses.iter().any(|status| status.name == container.name && status.ready);
     let of_container = |container: &Container| {
         let image = container.image.as_deref().and_then(|image| image.rsplit('/').next()).unwrap_or_default();
         let image = image.split([':', '@']).next().unwrap_or_default();
@@ -58,7 +62,7 @@ pub fn stand_ins_of(pod: &Pod) -> BTreeMap<u16, StandIn> {
             .filter_map(|(number, port)| Some((number, stand_in(name, image, port.as_deref().unwrap_or_default())?)))
             .collect::<Vec<_>>()
     };
-    containers.iter().flat_map(of_container).collect()
+    containers.iter().filter(ready).flat_map(of_container).collect()
 }
 
 /// Who answers for the port `port` of a container with the image `image` in a pod called `name`.
@@ -87,8 +91,18 @@ mod tests {
     use serde_json::json;
 
     fn told(name: &str, containers: serde_json::Value) -> Vec<(u16, String)> {
+        told_of(json!({ "app.kubernetes.io/name": name, "app": "other" }), containers)
+    }
+
+    fn told_of(labels: serde_json::Value, containers: serde_json::Value) -> Vec<(u16, String)> {
+        let status = |container: &serde_json::Value| {
+            json!({ "name": container["name"], "image": "", "imageID": "", "restartCount": 0,
+                "ready": container["image"] != "missing" })
+        };
+        let statuses: Vec<_> = containers.as_array().unwrap().iter().map(status).collect();
         let pod: Pod = serde_json::from_value(json!({
-            "metadata": { "labels": { NAME_LABEL: name } }, "spec": { "containers": containers },
+            "metadata": { "labels": labels }, "spec": { "containers": containers },
+            "status": { "containerStatuses": statuses },
         }))
         .unwrap();
         let word = |stand_in| match stand_in {
@@ -114,11 +128,19 @@ mod tests {
             let expected: Vec<_> = expected.map(|word| (port, word.to_owned())).into_iter().collect();
             assert_eq!(told(name, one(port)), expected, "{name}");
         }
+        let kafka = told_of(json!({ "app": "prometheus-kafka-exporter" }), one(9308));
+        assert_eq!(kafka, [(9308, "kafka".to_owned())]);
         let two = json!([{ "name": "a", "ports": [
             { "containerPort": 8080, "name": "http" }, { "containerPort": 8081, "name": "metrics" },
         ] }]);
         let expected = [(8080, "KubeState".to_owned()), (8081, "kube-state-metrics".to_owned())];
         assert_eq!(told("kube-state-metrics", two), expected);
+    }
+
+    #[test]
+    fn a_container_that_is_not_ready_answers_nobody() {
+        let missing = json!([{ "name": "a", "image": "missing", "ports": [{ "containerPort": 3000 }] }]);
+        assert_eq!(told("grafana", missing), []);
     }
 
     #[test]

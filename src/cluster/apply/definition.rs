@@ -1,0 +1,111 @@
+//! Waits until a CustomResourceDefinition that was written is served.
+
+use super::Worker;
+use crate::chart::crds::served_versions;
+use crate::cluster::objects;
+use crate::cluster::request::ask;
+use crate::error::{Failure, Kind};
+use crate::event::{Cause, Event};
+use crate::object::{Manifest, ObjectRef};
+use crate::ready::{Ready, crd};
+use anyhow::Result;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The pause between two looks; doubled each time up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long it takes as a rule: until then nothing is told.
+const USUAL: Duration = Duration::from_secs(1);
+
+/// Whether `reference` names a definition.
+pub(super) fn is_definition(reference: &ObjectRef) -> bool {
+    reference.kind == "CustomResourceDefinition"
+}
+
+/// Waits until the API server serves the kind of the definition `manifest` and lists it, as everybody
+/// who makes objects of it looks there first.
+pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worker) -> Result<()> {
+    let reference = manifest.reference();
+    let api = objects::api(&worker.cluster.client, &reference);
+    let what = format!("read `{reference}`");
+    let mut pause = FIRST_PAUSE;
+    let mut told: Option<Cause> = None;
+    let started = Instant::now();
+    loop {
+        let found = ask(&what, || api.get(&reference.name)).await?;
+        let cause = match crd::judge(&serde_json::to_value(&found)?) {
+            Ready::Ready if is_listed(manifest, worker).await? => return Ok(()),
+            Ready::Ready => not_listed(&reference),
+            Ready::Waiting(cause) => cause,
+            Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
+        };
+        if told.as_ref() != Some(&cause) && started.elapsed() >= USUAL {
+            worker.events.emit(Event::StepWaiting { step: step.to_owned(), cause: cause.clone() });
+            told = Some(cause.clone());
+        }
+        tokio::select! {
+            () = worker.stop_waiting.cancelled() => {
+                let message = format!("stopped waiting for `{reference}`; {}", cause.message);
+                return Err(Failure::new(Kind::Interrupted, message).into());
+            }
+            () = tokio::time::sleep_until(worker.deadline) => return Err(unhealthy(&reference, &cause)),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn not_listed(reference: &ObjectRef) -> Cause {
+    let message = "the API server does not list its kind yet".to_owned();
+    Cause { object: reference.clone(), reason: "Establishing".to_owned(), message, permanent: false }
+}
+
+/// Whether the server lists the kind in every version. Its lists are made one after the other, and
+/// helm reads the one over all groups.
+async fn is_listed(manifest: &Manifest, worker: &Worker) -> Result<bool> {
+    let client = &worker.cluster.client;
+    let plural = manifest.0.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or_default();
+    let versions = served_versions(&manifest.0);
+    let groups = ask("list the API groups of the cluster", || async {
+        match client.list_api_groups_aggregated().await {
+            // Servers before 1.26 have no such list.
+            Err(kube::Error::SerdeError(_)) => Ok(None),
+            answer => answer.map(Some),
+        }
+    })
+    .await?;
+    if let Some(groups) = groups.filter(|groups| !groups.items.is_empty()) {
+        let mut listed = groups.items.iter().flat_map(|group| {
+            let name = group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()).unwrap_or_default();
+            group.versions.iter().filter_map(move |version| {
+                let has = version.resources.iter().any(|resource| resource.resource.as_deref() == Some(plural));
+                has.then(|| format!("{name}/{}", version.version.as_deref().unwrap_or_default()))
+            })
+        });
+        let listed: Vec<String> = listed.by_ref().collect();
+        if !versions.iter().all(|version| listed.contains(version)) {
+            return Ok(false);
+        }
+    }
+    for version in &versions {
+        let found = ask(&format!("list the kinds of `{version}`"), || async {
+            match client.list_api_group_resources(version).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                answer => answer.map(Some),
+            }
+        })
+        .await?;
+        if !found.is_some_and(|found| found.resources.iter().any(|resource| resource.name == plural)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn unhealthy(reference: &ObjectRef, cause: &Cause) -> anyhow::Error {
+    Failure::new(Kind::Unhealthy, format!("`{reference}` is not served: {}", cause.reason))
+        .hint(format!("kubectl describe {}", reference.kubectl_name()))
+        .caused_by(anyhow::anyhow!(cause.message.clone()))
+}
