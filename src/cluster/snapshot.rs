@@ -76,9 +76,8 @@ pub(crate) async fn further(client: &Client, reference: &ObjectRef) -> Result<Op
 pub(crate) async fn ready_endpoints(client: &Client, namespace: &str, service: &str) -> Result<usize> {
     let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
     let slices: Vec<EndpointSlice> = list(client, namespace, &of_service).await?;
-    let ready = |endpoint: &&Endpoint| {
-        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
-    };
+    let ready =
+        |endpoint: &&Endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
     Ok(slices.iter().flat_map(|slice| &slice.endpoints).filter(ready).count())
 }
 

@@ -2,8 +2,8 @@
 
 use super::snapshot::{is_owned_by, last_written};
 use super::{
-    Class, Ready, Snapshot, admission, certificate, class_of, daemon_set, deployment, job, operator_made, pod, stateful_set,
-    webhook,
+    Class, Ready, Snapshot, admission, certificate, class_of, daemon_set, deployment, job, operator_made, pod,
+    stateful_set, webhook,
 };
 use crate::event::Cause;
 use crate::object::{Manifest, ObjectRef};

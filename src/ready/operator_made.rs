@@ -60,7 +60,11 @@ mod tests {
                 "Progressing",
                 "its newest specification is not taken up yet",
             ),
-            (json!([condition("Available", "Degraded", 2), condition("Reconciled", "True", 2)]), "Progressing", "because"),
+            (
+                json!([condition("Available", "Degraded", 2), condition("Reconciled", "True", 2)]),
+                "Progressing",
+                "because",
+            ),
             (json!([condition("Available", "True", 2), condition("Reconciled", "False", 2)]), "Why", "because"),
         ];
         for (conditions, reason, message) in cases {

@@ -51,10 +51,9 @@ mod tests {
 
     #[test]
     fn a_webhook_needs_a_certificate_and_an_endpoint() {
-        let reference = ObjectRef::cluster_scoped("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "a");
-        let object = |bundle: &str| {
-            json!({"webhooks": [{"clientConfig": {"caBundle": bundle, "service": {"namespace": "m", "name": "hook"}}}]})
-        };
+        let reference =
+            ObjectRef::cluster_scoped("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "a");
+        let object = |bundle: &str| json!({"webhooks": [{"clientConfig": {"caBundle": bundle, "service": {"namespace": "m", "name": "hook"}}}]});
         let endpoints = |count: usize| BTreeMap::from([(("m".to_owned(), "hook".to_owned()), count)]);
         let said = |bundle: &str, count: usize| {
             judge(&reference, &object(bundle), &endpoints(count)).cause().map(|cause| cause.message.clone())
