@@ -155,6 +155,11 @@ pub enum Verb {
     /// Give the stack the credentials it needs; values are never shown.
     #[command(subcommand)]
     Secrets(SecretsVerb),
+    /// List every image that a deploy would run; 1 when one has no fixed tag.
+    #[command(after_help = "Examples:\n  drivemaster-mon images --profile production\n  \
+        drivemaster-mon images -o json                            for a mirror or a scanner\n  \
+        drivemaster-mon images --set images.registry=mirror.example.org    also tells those that are not of it")]
+    Images,
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),

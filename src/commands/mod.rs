@@ -4,6 +4,7 @@ mod access;
 mod charts;
 mod config;
 mod deploy;
+mod images;
 mod overlay;
 mod plan;
 mod port_forward;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
         Verb::Charts(verb) => charts::run(&session, &verb).await,
         Verb::Secrets(verb) => return secrets::run(&session, &verb).await,
+        Verb::Images => images::run(&session).await,
         Verb::Config(verb) => config::run(&session, &verb),
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(verb) => return sandbox::run(&session, verb).await,

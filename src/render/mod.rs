@@ -6,6 +6,7 @@ mod content;
 mod context;
 pub mod digest;
 pub mod files;
+pub mod images;
 mod ingress;
 mod jobs;
 mod namespaces;
