@@ -305,8 +305,9 @@ pub const COMPONENTS: &[Component] = &[
         production_only: true,
         ports: &[Port { name: "http", service: 10080, container: 10080 }],
         metrics_port: "http",
-        ready_path: "/healthz",
-        health_port: Some(10081),
+        // It has no path for its health alone; whoever tells its metrics serves.
+        ready_path: "/metrics",
+        health_port: None,
         local_port: None,
         host: None,
         needs: &[],

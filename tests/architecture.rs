@@ -50,7 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["chart", "object", "render", "stack"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),
-    ("cluster", &["chart", "config", "error", "event", "helm", "object", "plan", "ready", "render", "stack"]),
+    ("cluster", &["chart", "config", "error", "event", "helm", "labels", "object", "plan", "ready", "render", "stack"]),
     ("telemetry", &["error"]),
     ("access", &["cluster", "config", "error", "stack"]),
     ("checks", &["cluster", "config", "error", "event", "object", "ready", "render", "stack", "telemetry", "plan"]),

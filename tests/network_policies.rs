@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/network_policy.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod network_policy;
 mod support;
 

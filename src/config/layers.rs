@@ -3,6 +3,7 @@
 use super::document::{Document, key_path};
 use super::model::ExporterMode;
 use super::protection::judge_protection;
+use super::samples::judge_samples;
 use super::{Config, Problem, Profile, schema};
 use crate::error::{Failure, Kind};
 use crate::stack;
@@ -235,7 +236,7 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             report(format!("/alertmanager/receivers/{key}"), "is empty, but an enabled receiver needs it".to_owned());
         }
     }
-    for (pointer, message) in judge_protection(config) {
+    for (pointer, message) in judge_protection(config).into_iter().chain(judge_samples(config)) {
         report(pointer.to_owned(), message);
     }
     for (key, image) in [
@@ -284,8 +285,8 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_set_wins_over_all() {
-        let config = local("prometheus: {retention: 3d}\ncluster: mine\n", &["prometheus.retention=4d"]).unwrap();
-        assert_eq!(config.prometheus.retention, "4d");
+        let config = local("prometheus: {retention: 8d}\ncluster: mine\n", &["prometheus.retention=9d"]).unwrap();
+        assert_eq!(config.prometheus.retention, "9d");
         assert_eq!(config.cluster, "mine");
     }
 

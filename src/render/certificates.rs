@@ -105,7 +105,7 @@ mod tests {
                 .dns_names()
                 .contains(&"prometheus-kube-prometheus-operator.drivemaster-monitoring.svc".to_owned())
         );
-        assert!(of_webhooks(&production("prometheus: {enabled: false}")).is_empty());
+        assert!(of_webhooks(&production("prometheus: {enabled: false}\nalertmanager: {enabled: false}")).is_empty());
         assert!(of_webhooks(&resolve(Some(Profile::Local), &[], &[], &[]).unwrap()).is_empty());
     }
 
