@@ -10,7 +10,7 @@ BINARY := target/debug/drivemaster-mon
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: ## build the sandbox's programs into the tool cache (once; some 20 minutes cold)
+tools: ## build the sandbox's programs into the tool cache (once; some 45 minutes cold)
 	@sandbox/build-tools.sh
 
 build:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the real programs that the sandbox runs (API server, etcd, Helm,
-# Prometheus, ...) from Go modules, into the tool cache.
+# Prometheus, Loki, ...) from Go modules, into the tool cache.
 #
 # Which version of what is pinned in tools/<family>/go.mod and go.sum. Each
 # family has a go.mod of its own because the programs pin different versions
@@ -44,7 +44,7 @@ families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki colle
 # Cold, on 2 cores, downloads included.
 declare -A usual=(
   [helm]='2 min' [helm3]='1 min' [etcd]='1 min' [kubernetes]='7 min' [prometheus]='5 min' [alertmanager]='1 min'
-  [operator]='3 min' [loki]='6 min' [collector]='5 min' [jaeger]='6 min' [chaos]='3 min' [alloy]='5 min'
+  [operator]='3 min' [loki]='6 min' [collector]='4 min' [jaeger]='5 min' [chaos]='3 min' [alloy]='5 min'
 )
 
 # One line for each program: name, family, module that carries its version,
@@ -203,6 +203,7 @@ cut_alloy() {
   mkdir -p -- "$dir"
   cp -- "$modules"/alloy/{go.mod,go.sum,main.go} "$dir/"
   cd -- "$dir"
+  go mod download github.com/grafana/alloy # with -json an error would go unseen
   source=$(go mod download -json github.com/grafana/alloy | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
   cp -R -- "$source" alloy
   chmod -R u+w alloy

@@ -1,6 +1,7 @@
 //! How people reach each service of the stack. Pure: it follows from the catalogue and the configuration.
 
 use crate::config::Config;
+use crate::config::model::InternalTlsMode;
 use crate::stack;
 use serde::Serialize;
 
@@ -24,16 +25,18 @@ pub struct AccessRow {
 
 /// The ways to each enabled component, in the order of the catalogue.
 pub fn access_rows(config: &Config) -> Vec<AccessRow> {
-    let namespace = &config.namespaces.monitoring;
     let scheme = if config.ingress.tls { "https" } else { "http" };
+    let inside = if config.security.internal_tls.mode == InternalTlsMode::Off { "http" } else { "https" };
+    let with_tls = |component: &stack::Component| if component.key == "grafana" { "http" } else { inside };
     let row = |component: &'static stack::Component| {
         let ports: Vec<String> = people_ports(component).map(|port| port.service.to_string()).collect();
+        let namespace = config.namespace_of(component.place());
         let host = component.host.filter(|_| config.ingress.enabled);
         AccessRow {
             key: component.key,
             title: component.title,
             in_cluster: format!("{}.{namespace}.svc:{}", component.service, ports.join(",")),
-            forward: component.local_port.map(|port| format!("http://127.0.0.1:{port}")),
+            forward: component.local_port.map(|port| format!("{}://127.0.0.1:{port}", with_tls(component))),
             ingress: host.map(|host| format!("{scheme}://{host}.{}", config.domain)),
             credentials_secret: (component.key == "grafana")
                 .then(|| format!("{namespace}/{}", config.grafana.admin_secret)),
@@ -55,6 +58,7 @@ fn people_ports(component: &'static stack::Component) -> impl Iterator<Item = &'
 mod tests {
     use super::*;
     use crate::checks::testing::scope;
+    use crate::config::{Profile, resolve};
 
     fn row<'a>(rows: &'a [AccessRow], key: &str) -> &'a AccessRow {
         rows.iter().find(|row| row.key == key).unwrap()
@@ -85,12 +89,29 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_opens_has_no_forward_and_stands_in_its_own_namespace() {
+        let config = resolve(Some(Profile::Production), &[], &[], &[]).unwrap();
+        let rows = access_rows(&config);
+        let chaos = row(&rows, "chaosMesh");
+        assert_eq!(
+            (chaos.in_cluster.as_str(), &chaos.forward),
+            ("chaos-mesh-controller-manager.chaos-mesh.svc:10080", &None)
+        );
+        for key in ["prometheusOperator", "alloy", "blackboxExporter"] {
+            assert_eq!(row(&rows, key).forward, None, "{key}");
+        }
+    }
+
+    #[test]
     fn an_ingress_gives_the_url_under_the_domain() {
         let (mut config, _) = scope();
         config.ingress.enabled = true;
         assert_eq!(row(&access_rows(&config), "grafana").ingress.as_deref(), Some("https://grafana.example.com"));
         assert_eq!(row(&access_rows(&config), "loki").ingress, None);
         config.ingress.tls = false;
+        config.security.internal_tls.mode = InternalTlsMode::Secret;
+        assert_eq!(row(&access_rows(&config), "loki").forward.as_deref(), Some("https://127.0.0.1:3100"));
+        assert_eq!(row(&access_rows(&config), "grafana").forward.as_deref(), Some("http://127.0.0.1:3000"));
         assert_eq!(row(&access_rows(&config), "prometheus").ingress.as_deref(), Some("http://prometheus.example.com"));
     }
 }

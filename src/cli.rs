@@ -149,6 +149,17 @@ pub enum Verb {
         drivemaster-mon uninstall --all --yes"
     )]
     Uninstall(UninstallArgs),
+    /// Upstream charts of profile `production`: what is locked, what is published, the archives.
+    #[command(subcommand)]
+    Charts(ChartsVerb),
+    /// Give the stack the credentials it needs; values are never shown.
+    #[command(subcommand)]
+    Secrets(SecretsVerb),
+    /// List every image that a deploy would run; 1 when one has no fixed tag.
+    #[command(after_help = "Examples:\n  drivemaster-mon images --profile production\n  \
+        drivemaster-mon images -o json                            for a mirror or a scanner\n  \
+        drivemaster-mon images --set images.registry=mirror.example.org    also tells those that are not of it")]
+    Images,
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -247,6 +258,96 @@ pub struct UninstallArgs {
     /// Also remove volumes, generated Secrets and namespaces.
     #[arg(long)]
     pub all: bool,
+}
+
+/// The verbs of `charts`.
+#[derive(Debug, Subcommand)]
+pub enum ChartsVerb {
+    /// The charts of the lock.
+    #[command(after_help = "Examples:\n  drivemaster-mon charts list\n  \
+        drivemaster-mon charts list --outdated       asks the repositories for newer versions")]
+    List(ChartsListArgs),
+    /// Write the lock with the digest of every archive, as its repository has it now.
+    #[command(after_help = "Examples:\n  drivemaster-mon charts lock --to my.lock.yaml\n  \
+        drivemaster-mon charts lock --charts DIR --to my.lock.yaml    of archives at hand\n  \
+        drivemaster-mon deploy --charts-lock my.lock.yaml             refuses any other archive")]
+    Lock(ChartsLockArgs),
+    /// Get the archives, into the cache or a folder, such as for a place without a network.
+    #[command(after_help = "Examples:\n  drivemaster-mon charts pull --to charts/\n  \
+        drivemaster-mon deploy --profile production --charts charts/")]
+    Pull(ChartsPullArgs),
+}
+
+/// Arguments of `charts list`.
+#[derive(Debug, Args)]
+pub struct ChartsListArgs {
+    /// Ask the repositories for newer versions.
+    #[arg(long)]
+    pub outdated: bool,
+    /// How long one repository may take.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// Arguments of `charts lock`.
+#[derive(Debug, Args)]
+pub struct ChartsLockArgs {
+    /// The file to write (default: stdout).
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// How long one repository may take.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// Arguments of `charts pull`.
+#[derive(Debug, Args)]
+pub struct ChartsPullArgs {
+    /// Charts, such as `loki`; none means all of the lock.
+    #[arg(value_name = "CHART")]
+    pub names: Vec<String>,
+    /// The folder to write them to (default: the cache alone).
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// How long one repository may take.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+/// The verbs of `secrets`.
+#[derive(Debug, Subcommand)]
+pub enum SecretsVerb {
+    /// Every Secret and key that the configuration needs: what for, and whether it is there.
+    #[command(after_help = "Examples:\n  drivemaster-mon secrets list --profile production\n  \
+        drivemaster-mon secrets list -o json")]
+    List,
+    /// Store a value under a key: from a variable, a file or standard input, else asked for without echo.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon secrets set slack-webhook-url                 asks for it\n  \
+        drivemaster-mon secrets set slack-webhook-url --from-env SLACK_WEBHOOK_URL\n  \
+        drivemaster-mon secrets set grafana-tls/tls.key --from-file grafana.key\n  \
+        vault read -field=dsn secret/pg | drivemaster-mon secrets set postgres-exporter-dsn\n  \
+        drivemaster-mon secrets set kafka-exporter-sasl               asks for each of its keys\n\n\
+        A value is never an argument: arguments can be seen by every user of the machine."
+    )]
+    Set(SecretsSetArgs),
+    /// Judge the form of every value that is stored; exit 1 when one is missing or malformed.
+    #[command(after_help = "Example:\n  drivemaster-mon secrets check && drivemaster-mon deploy --yes")]
+    Check,
+}
+
+/// Arguments of `secrets set`.
+#[derive(Debug, Args)]
+pub struct SecretsSetArgs {
+    /// A key, the name of a Secret (all its keys), or `SECRET/KEY`; `secrets list` shows them.
+    #[arg(value_name = "SECRET|KEY", required = true)]
+    pub names: Vec<String>,
+    /// Environment variable that holds the value.
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "from_file")]
+    pub from_env: Option<String>,
+    /// File that holds the value.
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
 }
 
 /// The verbs of `config`.

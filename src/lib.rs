@@ -12,7 +12,9 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod flows;
 pub mod helm;
+pub mod labels;
 pub mod object;
 pub mod plan;
 pub mod ready;
@@ -20,5 +22,6 @@ pub mod render;
 pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod secrets;
 pub mod stack;
 pub mod telemetry;

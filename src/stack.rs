@@ -412,10 +412,62 @@ pub const EXPORTERS: &[Exporter] = &[
     },
 ];
 
+/// A part of Kubernetes that the upstream chart scrapes in profile `production`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesJob {
+    /// Its `job` label in Prometheus.
+    pub job: &'static str,
+    /// Namespace of its Service.
+    pub namespace: &'static str,
+    /// Name of its Service, which the chart or the operator makes for most.
+    pub service: &'static str,
+    /// Port of `/metrics`, as kubeadm sets clusters up.
+    pub port: u16,
+    /// Whether a managed control plane hides it.
+    pub control_plane: bool,
+}
+
+const fn control_plane(job: &'static str, service: &'static str, port: u16) -> KubernetesJob {
+    KubernetesJob { job, namespace: "kube-system", service, port, control_plane: true }
+}
+
+/// The parts of Kubernetes that are scraped.
+pub const KUBERNETES_JOBS: &[KubernetesJob] = &[
+    KubernetesJob { job: "apiserver", namespace: "default", service: "kubernetes", port: 6443, control_plane: false },
+    KubernetesJob {
+        job: "kubelet",
+        namespace: "kube-system",
+        service: "prometheus-kube-prometheus-kubelet",
+        port: 10250,
+        control_plane: false,
+    },
+    control_plane("coredns", "prometheus-kube-prometheus-coredns", 9153),
+    control_plane("kube-controller-manager", "prometheus-kube-prometheus-kube-controller-manager", 10257),
+    control_plane("kube-etcd", "prometheus-kube-prometheus-kube-etcd", 2381),
+    control_plane("kube-proxy", "prometheus-kube-prometheus-kube-proxy", 10249),
+    control_plane("kube-scheduler", "prometheus-kube-prometheus-kube-scheduler", 10259),
+];
+
+/// Name of the job with the probes of the services' `/health`.
+pub const HEALTH_PROBES: &str = "health-probes";
+/// Name of the job with the probes of the URLs that people come by.
+pub const URL_PROBES: &str = "url-probes";
 /// Name of the collector's port and job with the metrics it makes from spans.
 pub const SPAN_METRICS: &str = "span-metrics";
 /// Name of the job that finds Services of the platform by their annotations.
 pub const ANNOTATED_SERVICES: &str = "annotated-services";
+
+/// The experiments that `chaosMesh.experiments` switches, one Schedule each.
+pub const EXPERIMENTS: &[&str] = &[
+    "network-latency",
+    "pod-kill",
+    "cpu-stress",
+    "memory-stress",
+    "database-partition",
+    "redis-failure",
+    "kafka-loss",
+];
 
 /// The component with the configuration key `key`.
 pub fn component(key: &str) -> Option<&'static Component> {

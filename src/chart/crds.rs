@@ -226,6 +226,12 @@ pub fn served_versions(definition: &Value) -> Vec<String> {
     served.map(|version| format!("{group}/{version}")).collect()
 }
 
+/// The kind that the definition brings, in each version that is served: `monitoring.coreos.com/v1/Probe`.
+pub fn served_kinds(definition: &Value) -> Vec<String> {
+    let kind = definition.pointer("/spec/names/kind").and_then(Value::as_str).unwrap_or_default();
+    served_versions(definition).into_iter().map(|version| format!("{version}/{kind}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

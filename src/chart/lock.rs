@@ -77,7 +77,7 @@ impl Lock {
     pub fn parse(place: &str, text: &str) -> Result<Lock> {
         let refuse = |why: String| Failure::new(Kind::Usage, format!("the lock of charts `{place}` {why}"));
         let lock: Lock = serde_yaml::from_str(text).map_err(|error| {
-            refuse("cannot be read".to_owned()).hint("drivemaster-mon charts lock --output FILE").caused_by(error)
+            refuse("cannot be read".to_owned()).hint("drivemaster-mon charts lock --to FILE").caused_by(error)
         })?;
         let mut seen = BTreeSet::new();
         for (index, chart) in lock.charts.iter().enumerate() {

@@ -5,7 +5,8 @@ pub use crate::telemetry::http::Readiness;
 pub use crate::telemetry::prometheus::{ActiveTarget, Rule, RuleGroup, Targets};
 
 use crate::ready::Snapshot;
-use crate::stack::{Component, WorkloadKind};
+use crate::stack::WorkloadKind;
+pub use crate::telemetry::prometheus::{PrometheusAlert, Sample};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
@@ -44,8 +45,10 @@ pub enum Need {
     ApiServer,
     /// [`Facts::releases`].
     Releases,
-    /// [`Facts::snapshot`].
+    /// [`Facts::namespaces`] of the stack.
     Snapshot,
+    /// [`Facts::namespaces`] of the platform.
+    Platform,
     /// [`Facts::services`].
     Services,
     /// [`Facts::dashboards`].
@@ -64,6 +67,24 @@ pub enum Need {
     LoadedRoutes,
     /// [`Facts::watchdog`].
     Watchdog,
+    /// [`Facts::alerts`].
+    Alerts,
+    /// [`Facts::probes`].
+    Probes,
+    /// [`Facts::log_lines`].
+    LogLines,
+    /// [`Facts::loki_configuration`].
+    LokiConfiguration,
+    /// [`Facts::trace`].
+    Trace,
+    /// [`Facts::span_metrics`].
+    SpanMetrics,
+    /// [`Facts::schedules`].
+    Schedules,
+    /// [`Facts::pod_security`].
+    PodSecurity,
+    /// [`Facts::network_policies`].
+    NetworkPolicies,
 }
 
 /// The newest revision of one Helm release, from the labels of its release Secret.
@@ -91,6 +112,67 @@ pub enum ServiceFact {
     Endpoints(usize),
 }
 
+/// A line that was sent to be found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentLine {
+    /// Its class, the stream label `log_type`.
+    pub class: &'static str,
+    /// Through what it was sent, for people: `Loki`, `the Collector`.
+    pub way: &'static str,
+    /// The plain user id that was sent.
+    pub user: String,
+    /// What must have been taken out of it on this way.
+    pub planted: Vec<String>,
+    /// What Loki gave back; `None` while it is not found.
+    pub found: Option<FoundLine>,
+}
+
+/// A line that Loki gave back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FoundLine {
+    /// Labels of its stream and its structured metadata, as Loki answers them in one map.
+    pub labels: BTreeMap<String, String>,
+    /// The line.
+    pub text: String,
+}
+
+/// A trace that was sent to be found again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SentTrace {
+    /// Its id, in hexadecimal digits.
+    pub id: String,
+    /// The plain user id that was sent.
+    pub user: String,
+    /// What must have been taken out, by what it stands for.
+    pub planted: Vec<(&'static str, String)>,
+    /// What Jaeger answers about the trace; `None` while it does not know it.
+    pub found: Option<Value>,
+}
+
+/// The series that a sent trace leaves in Prometheus.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SpanSeries {
+    /// The plain user id that was sent.
+    pub user: String,
+    /// Calls counted before the trace was sent, by service and status.
+    pub before: Vec<Sample>,
+    /// Calls counted now.
+    pub calls: Vec<Sample>,
+    /// Requests of one service to another that the service graph counts.
+    pub edges: Vec<Sample>,
+}
+
+/// What Pod Security does in one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSecurityFact {
+    /// Name of the namespace.
+    pub namespace: String,
+    /// Its labels; `None` when it does not exist.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// What the API server says of the pods that run there, one line each.
+    pub violations: Fact<Vec<String>>,
+}
+
 /// Everything a judge may look at. Facts that no check of the run needs are not asked.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -98,8 +180,8 @@ pub struct Facts {
     pub api_server: Fact<String>,
     /// The newest revision of each Helm release.
     pub releases: Fact<Vec<ReleaseFact>>,
-    /// What the monitoring namespace holds.
-    pub snapshot: Fact<Snapshot>,
+    /// What each namespace holds, by name.
+    pub namespaces: BTreeMap<String, Fact<Snapshot>>,
     /// The Service of each expected scrape job, by job.
     pub services: Fact<BTreeMap<String, ServiceFact>>,
     /// The ConfigMap of each expected dashboard, by namespace and name.
@@ -120,12 +202,43 @@ pub struct Facts {
     pub loaded_routes: Fact<String>,
     /// The alerts of the name `Watchdog` that Alertmanager holds.
     pub watchdog: Fact<Vec<HeldAlert>>,
+    /// The alerts that Prometheus has, pending ones included.
+    pub alerts: Fact<Vec<PrometheusAlert>>,
+    /// `probe_success` of each blackbox probe.
+    pub probes: Fact<Vec<Sample>>,
+    /// The lines that were sent to Loki.
+    pub log_lines: Fact<Vec<SentLine>>,
+    /// The configuration that Loki runs with, YAML.
+    pub loki_configuration: Fact<String>,
+    /// The trace that was sent to the Collector.
+    pub trace: Fact<SentTrace>,
+    /// What that trace left in Prometheus.
+    pub span_metrics: Fact<SpanSeries>,
+    /// The `Schedule` objects of Chaos Mesh in the platform's namespace.
+    pub schedules: Fact<Vec<Value>>,
+    /// Pod Security in each namespace of the bundle.
+    pub pod_security: Fact<Vec<PodSecurityFact>>,
+    /// The NetworkPolicies of the bundle's namespaces, as `namespace/name`.
+    pub network_policies: Fact<Vec<String>>,
 }
 
-/// The workload of `component` as JSON; `None` when the namespace holds none of that name.
-pub fn workload_of(snapshot: &Snapshot, component: &Component) -> Option<Value> {
-    let is_it = |name: &Option<String>| name.as_deref() == Some(component.workload);
-    let found = match component.workload_kind {
+impl Facts {
+    /// What `namespace` holds.
+    ///
+    /// # Errors
+    /// It could not be read, or was not asked for.
+    pub fn snapshot(&self, namespace: &str) -> Result<&Snapshot, CannotAsk> {
+        match self.namespaces.get(namespace) {
+            Some(found) => found.as_ref().map_err(Clone::clone),
+            None => Err(CannotAsk::lasting("not asked")),
+        }
+    }
+}
+
+/// The workload of that kind and name as JSON; `None` when the namespace holds none.
+pub fn workload_of(snapshot: &Snapshot, kind: WorkloadKind, wanted: &str) -> Option<Value> {
+    let is_it = |name: &Option<String>| name.as_deref() == Some(wanted);
+    let found = match kind {
         WorkloadKind::Deployment => {
             serde_json::to_value(snapshot.deployments.iter().find(|found| is_it(&found.metadata.name))?)
         }
@@ -147,7 +260,7 @@ impl Default for Facts {
         Facts {
             api_server: not_asked(),
             releases: not_asked(),
-            snapshot: not_asked(),
+            namespaces: BTreeMap::new(),
             services: not_asked(),
             dashboards: not_asked(),
             programs: BTreeMap::new(),
@@ -158,6 +271,15 @@ impl Default for Facts {
             deployed_routes: not_asked(),
             loaded_routes: not_asked(),
             watchdog: not_asked(),
+            alerts: not_asked(),
+            probes: not_asked(),
+            log_lines: not_asked(),
+            loki_configuration: not_asked(),
+            trace: not_asked(),
+            span_metrics: not_asked(),
+            schedules: not_asked(),
+            pod_security: not_asked(),
+            network_policies: not_asked(),
         }
     }
 }

@@ -2,15 +2,27 @@
 
 mod alertmanager_configuration;
 mod alertmanager_known;
+mod alerts_firing;
 mod api_server;
+mod chaos_paused;
 mod dashboards;
+mod logs_retention;
+mod logs_round_trip;
+mod logs_scrubbed;
+mod network_policies;
+mod platform_probes;
+mod pod_security;
+mod probes_answer;
 mod programs;
+mod programs_version;
 mod releases;
 mod rules_evaluated;
 mod rules_healthy;
 mod rules_loaded;
 mod targets;
 mod targets_unexpected;
+mod traces_metrics;
+mod traces_round_trip;
 mod volumes;
 mod watchdog;
 mod workloads;
@@ -18,7 +30,7 @@ mod workloads;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use super::{Again, Check, Facts, Scope, Severity, Verdict, facts};
+use super::{Again, Check, Facts, Scope, Severity, Verdict, expected, facts, round_trip};
 
 /// All checks, in the order people see them: what the later ones stand on comes first.
 pub(super) const REGISTRY: &[Check] = &[
@@ -26,9 +38,16 @@ pub(super) const REGISTRY: &[Check] = &[
     releases::CHECK,
     workloads::CHECK,
     volumes::CHECK,
+    programs_version::CHECK,
+    pod_security::CHECK,
+    network_policies::CHECK,
+    platform_probes::CHECK,
+    programs::PROMETHEUS_OPERATOR,
     programs::PROMETHEUS,
     targets::CHECK,
     targets_unexpected::CHECK,
+    programs::BLACKBOX_EXPORTER,
+    probes_answer::CHECK,
     rules_loaded::CHECK,
     rules_evaluated::CHECK,
     rules_healthy::CHECK,
@@ -36,11 +55,20 @@ pub(super) const REGISTRY: &[Check] = &[
     alertmanager_known::CHECK,
     alertmanager_configuration::CHECK,
     watchdog::CHECK,
+    alerts_firing::CHECK,
     dashboards::CHECK,
     programs::GRAFANA,
     programs::LOKI,
+    programs::ALLOY,
+    logs_round_trip::CHECK,
+    logs_scrubbed::CHECK,
+    logs_retention::CHECK,
     programs::JAEGER,
     programs::OTEL_COLLECTOR,
+    traces_round_trip::CHECK,
+    traces_metrics::CHECK,
+    programs::CHAOS_MESH,
+    chaos_paused::CHECK,
 ];
 
 pub(super) use watchdog::WATCHDOG;

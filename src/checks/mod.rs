@@ -1,11 +1,13 @@
 //! The registry of checks: facts are gathered (IO), then judged (pure).
 
+mod expected;
 pub mod facts;
 pub mod gather;
 mod judge;
 #[cfg(test)]
 pub(crate) use judge::testing;
 mod reach;
+mod round_trip;
 pub mod runner;
 pub mod status;
 

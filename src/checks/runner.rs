@@ -3,11 +3,13 @@
 use super::facts::{Facts, Need};
 use super::gather::{Questions, gather};
 use super::reach::Reach;
+use super::round_trip::RoundTrips;
 use super::{Again, Check, Scope, Severity, Verdict, registry};
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::error::{Failure, Kind};
 use crate::event::{CheckResult, Event, Events, Outcome};
 use crate::render::Bundle;
+use crate::stack;
 use anyhow::Result;
 use kube::Client;
 use reqwest::Url;
@@ -121,15 +123,16 @@ pub fn known_checks(bundle: &Bundle, only: &[String], skip: &[String]) -> Result
     Selection::new(bundle, only, skip).map(drop)
 }
 
-/// Runs the checks. Reads only.
+/// Runs the checks. Reads only, but for the marked lines and the marked trace that are sent to be found again.
 ///
 /// # Errors
 /// `only` or `skip` names no check. What a check finds is in the report, never an error.
 pub async fn verify(request: VerifyRequest<'_>) -> Result<Report> {
     let VerifyRequest { client, config, bundle, endpoints, only, skip, timeout, events } = request;
     let selection = Selection::new(bundle, &only, &skip)?;
-    let reach = Reach::new(client.clone(), &config.namespaces.monitoring, endpoints, &events);
-    let questions = Questions { client: client.as_ref(), config, bundle, reach: &reach };
+    let reach = Reach::new(client.clone(), config, endpoints, &events);
+    let round_trips = RoundTrips::default();
+    let questions = Questions { client: client.as_ref(), config, bundle, reach: &reach, round_trips: &round_trips };
     let scope = Scope { config, bundle };
     let report = run(&scope, &selection, timeout, &events, async |needs| gather(&questions, &needs).await).await;
     reach.close().await;
@@ -186,6 +189,12 @@ fn ids_of(check: &Check, bundle: &Bundle) -> Vec<String> {
     }
 }
 
+/// Whether the check is about a component that the profile does not have.
+fn is_foreign(check: &Check, config: &Config) -> bool {
+    let component = check.component.and_then(stack::component);
+    config.profile == Profile::Local && component.is_some_and(|component| component.production_only)
+}
+
 /// What became of one check so far.
 enum State {
     Final(Vec<CheckResult>),
@@ -204,7 +213,7 @@ async fn run(
     let mut states: Vec<(&Check, State)> = Vec::new();
     for check in registry() {
         let ids: Vec<String> = ids_of(check, scope.bundle).into_iter().filter(|id| selection.wants(id)).collect();
-        if ids.is_empty() {
+        if ids.is_empty() || (selection.only.is_empty() && is_foreign(check, scope.config)) {
             continue;
         }
         let skipped = |reason: &str| -> Vec<CheckResult> {

@@ -1,10 +1,11 @@
 //! The state of the stack on one screen. Reads only.
 
+use super::expected;
 use super::facts::{CannotAsk, Fact, ReleaseFact};
-use super::gather::{alertmanager, monitoring_namespace, prometheus, releases};
+use super::gather::{alertmanager, namespaces, prometheus, releases};
 use super::judge::{WATCHDOG, state_of_workload};
 use super::reach::Reach;
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::event::Events;
 use crate::ready::Snapshot;
 use crate::render::Bundle;
@@ -84,7 +85,7 @@ pub struct ReleaseStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentStatus {
-    /// Key in the configuration.
+    /// Key of the component or exporter in the configuration.
     pub key: &'static str,
     /// Name for people.
     pub title: &'static str,
@@ -123,17 +124,18 @@ pub struct FiringAlert {
 /// Reads the state of the stack; what cannot be asked is said in its place.
 pub async fn status(request: StatusRequest<'_>) -> Status {
     let StatusRequest { client, config, bundle, endpoints, events } = request;
-    let reach = Reach::new(client.clone(), &config.namespaces.monitoring, endpoints, &events);
+    let reach = Reach::new(client.clone(), config, endpoints, &events);
     let cluster = client.as_ref().ok_or_else(|| CannotAsk::lasting("no cluster is given"));
-    let (found_releases, snapshot, alerts) = tokio::join!(
+    let names = expected::namespaces(config);
+    let (found_releases, found, alerts) = tokio::join!(
         async { releases(cluster.clone()?, bundle).await },
-        async { monitoring_namespace(cluster.clone()?, &config.namespaces.monitoring).await },
+        namespaces(cluster.clone(), &names),
         firing(&reach),
     );
     reach.close().await;
     Status {
         releases: found_releases.map(|found| releases_of(bundle, &found)).into(),
-        components: snapshot.map(|snapshot| components_of(config, &snapshot)).into(),
+        components: components_of(config, &found).into(),
         alerts: alerts.into(),
     }
 }
@@ -155,16 +157,42 @@ fn releases_of(bundle: &Bundle, found: &[ReleaseFact]) -> Vec<ReleaseStatus> {
     bundle.releases.iter().map(status).collect()
 }
 
-fn components_of(config: &Config, snapshot: &Snapshot) -> Vec<ComponentStatus> {
-    let status = |component: &'static stack::Component| {
-        let (key, title) = (component.key, component.title);
-        if !config.component_enabled(key) {
-            return ComponentStatus { key, title, enabled: false, ready: 0, wanted: 0, problem: None };
-        }
-        let state = state_of_workload(component, &config.namespaces.monitoring, snapshot);
-        ComponentStatus { key, title, enabled: true, ready: state.ready, wanted: state.wanted, problem: state.problem }
+/// The components and the exporters that are deployed; the components that are off too, where the
+/// profile has them.
+fn components_of(config: &Config, found: &BTreeMap<String, Fact<Snapshot>>) -> Fact<Vec<ComponentStatus>> {
+    let off = |component: &&'static stack::Component| {
+        !config.component_enabled(component.key)
+            && (config.profile == Profile::Production || !component.production_only)
     };
-    stack::COMPONENTS.iter().map(status).collect()
+    let mut rows = Vec::new();
+    for workload in expected::workloads(config) {
+        let snapshot = match found.get(workload.namespace) {
+            Some(Ok(snapshot)) => snapshot,
+            Some(Err(why)) => return Err(why.clone()),
+            None => return Err(CannotAsk::lasting(format!("namespace `{}` was not read", workload.namespace))),
+        };
+        let state = state_of_workload(&workload, snapshot);
+        rows.push(ComponentStatus {
+            key: workload.key,
+            title: workload.title,
+            enabled: true,
+            ready: state.ready,
+            wanted: state.wanted,
+            problem: state.problem,
+        });
+    }
+    rows.extend(stack::COMPONENTS.iter().filter(off).map(|component| ComponentStatus {
+        key: component.key,
+        title: component.title,
+        enabled: false,
+        ready: 0,
+        wanted: 0,
+        problem: None,
+    }));
+    let place = |row: &ComponentStatus| stack::COMPONENTS.iter().position(|component| component.key == row.key);
+    // The order of the catalogue; the exporters come last.
+    rows.sort_by_key(|row| place(row).unwrap_or(usize::MAX));
+    Ok(rows)
 }
 
 /// The firing alerts as Prometheus sees them, else as Alertmanager does.
@@ -232,13 +260,14 @@ mod tests {
         let (config, _) = testing::scope();
         let mut loki = testing::stateful_set("loki", json!({"replicas": 2}));
         loki["status"]["readyReplicas"] = json!(1);
-        let seen = components_of(&config, &testing::snapshot_of(&[loki]));
+        let seen = components_of(&config, &testing::holding(testing::snapshot_of(&[loki])).namespaces).unwrap();
         let of = |key: &str| seen.iter().find(|component| component.key == key).unwrap();
         assert_eq!((of("loki").ready, of("loki").wanted), (1, 2));
         assert!(of("loki").problem.is_some());
         assert_eq!(of("grafana").problem.as_deref(), Some("it does not exist"));
         assert_eq!((of("jaeger").enabled, of("jaeger").problem.as_deref()), (false, None));
-        assert_eq!(seen.len(), stack::COMPONENTS.len());
+        // What only profile production has is not even named.
+        assert_eq!(seen.len(), stack::COMPONENTS.iter().filter(|component| !component.production_only).count());
     }
 
     #[test]

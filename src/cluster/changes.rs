@@ -19,6 +19,9 @@ const KINDS: &[(&str, &str)] = &[
     ("apps/v1", "StatefulSet"),
     ("apps/v1", "DaemonSet"),
     ("batch/v1", "Job"),
+    // Where they are not served, these two are asked for now and then.
+    ("monitoring.coreos.com/v1", "Prometheus"),
+    ("monitoring.coreos.com/v1", "Alertmanager"),
 ];
 /// The first pause before a lost watch is opened again; doubled each time it fails at once.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -123,7 +123,7 @@ async fn api_versions(client: &Client) -> Result<BTreeSet<String>> {
     Ok(groups.chain(core.versions).collect())
 }
 
-/// The kinds of objects that we make ourselves, and so the kinds that [`owned_objects`] looks for.
+/// The kinds of objects that we make in every profile; a bundle may have more.
 const OWNED_KINDS: &[(&str, &str)] = &[("v1", "ConfigMap"), ("v1", "Secret")];
 
 /// An object of ours, with the UID that it must still have when it is deleted.
@@ -135,13 +135,35 @@ pub struct Owned {
     pub uid: String,
 }
 
-/// Every object in `namespaces` that carries our label, of the kinds that we make.
+/// Every object that carries our label, of the kinds that we and `bundle` make: those with a namespace
+/// in `namespaces`.
 ///
 /// # Errors
 /// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
-pub async fn owned_objects(cluster: &Cluster, namespaces: &[String]) -> Result<Vec<Owned>> {
+pub async fn owned_objects(cluster: &Cluster, namespaces: &[String], bundle: &Bundle) -> Result<Vec<Owned>> {
     let selector = format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}");
-    let mut found = labelled(cluster, OWNED_KINDS, namespaces, &selector).await?;
+    let made = bundle.objects.iter().chain(bundle.late_objects.iter().map(|late| &late.manifest));
+    let (inside, outside): (BTreeSet<_>, BTreeSet<_>) = {
+        let references: Vec<ObjectRef> = made.map(Manifest::reference).collect();
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            references.into_iter().partition(|reference| reference.namespace.is_some());
+        let kinds = |references: Vec<ObjectRef>| {
+            references.into_iter().map(|reference| (reference.api_version, reference.kind)).collect()
+        };
+        (kinds(inside), kinds(outside))
+    };
+    let kinds: BTreeSet<(&str, &str)> = OWNED_KINDS
+        .iter()
+        .copied()
+        .chain(inside.iter().map(|(api_version, kind): &(String, String)| (api_version.as_str(), kind.as_str())))
+        .collect();
+    let kinds: Vec<(&str, &str)> = kinds.into_iter().collect();
+    let mut found = labelled(cluster, &kinds, namespaces, &selector).await?;
+    let parameters = ListParams::default().labels(&selector);
+    for (api_version, kind) in &outside {
+        let any: ObjectRef = ObjectRef::cluster_scoped(api_version, kind, "");
+        found.extend(list(cluster, &any, &parameters, &format!("list the objects of kind `{kind}`")).await?);
+    }
     found.sort_by(|one, other| one.reference.cmp(&other.reference));
     Ok(found)
 }
@@ -158,16 +180,27 @@ pub(crate) async fn labelled(
     for namespace in namespaces {
         for (api_version, kind) in kinds {
             let any = ObjectRef::namespaced(api_version, kind, namespace, "");
-            let api = objects::api(&cluster.client, &any);
             let what = format!("list the objects of kind `{kind}` in namespace `{namespace}`");
-            let list = ask(&what, || api.list_metadata(&parameters)).await?;
-            found.extend(list.items.into_iter().filter_map(|item| {
-                let reference = ObjectRef::namespaced(api_version, kind, namespace, &item.metadata.name?);
-                Some(Owned { reference, uid: item.metadata.uid? })
-            }));
+            found.extend(list(cluster, &any, &parameters, &what).await?);
         }
     }
     Ok(found)
+}
+
+/// The objects of the kind and namespace of `any`; none where the server does not know the kind.
+async fn list(cluster: &Cluster, any: &ObjectRef, parameters: &ListParams, what: &str) -> Result<Vec<Owned>> {
+    let api = objects::api(&cluster.client, any);
+    let list = ask(what, || async {
+        match api.list_metadata(parameters).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Vec::new()),
+            answer => answer.map(|list| list.items),
+        }
+    });
+    let owned = list.await?.into_iter().filter_map(|item| {
+        let reference = ObjectRef { name: item.metadata.name?, ..any.clone() };
+        Some(Owned { reference, uid: item.metadata.uid? })
+    });
+    Ok(owned.collect())
 }
 
 #[cfg(test)]

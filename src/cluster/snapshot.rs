@@ -1,10 +1,13 @@
 //! Reads everything in a namespace that the verdicts on readiness are made from.
 
+use crate::cluster::objects;
 use crate::cluster::request::ask;
+use crate::object::ObjectRef;
 use crate::ready::Snapshot;
 use crate::ready::snapshot::StorageClassSeen;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource};
@@ -54,6 +57,28 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let what = format!("list the objects of kind `{}` in namespace `{namespace}`", K::kind(&()));
     Ok(ask(&what, || api.list(parameters)).await?.items)
+}
+
+/// The object of any kind that `reference` names; `None` when there is none.
+///
+/// # Errors
+/// When the API server does not answer, or does not allow it.
+pub(crate) async fn further(client: &Client, reference: &ObjectRef) -> Result<Option<serde_json::Value>> {
+    let api = objects::api(client, reference);
+    let found = ask(&format!("read `{reference}`"), || api.get_opt(&reference.name)).await?;
+    Ok(found.map(serde_json::to_value).transpose()?)
+}
+
+/// How many ready endpoints the Service has.
+///
+/// # Errors
+/// When the API server does not answer, or does not allow it.
+pub(crate) async fn ready_endpoints(client: &Client, namespace: &str, service: &str) -> Result<usize> {
+    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+    let slices: Vec<EndpointSlice> = list(client, namespace, &of_service).await?;
+    let ready =
+        |endpoint: &&Endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
+    Ok(slices.iter().flat_map(|slice| &slice.endpoints).filter(ready).count())
 }
 
 /// The StorageClasses; `None` where they may not be read.

@@ -12,8 +12,8 @@ use crate::plan::model::FIELD_MANAGER;
 use crate::render::Bundle;
 use anyhow::Result;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Client;
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Preconditions};
+use kube::{Api, Client};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -81,34 +81,37 @@ impl fmt::Display for Removal {
 pub struct Standing {
     /// Namespace and name of our releases, in the order in which they were deployed.
     pub releases: Vec<(String, String)>,
-    /// Our objects, without the generated Secrets.
+    /// Our objects that were made once a release was ready: that release takes them away in order.
+    pub late: Vec<Owned>,
+    /// Our other objects, without the generated Secrets.
     pub objects: Vec<Owned>,
     /// The generated Secrets.
     pub secrets: Vec<Owned>,
     /// The claims of our releases.
     pub claims: Vec<Owned>,
-    /// The CRDs with our label.
-    pub crds: Vec<Owned>,
+    /// The CRDs with our label, each with the reason why it stays in any case, where there is one.
+    pub crds: Vec<(Owned, Option<String>)>,
     /// The namespaces, each with the reason why it stays in any case, where there is one.
     pub namespaces: Vec<(Owned, Option<String>)>,
 }
 
-/// What goes and what stays. What holds data stays, unless `all`; a namespace that somebody else
+/// What goes and what stays. What holds data stays, unless `all`; a namespace or CRD that somebody else
 /// made, or in which something is not ours, always stays.
 pub fn uninstall_plan(standing: Standing, all: bool) -> UninstallPlan {
     let mut plan = UninstallPlan::default();
+    let remove = |owned: Owned| Removal::Object { reference: owned.reference, uid: owned.uid };
+    plan.removes.extend(standing.late.into_iter().map(remove));
     let releases = standing.releases.into_iter().rev();
     plan.removes.extend(releases.map(|(namespace, name)| Removal::Release { namespace, name }));
-    let remove = |owned: Owned| Removal::Object { reference: owned.reference, uid: owned.uid };
     plan.removes.extend(standing.objects.into_iter().map(remove));
-    for owned in standing.secrets.into_iter().chain(standing.claims).chain(standing.crds) {
+    for owned in standing.secrets.into_iter().chain(standing.claims) {
         if all {
             plan.removes.push(remove(owned));
         } else {
             plan.keeps.push((owned.reference.clone(), delete_command(&owned.reference)));
         }
     }
-    for (owned, foreign) in standing.namespaces {
+    for (owned, foreign) in standing.crds.into_iter().chain(standing.namespaces) {
         match foreign {
             None if all => plan.removes.push(remove(owned)),
             Some(reason) if all => {
@@ -152,8 +155,12 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<Uni
         .iter()
         .map(|secret| ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name))
         .collect();
-    let owned = owned_objects(cluster, &names).await?;
-    (standing.secrets, standing.objects) = owned.into_iter().partition(|owned| generated.contains(&owned.reference));
+    let owned = owned_objects(cluster, &names, bundle).await?;
+    let (secrets, objects) = owned.into_iter().partition(|owned| generated.contains(&owned.reference));
+    standing.secrets = secrets;
+    let late_kinds: BTreeSet<String> = bundle.late_objects.iter().map(|late| late.manifest.reference().kind).collect();
+    (standing.late, standing.objects) =
+        Vec::into_iter(objects).partition(|owned| late_kinds.contains(&owned.reference.kind));
     // By namespace: a release of the same name elsewhere is somebody else's, and so are its volumes.
     let mut instances: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let expected = bundle.releases.iter().map(|release| (release.namespace.clone(), release.name.clone()));
@@ -166,7 +173,7 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<Uni
         let namespace = std::slice::from_ref(namespace);
         standing.claims.extend(labelled(cluster, &[("v1", "PersistentVolumeClaim")], namespace, &selector).await?);
     }
-    standing.crds = crds(cluster).await?;
+    standing.crds = crds(cluster, all, &standing, &instances).await?;
     for (owned, made_by) in existing {
         let reason = match made_by {
             Some(manager) => Some(format!("made by `{manager}`")),
@@ -198,7 +205,14 @@ fn other_maker(meta: &ObjectMeta) -> Option<String> {
     writers.filter_map(|entry| entry.manager.clone()).find(|manager| manager != FIELD_MANAGER)
 }
 
-async fn crds(cluster: &Cluster) -> Result<Vec<Owned>> {
+/// The CRDs with our label. When `all` is to go, each with who made it where that was not us, or an
+/// object of its kind that is not ours: with its definition every object of a kind goes.
+async fn crds(
+    cluster: &Cluster,
+    all: bool,
+    standing: &Standing,
+    instances: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<Vec<(Owned, Option<String>)>> {
     let any = ObjectRef::cluster_scoped("apiextensions.k8s.io/v1", "CustomResourceDefinition", "");
     let api = objects::api(&cluster.client, &any);
     let parameters = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}"));
@@ -210,13 +224,49 @@ async fn crds(cluster: &Cluster) -> Result<Vec<Owned>> {
         }
     });
     let items = list.await?.map(|list| list.items).unwrap_or_default();
-    Ok(items
-        .into_iter()
-        .filter_map(|item| {
-            let reference = ObjectRef::cluster_scoped(&any.api_version, &any.kind, &item.metadata.name?);
-            Some(Owned { reference, uid: item.metadata.uid? })
-        })
-        .collect())
+    let mut found = Vec::new();
+    for item in items {
+        let made_by = other_maker(&item.metadata);
+        let (Some(name), Some(uid)) = (item.metadata.name, item.metadata.uid) else { continue };
+        let reference = ObjectRef::cluster_scoped(&any.api_version, &any.kind, &name);
+        let reason = match made_by {
+            Some(manager) => Some(format!("made by `{manager}`")),
+            None if all => foreign_resource(cluster, &reference, standing, instances)
+                .await?
+                .map(|foreign| format!("`{foreign}` is not ours")),
+            None => None,
+        };
+        found.push((Owned { reference, uid }, reason));
+    }
+    Ok(found)
+}
+
+/// An object of the kind that the CRD brings which neither we nor our releases made, where there is one.
+async fn foreign_resource(
+    cluster: &Cluster,
+    crd: &ObjectRef,
+    standing: &Standing,
+    instances: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<Option<ObjectRef>> {
+    let definitions = objects::api(&cluster.client, crd);
+    let Some(definition) = ask(&format!("read `{crd}`"), || definitions.get_opt(&crd.name)).await? else {
+        return Ok(None);
+    };
+    let definition = serde_json::to_value(definition)?;
+    let Some(resource) = objects::defined(&definition) else { return Ok(None) };
+    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
+    let parameters = ListParams::default();
+    let what = format!("list the objects of kind `{}`", resource.kind);
+    for item in ask(&what, || api.list_metadata(&parameters)).await?.items {
+        let meta = item.metadata;
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        if !is_known(&meta, &namespace, standing, instances) {
+            let name = meta.name.unwrap_or_default();
+            let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+            return Ok(Some(ObjectRef { api_version: resource.api_version, kind: resource.kind, namespace, name }));
+        }
+    }
+    Ok(None)
 }
 
 /// The kinds by which a namespace is seen to hold somebody else's things.
@@ -240,11 +290,6 @@ async fn foreign_object(
     standing: &Standing,
     instances: &BTreeMap<String, BTreeSet<String>>,
 ) -> Result<Option<ObjectRef>> {
-    let ours: BTreeSet<&str> = [&standing.objects, &standing.secrets, &standing.claims]
-        .into_iter()
-        .flatten()
-        .map(|owned| owned.uid.as_str())
-        .collect();
     for (api_version, kind) in FOREIGN_KINDS {
         let any = ObjectRef::namespaced(api_version, kind, namespace, "");
         let api = objects::api(&cluster.client, &any);
@@ -252,24 +297,34 @@ async fn foreign_object(
         let parameters = ListParams::default();
         for item in ask(&what, || api.list_metadata(&parameters)).await?.items {
             let meta = item.metadata;
-            let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
-            let annotation = |key: &str| meta.annotations.as_ref().and_then(|all| all.get(key));
-            let is_release = |namespace: &str, name: Option<&String>| {
-                instances.get(namespace).zip(name).is_some_and(|(releases, name)| releases.contains(name))
-            };
-            let made_from = annotation("meta.helm.sh/release-namespace").map_or(namespace, String::as_str);
-            let known = meta.uid.as_deref().is_some_and(|uid| ours.contains(uid))
-                || meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
-                || meta.name.as_deref() == Some("kube-root-ca.crt")
-                || is_release(made_from, annotation("meta.helm.sh/release-name"))
-                || (label("owner").is_some_and(|owner| owner == "helm") && is_release(namespace, label("name")));
-            if !known {
+            if !is_known(&meta, namespace, standing, instances) {
                 let name = meta.name.unwrap_or_default();
                 return Ok(Some(ObjectRef::namespaced(api_version, kind, namespace, &name)));
             }
         }
     }
     Ok(None)
+}
+
+/// Whether we, one of our releases, or a controller on behalf of something made the object with `meta`.
+fn is_known(
+    meta: &ObjectMeta,
+    namespace: &str,
+    standing: &Standing,
+    instances: &BTreeMap<String, BTreeSet<String>>,
+) -> bool {
+    let ours = [&standing.late, &standing.objects, &standing.secrets, &standing.claims];
+    let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
+    let annotation = |key: &str| meta.annotations.as_ref().and_then(|all| all.get(key));
+    let is_release = |namespace: &str, name: Option<&String>| {
+        instances.get(namespace).zip(name).is_some_and(|(releases, name)| releases.contains(name))
+    };
+    let made_from = annotation("meta.helm.sh/release-namespace").map_or(namespace, String::as_str);
+    meta.uid.as_ref().is_some_and(|uid| ours.into_iter().flatten().any(|owned| owned.uid == *uid))
+        || meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
+        || meta.name.as_deref() == Some("kube-root-ca.crt")
+        || is_release(made_from, annotation("meta.helm.sh/release-name"))
+        || (label("owner").is_some_and(|owner| owner == "helm") && is_release(namespace, label("name")))
 }
 
 /// Carries out `plan`, one removal after the other.
@@ -280,7 +335,7 @@ async fn foreign_object(
 pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Result<()> {
     let helm = context.helm.with_context(context.cluster.helm_context());
     let client = &context.cluster.client;
-    for removal in &plan.removes {
+    for (index, removal) in plan.removes.iter().enumerate() {
         let step = removal.to_string();
         if context.cancel.is_cancelled() {
             return Err(Failure::new(Kind::Interrupted, format!("stopped before `{step}` was removed"))
@@ -294,9 +349,11 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
             }
             Removal::Object { reference, uid } => {
                 let deleted = delete(client, reference, Some(uid)).await;
-                match (deleted, reference.kind.as_str()) {
-                    (Ok(()), "Namespace") => until_gone(client, reference, &context.cancel).await,
-                    (deleted, _) => deleted,
+                // What a controller takes away must be gone before its release is, which is after it.
+                let is_waited_for = reference.kind == "Namespace" || before_releases(plan, index);
+                match deleted {
+                    Ok(()) if is_waited_for => until_gone(client, reference, &context.cancel).await,
+                    deleted => deleted,
                 }
             }
         };
@@ -310,6 +367,11 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether a release is removed after the removal at `index`.
+fn before_releases(plan: &UninstallPlan, index: usize) -> bool {
+    plan.removes.iter().skip(index + 1).any(|removal| matches!(removal, Removal::Release { .. }))
 }
 
 /// Deletes the object; with `uid`, only that very one. One that is gone, or has made place for
@@ -380,10 +442,14 @@ mod tests {
     fn standing(reason: Option<&str>) -> Standing {
         Standing {
             releases: vec![("m".to_owned(), "jaeger".to_owned()), ("m".to_owned(), "collector".to_owned())],
+            late: vec![owned("Schedule", "kill")],
             objects: vec![owned("ConfigMap", "rules")],
             secrets: vec![owned("Secret", "grafana-admin")],
             claims: vec![owned("PersistentVolumeClaim", "data-loki-0")],
-            crds: Vec::new(),
+            crds: vec![
+                (owned("CustomResourceDefinition", "a.example.org"), None),
+                (owned("CustomResourceDefinition", "b.example.org"), Some("`K n/x` is not ours".to_owned())),
+            ],
             namespaces: vec![(
                 Owned { reference: ObjectRef::cluster_scoped("v1", "Namespace", "m"), uid: "n".to_owned() },
                 reason.map(str::to_owned),
@@ -398,13 +464,15 @@ mod tests {
     #[test]
     fn what_holds_data_stays_with_its_command() {
         let plan = uninstall_plan(standing(None), false);
-        assert_eq!(texts(&plan), ["release collector", "release jaeger", "ConfigMap m/rules"]);
+        assert_eq!(texts(&plan), ["Schedule m/kill", "release collector", "release jaeger", "ConfigMap m/rules"]);
         let commands: Vec<&str> = plan.keeps.iter().map(|(_, command)| command.as_str()).collect();
         assert_eq!(
             commands,
             [
                 "kubectl delete -n m secret/grafana-admin",
                 "kubectl delete -n m persistentvolumeclaim/data-loki-0",
+                "kubectl delete -n m customresourcedefinition/a.example.org",
+                "kubectl delete -n m customresourcedefinition/b.example.org",
                 "kubectl delete namespace/m"
             ]
         );
@@ -413,16 +481,20 @@ mod tests {
     #[test]
     fn all_takes_everything_and_namespaces_last() {
         let plan = uninstall_plan(standing(None), true);
-        assert!(plan.keeps.is_empty(), "{:?}", plan.keeps);
+        // With its definition the object of somebody else would go too.
+        assert_eq!(plan.keeps.len(), 1, "{:?}", plan.keeps);
+        assert!(plan.keeps[0].1.ends_with("b.example.org  # `K n/x` is not ours"), "{:?}", plan.keeps);
         assert_eq!(texts(&plan).last().unwrap(), "Namespace m");
-        assert_eq!(plan.removes.len(), 6);
+        assert_eq!(plan.removes.len(), 8);
+        assert!(before_releases(&plan, 0) && before_releases(&plan, 1) && !before_releases(&plan, 2));
     }
 
     #[test]
     fn a_namespace_that_is_not_ours_alone_always_stays() {
         let plan = uninstall_plan(standing(Some("`Deployment m/user-service` in it is not ours")), true);
         assert!(!texts(&plan).contains(&"Namespace m".to_owned()));
-        assert!(plan.keeps[0].1.ends_with("# `Deployment m/user-service` in it is not ours"), "{:?}", plan.keeps);
+        let kept = &plan.keeps.last().unwrap().1;
+        assert!(kept.ends_with("# `Deployment m/user-service` in it is not ours"), "{:?}", plan.keeps);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Waits until workloads are ready, and says all the while what they wait for.
 
 use crate::cluster::changes::Changes;
-use crate::cluster::snapshot::snapshot;
+use crate::cluster::snapshot::{further, ready_endpoints, snapshot};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
 use crate::object::ObjectRef;
-use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload};
+use crate::ready::chain::is_further;
+use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload, webhook};
 use anyhow::Result;
 use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,12 +96,24 @@ pub async fn wait_until_ready(
     }
 }
 
+/// What the namespaces of `workloads` hold; what has no namespace stands under the empty name.
 async fn read(client: &Client, workloads: &[ObjectRef]) -> Result<BTreeMap<String, Snapshot>> {
     let namespaces: BTreeSet<String> = workloads.iter().filter_map(|workload| workload.namespace.clone()).collect();
-    let mut seen = BTreeMap::new();
+    let mut seen: BTreeMap<String, Snapshot> = BTreeMap::new();
     for namespace in namespaces {
         let found = snapshot(client, &namespace).await?;
         seen.insert(namespace, found);
+    }
+    for reference in workloads.iter().filter(|reference| is_further(reference)) {
+        let Some(found) = further(client, reference).await? else { continue };
+        let place = seen.entry(reference.namespace.clone().unwrap_or_default()).or_default();
+        if reference.namespace.is_none() {
+            for (namespace, name) in webhook::services(&found) {
+                let count = ready_endpoints(client, &namespace, &name).await?;
+                place.endpoints.insert((namespace, name), count);
+            }
+        }
+        place.others.insert(reference.clone(), found);
     }
     Ok(seen)
 }
@@ -174,7 +187,8 @@ impl Wait<'_> {
         let empty = Snapshot::default();
         let mut causes: Vec<Cause> = Vec::new();
         for workload in workloads {
-            let seen = workload.namespace.as_ref().and_then(|namespace| self.seen.get(namespace)).unwrap_or(&empty);
+            let place = workload.namespace.clone().unwrap_or_default();
+            let seen = self.seen.get(&place).unwrap_or(&empty);
             match judge_workload(workload, seen) {
                 Ready::Waiting(cause) | Ready::Failed(cause) if !causes.contains(&cause) => causes.push(cause),
                 _ => {}

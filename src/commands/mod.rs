@@ -1,14 +1,17 @@
 //! One verb a file: arguments to stages to report; decides nothing.
 
 mod access;
+mod charts;
 mod config;
 mod deploy;
+mod images;
 mod overlay;
 mod plan;
 mod port_forward;
 mod render;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod secrets;
 mod session;
 mod status;
 mod text;
@@ -40,6 +43,9 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
+        Verb::Charts(verb) => charts::run(&session, &verb).await,
+        Verb::Secrets(verb) => return secrets::run(&session, &verb).await,
+        Verb::Images => images::run(&session).await,
         Verb::Config(verb) => config::run(&session, &verb),
         #[cfg(feature = "sandbox")]
         Verb::Sandbox(verb) => return sandbox::run(&session, verb).await,

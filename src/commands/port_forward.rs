@@ -16,7 +16,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &PortForwardArgs) -> a
     let mut forwards: Vec<(&Component, Forward)> = Vec::new();
     for (component, local) in wanted {
         let service = ServicePort {
-            namespace: config.namespaces.monitoring.clone(),
+            namespace: config.namespace_of(component.place()).to_owned(),
             service: component.service.to_owned(),
             port: PortOf::Service(component.ports[0].service),
         };

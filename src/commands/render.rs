@@ -1,8 +1,9 @@
 //! `render`: the bundle as files.
 
 use super::session::Session;
+use crate::config::Profile;
 use crate::error::{Failure, Kind};
-use crate::render::files::{files, stream};
+use crate::render::files::{files_with, stream_with};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -15,13 +16,17 @@ pub(super) async fn run(session: &Session<'_>) -> anyhow::Result<()> {
             .hint("`drivemaster-mon render -o bundle/`, or `-o -` for stdout")
             .into());
     };
-    let (_, bundle) = session.bundle().await?;
+    let (config, bundle) = session.bundle().await?;
+    let published = match config.profile {
+        Profile::Production => Some(session.lock()?.0),
+        Profile::Local => None,
+    };
     if output == "-" {
-        session.terminal.stdout(&stream(&bundle));
+        session.terminal.stdout(&stream_with(&bundle, published.as_ref()));
         return Ok(());
     }
     let directory = PathBuf::from(output);
-    let files = files(&bundle);
+    let files = files_with(&bundle, published.as_ref());
     write(&directory, &files)?;
     session.terminal.say(&format!(
         "wrote {} files to {}; its README.md installs them\n",

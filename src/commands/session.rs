@@ -119,15 +119,15 @@ impl<'a> Session<'a> {
             lock_name: name,
             folder: self.global.charts.as_deref(),
             cache: chart_cache(),
-            helm: Box::new(|| self.helm_for_charts()),
+            helm: Box::new(|| self.any_helm()),
             patience: PATIENCE,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
         }
     }
 
-    /// The helm that asks repositories; before a sandbox runs, that of its programs.
-    fn helm_for_charts(&self) -> anyhow::Result<Helm> {
+    /// A helm that works on no cluster; with `--sandbox`, that of its programs.
+    pub(super) fn any_helm(&self) -> anyhow::Result<Helm> {
         #[cfg(feature = "sandbox")]
         if self.global.sandbox.is_some() && self.global.helm.is_none() {
             let programs = crate::sandbox::programs::Programs::find(self.global.tools.as_deref())?;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,9 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Finds helm when a repository must be asked.
 pub type FindHelm<'a> = Box<dyn Fn() -> Result<Helm> + Send + Sync + 'a>;
+
+/// The newest version of a chart and of the program it installs, or why nobody could say.
+pub type Newest = Result<(String, String), Arc<anyhow::Error>>;
 
 /// The places where locked charts are looked for, in this order.
 pub struct Store<'a> {
@@ -120,6 +124,36 @@ impl Store<'_> {
         })
     }
 
+    /// The newest published version of every chart of the lock, by the chart's name.
+    pub async fn newest(&self) -> BTreeMap<String, Newest> {
+        let mut by_repository: BTreeMap<(&str, bool), Vec<&LockedChart>> = BTreeMap::new();
+        for locked in &self.lock.charts {
+            by_repository.entry((&locked.repository, locked.plain_http)).or_default().push(locked);
+        }
+        let asked: Vec<Vec<(String, Newest)>> = stream::iter(by_repository)
+            .map(|((repository, _), charts)| async move {
+                let opened = async { Repository::open((self.helm)()?, repository, self.patience, &self.cancel).await };
+                let repository = match opened.await {
+                    Ok(repository) => repository,
+                    Err(error) => {
+                        let told = Arc::new(error);
+                        return charts.iter().map(|chart| (chart.name.clone(), Err(Arc::clone(&told)))).collect();
+                    }
+                };
+                let mut newest = Vec::new();
+                for chart in charts {
+                    let deadline = Instant::now() + self.patience;
+                    let found = repository.newest(chart, deadline, &self.cancel).await;
+                    newest.push((chart.name.clone(), found.map_err(Arc::new)));
+                }
+                newest
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        asked.into_iter().flatten().collect()
+    }
+
     /// Where the archive is in the cache: apart for each repository, as two may publish different
     /// charts under one name and version.
     pub fn cached_at(&self, locked: &LockedChart) -> Option<PathBuf> {
@@ -198,7 +232,8 @@ impl Store<'_> {
         write_whole(&path, &archive.bytes)
     }
 
-    fn warn_of_missing_digests(&self, archives: &[Archive]) {
+    /// Says which of `archives` were accepted by their version alone.
+    pub fn warn_of_missing_digests(&self, archives: &[Archive]) {
         let without: Vec<&str> = archives
             .iter()
             .filter(|archive| archive.locked.digest.is_none())
@@ -252,7 +287,7 @@ fn read(archive: &Archive) -> Result<Chart> {
         "the archive `{place}` holds chart `{}` {} where the lock names `{}` {}",
         chart.name, chart.version, locked.name, locked.version
     );
-    Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon charts pull --output DIR").into())
+    Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon charts pull --to DIR").into())
 }
 
 /// An archive of another version of the chart in `folder`.

@@ -3,7 +3,7 @@
 use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
 use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
-use crate::chart::crds::served_versions;
+use crate::chart::crds::{served_kinds, served_versions};
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{Bundle, GeneratedSecret, Release, WebhookCertificate};
 use crate::render::digest::{api_digest, chart_digest, values_digest};
@@ -15,7 +15,7 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
     let mut api_versions = observed.api_versions.clone();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
     let api_digest = api_digest(&api_versions);
-    api_versions.extend(bundle.crds.iter().flat_map(served_kinds));
+    api_versions.extend(bundle.crds.iter().flat_map(|crd| served_kinds(&crd.0)));
     let mut plan = Plan { steps: Vec::new(), unchanged: Vec::new(), api_versions, api_digest };
     for manifest in &bundle.namespaces {
         plan_manifest(&mut plan, manifest, observed, Vec::new(), |manifest| Target::Namespace { manifest });
@@ -45,12 +45,6 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
         plan_manifest(&mut plan, &late.manifest, observed, needs, |manifest| Target::Object { manifest });
     }
     plan
-}
-
-/// The kind that a definition brings, in each of its versions, as Helm writes it.
-fn served_kinds(crd: &Manifest) -> Vec<String> {
-    let kind = crd.0.pointer("/spec/names/kind").and_then(serde_json::Value::as_str).unwrap_or_default();
-    served_versions(&crd.0).into_iter().map(|version| format!("{version}/{kind}")).collect()
 }
 
 /// What an object of ours needs: its namespace, and the definition of its kind where that is ours too.

@@ -2,6 +2,7 @@
 
 pub mod certificate;
 pub mod compare;
+pub mod definitions;
 pub mod difference;
 pub mod model;
 

@@ -1,15 +1,37 @@
 //! From a workload down to what really holds it up: its pods, their claims, their events.
 
-use super::snapshot::last_written;
-use super::{Class, Ready, Snapshot, admission, class_of, daemon_set, deployment, job, pod, stateful_set};
+use super::snapshot::{is_owned_by, last_written};
+use super::{
+    Class, Ready, Snapshot, admission, certificate, class_of, daemon_set, deployment, job, operator_made, pod,
+    stateful_set, webhook,
+};
 use crate::event::Cause;
-use crate::object::ObjectRef;
+use crate::object::{Manifest, ObjectRef};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Whether objects of this kind are waited for.
+/// Whether objects of this kind are waited for by what a [`Snapshot`] holds of every namespace.
 pub fn is_workload(kind: &str) -> bool {
     matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "Job")
+}
+
+/// Whether the object that `reference` names is waited for although it is no workload itself.
+pub fn is_further(reference: &ObjectRef) -> bool {
+    let group = reference.api_version.split('/').next().unwrap_or_default();
+    matches!(
+        (group, reference.kind.as_str()),
+        ("monitoring.coreos.com", "Prometheus" | "Alertmanager")
+            | ("cert-manager.io", "Certificate")
+            | ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration")
+    )
+}
+
+/// Whether `manifest` is waited for once it is applied. A webhook without a certificate gets it from
+/// somebody later, so waiting for it then would be waiting for oneself.
+pub fn is_awaited(manifest: &Manifest) -> bool {
+    let reference = manifest.reference();
+    let is_webhook = reference.kind.ends_with("WebhookConfiguration");
+    is_workload(&reference.kind) || (is_further(&reference) && (!is_webhook || webhook::has_authority(&manifest.0)))
 }
 
 /// The verdict on one workload: its own where it is ready, else the worst cause found below it.
@@ -36,7 +58,38 @@ pub fn judge_workload(workload: &ObjectRef, snapshot: &Snapshot) -> Ready {
         "Job" => named(&snapshot.jobs, |item| &item.metadata, workload).map_or_else(missing, |found| {
             worst(job::judge(found), Some(&found.metadata), &[&found.metadata], workload, snapshot)
         }),
+        _ if is_further(workload) => match snapshot.others.get(workload) {
+            Some(found) => judge_further(workload, found, snapshot),
+            None => missing(),
+        },
         _ => Ready::Ready,
+    }
+}
+
+fn judge_further(reference: &ObjectRef, found: &serde_json::Value, snapshot: &Snapshot) -> Ready {
+    match reference.kind.as_str() {
+        "Certificate" => certificate::judge(reference, found),
+        "Prometheus" | "Alertmanager" => {
+            let mut worst = match operator_made::judge(reference, found) {
+                Ready::Ready => return Ready::Ready,
+                Ready::Waiting(cause) | Ready::Failed(cause) => cause,
+            };
+            // helm knows nothing of these; what holds them up says most.
+            let uid = found.pointer("/metadata/uid").and_then(serde_json::Value::as_str).unwrap_or_default();
+            for set in snapshot.stateful_sets.iter().filter(|set| is_owned_by(&set.metadata, uid)) {
+                let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+                let name = set.metadata.name.as_deref().unwrap_or_default();
+                let below = judge_workload(&ObjectRef::namespaced("apps/v1", "StatefulSet", namespace, name), snapshot);
+                if let Some(cause) = below.cause()
+                    && (class_of(cause) > class_of(&worst)
+                        || (class_of(cause) == class_of(&worst) && worst.object == *reference))
+                {
+                    worst = cause.clone();
+                }
+            }
+            if worst.permanent { Ready::Failed(worst) } else { Ready::Waiting(worst) }
+        }
+        _ => webhook::judge(reference, found, &snapshot.endpoints),
     }
 }
 
@@ -206,5 +259,39 @@ mod tests {
         let service = ObjectRef::namespaced("v1", "Service", "m", "a");
         assert_eq!(judge_workload(&service, &snapshot), Ready::Ready);
         assert!(is_workload("Job") && !is_workload("Service"));
+    }
+
+    #[test]
+    fn the_pods_of_what_an_operator_makes_are_found_behind_its_object() {
+        let prometheus = ObjectRef::namespaced("monitoring.coreos.com/v1", "Prometheus", "m", "p");
+        let object = |status: &str| {
+            let condition = |kind: &str| json!({"type": kind, "status": status, "observedGeneration": 1});
+            json!({"metadata": {"name": "p", "namespace": "m", "uid": "cr", "generation": 1},
+                "status": {"conditions": [condition("Reconciled"), condition("Available")]}})
+        };
+        let mut snapshot = stateful_set(0);
+        snapshot.stateful_sets[0].metadata.owner_references = Some(vec![
+            serde_json::from_value(json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "name": "p",
+                "uid": "cr", "controller": true}))
+            .unwrap(),
+        ]);
+        snapshot.pods = vec![pod("set", "a-0", "ImagePullBackOff")];
+        assert_eq!(found(&judge_workload(&prometheus, &snapshot)).1, "Pending");
+        snapshot.others.insert(prometheus.clone(), object("False"));
+        assert_eq!(found(&judge_workload(&prometheus, &snapshot)).0, "Pod m/a-0");
+        snapshot.others.insert(prometheus.clone(), object("True"));
+        assert_eq!(judge_workload(&prometheus, &snapshot), Ready::Ready);
+        let other = ObjectRef::namespaced("example.com/v1", "Prometheus", "m", "p");
+        assert_eq!(judge_workload(&other, &snapshot), Ready::Ready, "a kind of somebody else's");
+    }
+
+    #[test]
+    fn a_webhook_that_gets_its_certificate_later_is_not_waited_for() {
+        let manifest = |bundle: &str| {
+            Manifest(json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+                "metadata": {"name": "a"}, "webhooks": [{"clientConfig": {"caBundle": bundle}}]}))
+        };
+        assert!(is_awaited(&manifest("Y2E=")));
+        assert!(!is_awaited(&manifest("")));
     }
 }

@@ -1,15 +1,18 @@
 //! One kind a file: object -> ready, waiting or failed, with the cause. Pure; the generation comes first.
 
 pub mod admission;
+pub mod certificate;
 pub mod chain;
 pub mod crd;
 pub mod daemon_set;
 pub mod deployment;
 pub mod job;
+pub mod operator_made;
 pub mod persistent_volume_claim;
 pub mod pod;
 pub mod snapshot;
 pub mod stateful_set;
+pub mod webhook;
 
 pub use chain::judge_workload;
 pub use snapshot::Snapshot;

@@ -5,6 +5,8 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet}
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A StorageClass, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,10 @@ pub struct Snapshot {
     pub storage_classes: Option<Vec<StorageClassSeen>>,
     /// Warnings, oldest first, as [`Snapshot::with_events`] sets them.
     pub warnings: Vec<Warning>,
+    /// Objects of further kinds that somebody asked for.
+    pub others: BTreeMap<ObjectRef, Value>,
+    /// How many ready endpoints each Service has, by namespace and name, as far as somebody asked.
+    pub endpoints: BTreeMap<(String, String), usize>,
 }
 
 impl Snapshot {
@@ -125,7 +131,7 @@ fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     meta.annotations.as_ref()?.get(key)
 }
 
-fn is_owned_by(meta: &ObjectMeta, owner: &str) -> bool {
+pub(super) fn is_owned_by(meta: &ObjectMeta, owner: &str) -> bool {
     meta.owner_references.iter().flatten().any(|reference| reference.controller == Some(true) && reference.uid == owner)
 }
 

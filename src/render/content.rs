@@ -1,10 +1,11 @@
-//! Rules and dashboards as ConfigMaps of our own.
+//! Rules and dashboards as objects of our own.
 
 use super::bundle::{ExpectedDashboard, ExpectedRuleGroup};
 use super::labelled;
 use super::releases::parse_yaml;
 use super::sources::Sources;
 use super::templates::{Templates, is_dashboard, is_rule_file};
+use crate::config::model::{Config, Profile};
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
 use anyhow::Result;
@@ -34,22 +35,29 @@ struct Rule {
     record: Option<String>,
 }
 
-/// The ConfigMap with the rules, none without rules, and the groups Prometheus is to load.
+/// The objects with the rules, and the groups Prometheus is to load: in profile `local` one ConfigMap
+/// of files, in profile `production` an object of the operator for each file.
 ///
 /// # Errors
 /// [`Kind::Usage`] naming the file that is not a file of rules.
 pub(super) fn rules(
-    namespace: &str,
+    config: &Config,
     sources: &Sources,
     templates: &Templates,
-) -> Result<(Option<Manifest>, Vec<ExpectedRuleGroup>)> {
+) -> Result<(Vec<Manifest>, Vec<ExpectedRuleGroup>)> {
+    let namespace = &config.namespaces.monitoring;
     let mut data = Map::new();
+    let mut objects = Vec::new();
     let mut groups = Vec::new();
     for (file, _) in sources.below("alerts/").filter(|(file, _)| is_rule_file(file)) {
         let path = format!("alerts/{file}");
         let text = templates.render(&path)?;
-        let rules: RuleFile = serde_json::from_value(parse_yaml(&path, &text)?)
+        let spec = parse_yaml(&path, &text)?;
+        let rules: RuleFile = serde_json::from_value(spec.clone())
             .map_err(|error| Failure::new(Kind::Usage, format!("`{path}` is not a file of rules")).caused_by(error))?;
+        if !rules.groups.is_empty() {
+            objects.push(prometheus_rule(namespace, file.trim_end_matches(".yaml"), &spec));
+        }
         for group in rules.groups {
             let names = group.rules.into_iter().map(|rule| {
                 rule.alert.or(rule.record).ok_or_else(|| {
@@ -62,10 +70,11 @@ pub(super) fn rules(
         }
         data.insert(file.to_owned(), json!(text.trim_start()));
     }
-    if data.is_empty() {
-        return Ok((None, groups));
+    if config.profile == Profile::Production {
+        return Ok((objects, groups));
     }
-    Ok((Some(config_map(namespace, RULES_CONFIG_MAP, Value::Object(data))), groups))
+    let files = (!data.is_empty()).then(|| config_map(namespace, RULES_CONFIG_MAP, Value::Object(data)));
+    Ok((files.into_iter().collect(), groups))
 }
 
 /// One ConfigMap for each dashboard, and what Grafana is to show.
@@ -106,6 +115,16 @@ pub(super) fn dashboards(
         expected.push(ExpectedDashboard { namespace: namespace.to_owned(), config_map: config_map_name, uid, title });
     }
     Ok((manifests, expected))
+}
+
+/// The operator's object with the groups of one file of rules.
+fn prometheus_rule(namespace: &str, file: &str, spec: &Value) -> Manifest {
+    labelled(json!({
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": { "name": format!("drivemaster-{file}"), "namespace": namespace },
+        "spec": spec,
+    }))
 }
 
 fn config_map(namespace: &str, name: &str, data: Value) -> Manifest {

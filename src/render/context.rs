@@ -1,84 +1,16 @@
 //! What templates see: the configuration, and the catalogue joined with it.
 
-use super::bundle::ExpectedTarget;
-use super::ingress;
-use crate::config::model::{Config, ExporterMode, InternalTlsMode, Profile};
-use crate::stack::{COMPONENTS, Component, EXPORTERS, SPAN_METRICS};
+use super::jobs::{public_urls, scrape_jobs, serves_tls};
+use super::{ingress, masks};
+use crate::config::model::{Config, ExporterMode};
+use crate::stack::{COMPONENTS, Component, EXPORTERS, HEALTH_PROBES, URL_PROBES};
 use anyhow::Result;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-/// One scrape job, as templates see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ScrapeJob {
-    #[serde(flatten)]
-    pub(super) target: ExpectedTarget,
-    /// How often it is scraped.
-    pub(super) interval: String,
-    /// Whether labels of the target's own win: it knows better than discovery what they are about.
-    pub(super) honor_labels: bool,
-}
-
-/// The scrape jobs: our own components, the platform's services, its exporters.
-pub(super) fn scrape_jobs(config: &Config) -> Vec<ScrapeJob> {
-    let namespaces = &config.namespaces;
-    let own = config.enabled_components().flat_map(|component| {
-        let job = |job: &str, port: u16| ScrapeJob {
-            target: ExpectedTarget {
-                job: job.to_owned(),
-                namespace: config.namespace_of(component.place()).to_owned(),
-                service: component.service.to_owned(),
-                port,
-                component: Some(component.key.to_owned()),
-            },
-            interval: config.prometheus.scrape_interval.clone(),
-            honor_labels: false,
-        };
-        let metrics = component.ports.iter().find(|port| port.name == component.metrics_port);
-        let spans = component.ports.iter().find(|port| port.name == SPAN_METRICS);
-        metrics
-            .map(|port| job(config.job_of(component), port.container))
-            .into_iter()
-            .chain(spans.map(|port| job(SPAN_METRICS, port.container)))
-    });
-    let services = config.platform.services.iter().map(|service| ScrapeJob {
-        target: ExpectedTarget {
-            job: service.name.clone(),
-            namespace: namespaces.platform.clone(),
-            service: service.name.clone(),
-            port: service.port,
-            component: None,
-        },
-        interval: config.prometheus.scrape_interval.clone(),
-        // The services expose a label `service` themselves.
-        honor_labels: true,
-    });
-    let exporters =
-        EXPORTERS.iter().filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None).map(|exporter| {
-            let (namespace, service) = match config.exporter_mode(exporter.key) {
-                ExporterMode::Deployed => (config.namespace_of(exporter.deployed.place), exporter.deployed.service),
-                _ => (namespaces.platform.as_str(), exporter.service),
-            };
-            ScrapeJob {
-                target: ExpectedTarget {
-                    job: exporter.job.to_owned(),
-                    namespace: namespace.to_owned(),
-                    service: service.to_owned(),
-                    port: exporter.port,
-                    component: None,
-                },
-                interval: config.prometheus.exporter_scrape_interval.clone(),
-                // Its labels name the objects it watches.
-                honor_labels: exporter.key == "kubeState",
-            }
-        });
-    own.chain(services).chain(exporters).collect()
-}
 
 /// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
 /// addresses in the cluster and outside (`openUrl`: its Ingress, else where `port-forward` puts it); `exporters`, a list of the catalogue's rows with `mode`;
-/// `services`, `scrapeJobs`, `platformServiceNames` and `monitoredNamespaces`, lists.
+/// `services`, `scrapeJobs`, `platformServiceNames` and `monitoredNamespaces`, lists; `probes` with the
+/// names of their jobs and the public URLs.
 ///
 /// # Errors
 /// None in practice: the configuration is plain data.
@@ -103,7 +35,9 @@ pub(super) fn context(config: &Config) -> Result<Value> {
         "services": config.platform.services,
         "scrapeJobs": jobs,
         "platformServiceNames": platform_services,
+        "masks": masks::context(),
         "monitoredNamespaces": monitored_namespaces(config),
+        "probes": { "healthJob": HEALTH_PROBES, "urlsJob": URL_PROBES, "urls": public_urls(config) },
     }))
 }
 
@@ -156,16 +90,6 @@ fn existing_url<'c>(config: &'c Config, key: &str) -> Option<&'c str> {
         _ => return None,
     };
     (!url.is_empty()).then_some(url.as_str())
-}
-
-/// The components that serve TLS inside the cluster when certificates are configured. The light charts
-/// of profile `local` never do.
-const TLS_COMPONENTS: [&str; 5] = ["prometheus", "alertmanager", "loki", "jaeger", "otelCollector"];
-
-fn serves_tls(config: &Config, key: &str) -> bool {
-    config.profile == Profile::Production
-        && config.security.internal_tls.mode != InternalTlsMode::Off
-        && TLS_COMPONENTS.contains(&key)
 }
 
 /// The namespaces whose monitors, probes and rules Prometheus takes, sorted and each once.

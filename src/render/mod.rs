@@ -6,8 +6,12 @@ mod content;
 mod context;
 pub mod digest;
 pub mod files;
+pub mod images;
 mod ingress;
+mod jobs;
+mod masks;
 mod namespaces;
+pub mod network;
 mod objects;
 mod releases;
 mod scan;
@@ -18,12 +22,15 @@ mod templates;
 mod yaml;
 
 pub use bundle::Bundle;
+pub use namespaces::namespaces;
 pub use releases::needed_charts;
+pub use secrets::required as required_secrets;
 pub use sources::{Sources, values_layer};
 
 use crate::chart::Charts;
 use crate::chart::crds::{crds, ours};
-use crate::config::model::Config;
+use crate::config::model::{Config, Profile};
+use crate::flows::{flows, groups};
 use crate::object::{FIELD_MANAGER, Manifest};
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
@@ -54,10 +61,10 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let mut expected = Expected::default();
     let mut objects = Vec::new();
     if config.prometheus.enabled {
-        let (rules, groups) = content::rules(namespace, sources, &templates)?;
+        let (rules, groups) = content::rules(config, sources, &templates)?;
         objects.extend(rules);
         expected.rule_groups = groups;
-        expected.targets = context::scrape_jobs(config).into_iter().map(|job| job.target).collect();
+        expected.targets = jobs::scrape_jobs(config).into_iter().map(|job| job.target).collect();
     }
     let mut generated_secrets: Vec<GeneratedSecret> = secrets::pseudonym_key(config).into_iter().collect();
     if config.grafana.enabled {
@@ -75,19 +82,22 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     let (early, late_objects) = objects::objects(config, &installed, sources, &templates)?;
     objects.extend(early);
     objects.extend(certificates::of_services(config));
+    if config.profile == Profile::Production {
+        objects.extend(network::policies(config, &groups(config), &flows(config)));
+    }
     let mut definitions = Vec::new();
     for release in &releases {
         definitions.extend(crds(&release.chart, &release.values)?);
     }
     Ok(Bundle {
-        namespaces: namespaces::namespaces(config),
+        namespaces: namespaces(config),
         generated_secrets,
         crds: ours(definitions, &our_labels()),
         objects,
         late_objects,
         releases,
         expected,
-        required_secrets: secrets::required(config),
+        required_secrets: required_secrets(config),
         webhook_certificates: certificates::of_webhooks(config),
         ingress_classes: ingress::classes(config),
     })

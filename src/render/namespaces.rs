@@ -21,7 +21,7 @@ const TOLD: Modes<'_> = &[("warn", "restricted"), ("audit", "restricted")];
 
 /// The namespaces that `config` uses. Only the node exporter and Chaos Mesh's daemon may do more than
 /// Pod Security `restricted` grants, each in a namespace of its own.
-pub(super) fn namespaces(config: &Config) -> Vec<Manifest> {
+pub fn namespaces(config: &Config) -> Vec<Manifest> {
     let names = &config.namespaces;
     let mut platform = namespace(&names.platform, TOLD);
     if config.chaos_mesh.enabled {

@@ -2,7 +2,7 @@
 
 use super::bundle::{GeneratedSecret, RequiredKey, RequiredSecret, SecretForm};
 use super::certificates;
-use super::namespaces::namespaces;
+use super::namespaces;
 use crate::config::model::{
     Config, ExporterMode, IngressAuth, IngressKind, InternalTlsMode, JaegerStorage, KafkaSasl, Profile,
 };
@@ -50,7 +50,7 @@ impl Wanted {
 }
 
 /// The Secrets that must be there before a deploy of `config`, sorted by namespace and name.
-pub(super) fn required(config: &Config) -> Vec<RequiredSecret> {
+pub fn required(config: &Config) -> Vec<RequiredSecret> {
     let mut wanted = Wanted::default();
     receivers(config, &mut wanted);
     if config.profile == Profile::Production {

@@ -5,6 +5,7 @@ use crate::error::{Failure, Kind, chain_of, exit_code_of, failure_of};
 use crate::event::{Event, Events, Sink};
 use console::{Term, style};
 use serde_json::{Value, json};
+use std::io::IsTerminal;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -138,6 +139,18 @@ impl Terminal {
         }
         let _ = std::io::stderr().lock().write_all(error_text(&chain, failure).as_bytes());
         code
+    }
+
+    /// Asks a person for a value, without echo; `None` where standard input is no terminal.
+    pub async fn ask_secret(&self, question: &str) -> Option<String> {
+        let terminal = Term::stderr();
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        self.settle();
+        let _ = terminal.write_str(&format!("{question}: "));
+        let read = tokio::task::spawn_blocking(move || terminal.read_secure_line().unwrap_or_default());
+        Some(read.await.unwrap_or_default())
     }
 
     /// Asks a yes-or-no question. `None` when nobody can answer. May be dropped while it waits: the

@@ -1,8 +1,9 @@
-//! What a sandbox's cluster holds from the start: a node, a storage class and volumes to bind.
+//! What a sandbox's cluster holds from the start: a node, a storage class, ingress classes and volumes to bind.
 
 use anyhow::{Result, anyhow};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, ServiceAccount};
+use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -21,6 +22,8 @@ pub const NODE: &str = "sandbox-0";
 pub const NODE_ADDRESS: &str = "10.99.0.1";
 /// Name of the storage class, which is also the cluster's default.
 pub const STORAGE_CLASS: &str = "fast-ssd";
+/// The ingress classes: their objects are judged, and nothing serves them.
+const INGRESS_CLASSES: [&str; 2] = ["nginx", "nginx-internal"];
 /// How many volumes can be bound at a time.
 const VOLUMES: usize = 20;
 
@@ -28,13 +31,16 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long one question to the API server may take.
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Makes the node, the storage class and the volumes. What exists already stays as it is.
+/// Makes the node, the storage class, the ingress classes and the volumes. What exists already stays as it is.
 ///
 /// # Errors
 /// When the API server refuses one.
 pub(super) async fn create(client: &Client, kubelet_version: &str) -> Result<()> {
     create_one::<Node>(client, node(kubelet_version)).await?;
     create_one::<StorageClass>(client, storage_class()).await?;
+    for class in INGRESS_CLASSES {
+        create_one::<IngressClass>(client, ingress_class(class)).await?;
+    }
     for index in 0..VOLUMES {
         create_one::<PersistentVolume>(client, volume(index)).await?;
     }
@@ -89,6 +95,15 @@ fn node(kubelet_version: &str) -> Value {
                 "systemUUID": "",
             },
         },
+    })
+}
+
+fn ingress_class(name: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": { "name": name },
+        "spec": { "controller": "drivemaster-mon/none" },
     })
 }
 

@@ -85,6 +85,11 @@ impl Alertmanager {
         Ok(Alertmanager(Http::new(base, limits)?))
     }
 
+    /// The same over a client that was made already.
+    pub fn over(http: Http) -> Self {
+        Alertmanager(http)
+    }
+
     /// Whether it is ready to serve.
     ///
     /// # Errors

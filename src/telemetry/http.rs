@@ -1,10 +1,11 @@
-//! One HTTP client for all of them: GET only, with a deadline, a bound on the body, and errors
+//! One HTTP client for all of them: GET, and POST of JSON, with a deadline, a bound on the body, and errors
 //! that fit on one line.
 
 use anyhow::{Context, Result};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -22,7 +23,7 @@ pub struct Limits {
     pub overall: Duration,
     /// Largest body in bytes.
     pub body_bytes: usize,
-    /// How often a GET is tried when the connection fails or breaks; at least once.
+    /// How often a question is tried when the connection fails or breaks; at least once.
     pub attempts: u32,
     /// Pause before the second try; each further one is twice as long.
     pub pause: Duration,
@@ -91,6 +92,23 @@ pub enum Readiness {
     NotReady(String),
 }
 
+/// Which certificate of a program is taken for right.
+#[derive(Debug, Clone, Default)]
+pub enum Trust {
+    /// One that an authority of this machine signed.
+    #[default]
+    System,
+    /// Any, as the kubelet does when it asks a readiness path.
+    Any,
+    /// One that `authority` signed for the host of the base URL, which is reached at `address`.
+    Authority {
+        /// PEM certificates.
+        authority: Vec<u8>,
+        /// Where the host is reached.
+        address: SocketAddr,
+    },
+}
+
 /// A client of one program at a base URL.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -105,6 +123,14 @@ impl Http {
     /// # Errors
     /// The client cannot be built, for instance because the machine has no root certificates.
     pub fn new(base: &Url, limits: Limits) -> Result<Self> {
+        Self::trusting(base, limits, &Trust::System)
+    }
+
+    /// A client of the program at `base` that takes the certificates of `trust`.
+    ///
+    /// # Errors
+    /// As [`Http::new`]; also when the authority is no certificate.
+    pub fn trusting(base: &Url, limits: Limits, trust: &Trust) -> Result<Self> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("drivemaster-mon/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(limits.connect)
@@ -118,6 +144,16 @@ impl Http {
         if base.scheme() == "http" {
             // No certificate is looked at, so none has to be there.
             builder = builder.tls_certs_only([]);
+        }
+        match trust {
+            Trust::System => {}
+            Trust::Any => builder = builder.tls_danger_accept_invalid_certs(true),
+            Trust::Authority { authority, address } => {
+                let certificates = reqwest::Certificate::from_pem_bundle(authority)
+                    .with_context(|| format!("the authority of `{}` is no certificate", shown(base)))?;
+                let host = base.host_str().unwrap_or_default();
+                builder = builder.tls_certs_only(certificates).resolve(host, *address).no_proxy();
+            }
         }
         let client = builder.build().with_context(|| format!("cannot make a client of `{}`", shown(base)))?;
         Ok(Http { base: base.clone(), client, limits })
@@ -133,7 +169,7 @@ impl Http {
     /// # Errors
     /// Nothing answers there.
     pub async fn ready(&self, path: &str) -> Result<Readiness, HttpError> {
-        match self.get(path, &[]).await {
+        match self.ask(path, &[], None).await {
             Ok(_) => Ok(Readiness::Ready),
             Err(no @ HttpError::Status { .. }) => Ok(Readiness::NotReady(no.to_string())),
             Err(error) => Err(error),
@@ -145,7 +181,7 @@ impl Http {
     /// # Errors
     /// No answer, an answer that says no, or one of another shape.
     pub async fn json<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, HttpError> {
-        let body = self.get(path, query).await?;
+        let body = self.ask(path, query, None).await?;
         serde_json::from_slice(&body).map_err(|error| {
             let text = String::from_utf8_lossy(&body);
             HttpError::Malformed(match error.classify() {
@@ -156,13 +192,35 @@ impl Http {
         })
     }
 
-    /// The body of the answer to `GET path?query`. Tried again while the connection fails.
-    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, HttpError> {
+    /// The answer to `GET path` as text.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    pub async fn text(&self, path: &str) -> Result<String, HttpError> {
+        Ok(String::from_utf8_lossy(&self.ask(path, &[], None).await?).into_owned())
+    }
+
+    /// Sends `document` by `POST path`. Where the connection breaks it may arrive more than once.
+    ///
+    /// # Errors
+    /// No answer, or one that says no.
+    pub async fn post(&self, path: &str, document: &serde_json::Value) -> Result<(), HttpError> {
+        self.ask(path, &[], Some(document)).await.map(drop)
+    }
+
+    /// The body of the answer to `GET path?query`, or to `POST path?query` of `document`. Tried
+    /// again while the connection fails.
+    async fn ask(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        document: Option<&serde_json::Value>,
+    ) -> Result<Vec<u8>, HttpError> {
         let deadline = Instant::now() + self.limits.overall;
         let mut pause = self.limits.pause;
         let mut attempt = 1;
         loop {
-            let answer = timeout_at(deadline, self.get_once(path, query)).await;
+            let answer = timeout_at(deadline, self.ask_once(path, query, document)).await;
             let error = match answer {
                 Err(_) => return Err(HttpError::TimedOut(self.limits.overall)),
                 Ok(Ok(body)) => return Ok(body),
@@ -181,9 +239,18 @@ impl Http {
         }
     }
 
-    async fn get_once(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, HttpError> {
+    async fn ask_once(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        document: Option<&serde_json::Value>,
+    ) -> Result<Vec<u8>, HttpError> {
         let url = join(&self.base, path, query);
-        let mut response = self.client.get(url).send().await.map_err(|error| self.unreachable(&error))?;
+        let request = match document {
+            Some(document) => self.client.post(url).json(document),
+            None => self.client.get(url),
+        };
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let limit = if status.is_success() { self.limits.body_bytes } else { ERROR_BODY_LIMIT };
         let mut body: Vec<u8> = Vec::new();

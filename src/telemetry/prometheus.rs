@@ -178,6 +178,11 @@ impl Prometheus {
         Ok(Prometheus(Http::new(base, limits)?))
     }
 
+    /// The same over a client that was made already.
+    pub fn over(http: Http) -> Self {
+        Prometheus(http)
+    }
+
     /// Whether it is ready to serve.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 #[cfg(feature = "sandbox")]
+pub mod charts;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 
 use std::ffi::OsStr;

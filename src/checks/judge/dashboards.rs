@@ -29,18 +29,22 @@ struct Sidecar {
 }
 
 fn judge_dashboards(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
-    let (config_maps, snapshot) = match (&facts.dashboards, &facts.snapshot) {
+    let monitoring = &scope.config.namespaces.monitoring;
+    let (config_maps, snapshot) = match (&facts.dashboards, facts.snapshot(monitoring)) {
         (Ok(config_maps), Ok(snapshot)) => (config_maps, snapshot),
-        (Err(why), _) | (_, Err(why)) => return vec![Verdict::unknown(why)],
+        (Err(why), _) => return vec![Verdict::unknown(why)],
+        (_, Err(why)) => return vec![Verdict::unknown(&why)],
     };
     let expected = &scope.bundle.expected.dashboards;
     if expected.is_empty() {
         return vec![Verdict::skip("no dashboard is expected")];
     }
-    let Some(grafana) = stack::component("grafana").and_then(|component| workload_of(snapshot, component)) else {
+    let grafana = stack::component("grafana")
+        .and_then(|component| workload_of(snapshot, component.workload_kind, component.workload));
+    let Some(grafana) = grafana else {
         return vec![Verdict::fail("Grafana is not deployed")];
     };
-    let Some(sidecar) = sidecar_of(&grafana, &scope.config.namespaces.monitoring) else {
+    let Some(sidecar) = sidecar_of(&grafana, monitoring) else {
         return vec![Verdict::fail("Grafana runs without the sidecar that finds dashboards")];
     };
     let wrong: Vec<String> = expected
@@ -138,7 +142,7 @@ fn judge_model(model: &Value) -> Result<&str, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{deployment, judge, snapshot_of};
+    use super::super::testing::{deployment, holding, judge, snapshot_of};
     use super::*;
     use crate::event::Outcome;
     use serde_json::json;
@@ -156,7 +160,7 @@ mod tests {
         let config_map: ConfigMap =
             serde_json::from_value(json!({"metadata": {"labels": labels}, "data": {"d.json": model}})).unwrap();
         let facts = Facts {
-            snapshot: Ok(snapshot_of(&[grafana(namespace)])),
+            namespaces: holding(snapshot_of(&[grafana(namespace)])).namespaces,
             dashboards: Ok(BTreeMap::from([(
                 ("drivemaster-monitoring".to_owned(), "dashboard-overview".to_owned()),
                 Some(config_map),
@@ -227,17 +231,14 @@ mod tests {
     #[test]
     fn a_missing_config_map_and_a_grafana_without_sidecar_fail() {
         let facts = |grafana: Value| Facts {
-            snapshot: Ok(snapshot_of(&[grafana])),
+            namespaces: holding(snapshot_of(&[grafana])).namespaces,
             dashboards: Ok(BTreeMap::new()),
             ..Facts::default()
         };
         let missing = &judge(&CHECK, &facts(grafana("ALL")))[0];
         assert!(missing.evidence[0].ends_with("its ConfigMap does not exist"));
         let bare = &judge(&CHECK, &facts(deployment("prometheus-grafana", json!({}))))[0];
-        let none = &judge(
-            &CHECK,
-            &Facts { snapshot: Ok(snapshot_of(&[])), dashboards: Ok(BTreeMap::new()), ..Facts::default() },
-        )[0];
+        let none = &judge(&CHECK, &Facts { dashboards: Ok(BTreeMap::new()), ..holding(snapshot_of(&[])) })[0];
         assert_eq!((none.outcome, none.reason.as_str()), (Outcome::Fail, "Grafana is not deployed"));
         assert_eq!(
             (bare.outcome, bare.reason.as_str()),

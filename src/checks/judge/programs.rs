@@ -60,9 +60,46 @@ pub(super) const OTEL_COLLECTOR: Check = program(
     |_, facts| judge_program(facts, "otelCollector"),
 );
 
+pub(super) const PROMETHEUS_OPERATOR: Check = program(
+    "prometheus-operator/ready",
+    "the Prometheus Operator is ready",
+    "docs/checks.md#prometheus-operator-ready",
+    "prometheusOperator",
+    |_, facts| judge_program(facts, "prometheusOperator"),
+);
+pub(super) const ALLOY: Check =
+    program("alloy/ready", "Alloy is ready", "docs/checks.md#alloy-ready", "alloy", |_, facts| {
+        judge_program(facts, "alloy")
+    });
+pub(super) const BLACKBOX_EXPORTER: Check = program(
+    "blackbox-exporter/healthy",
+    "the blackbox exporter is healthy",
+    "docs/checks.md#blackbox-exporter-healthy",
+    "blackboxExporter",
+    |_, facts| judge_program(facts, "blackboxExporter"),
+);
+pub(super) const CHAOS_MESH: Check = program(
+    "chaos-mesh/ready",
+    "the controller of Chaos Mesh is ready",
+    "docs/checks.md#chaos-mesh-ready",
+    "chaosMesh",
+    |_, facts| judge_program(facts, "chaosMesh"),
+);
+
 /// The id of the check that asks the program of the component `key`.
 pub(super) fn check_of(key: &str) -> Option<&'static str> {
-    let all = [PROMETHEUS, ALERTMANAGER, GRAFANA, LOKI, JAEGER, OTEL_COLLECTOR];
+    let all = [
+        PROMETHEUS,
+        ALERTMANAGER,
+        GRAFANA,
+        LOKI,
+        JAEGER,
+        OTEL_COLLECTOR,
+        PROMETHEUS_OPERATOR,
+        ALLOY,
+        BLACKBOX_EXPORTER,
+        CHAOS_MESH,
+    ];
     all.iter().find(|check| check.component == Some(key)).map(|check| check.id)
 }
 

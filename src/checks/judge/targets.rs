@@ -115,7 +115,7 @@ fn with_way_out(scope: &Scope<'_>, expected: &ExpectedTarget, verdict: Verdict) 
 }
 
 /// The seconds of a Prometheus duration such as `1m30s`, rounded up; 15 where it cannot be read.
-fn seconds_of(text: &str) -> u64 {
+pub(super) fn seconds_of(text: &str) -> u64 {
     let mut seconds = 0;
     let mut rest = text;
     while !rest.is_empty() {
@@ -127,6 +127,9 @@ fn seconds_of(text: &str) -> u64 {
             "s" => 1,
             "m" => 60,
             "h" => 3600,
+            "d" => 86_400,
+            "w" => 604_800,
+            "y" => 31_536_000,
             // Less than a second counts as one.
             "ms" => 0,
             _ => return 15,
@@ -260,7 +263,16 @@ mod tests {
 
     #[test]
     fn prometheus_durations_become_seconds() {
-        for (text, expected) in [("15s", 15), ("1m30s", 90), ("1h", 3600), ("500ms", 1), ("", 1), ("often", 15)] {
+        for (text, expected) in [
+            ("15s", 15),
+            ("1m30s", 90),
+            ("1h", 3600),
+            ("1w2d", 777_600),
+            ("1y", 31_536_000),
+            ("500ms", 1),
+            ("", 1),
+            ("often", 15),
+        ] {
             assert_eq!(seconds_of(text), expected, "{text}");
         }
     }

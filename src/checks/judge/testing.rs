@@ -67,10 +67,17 @@ pub(in crate::checks) fn snapshot_of(objects: &[Value]) -> Snapshot {
         match object["kind"].as_str().unwrap() {
             "Deployment" => snapshot.deployments.push(serde_json::from_value(object).unwrap()),
             "StatefulSet" => snapshot.stateful_sets.push(serde_json::from_value(object).unwrap()),
+            "DaemonSet" => snapshot.daemon_sets.push(serde_json::from_value(object).unwrap()),
+            "Pod" => snapshot.pods.push(serde_json::from_value(object).unwrap()),
             _ => snapshot.claims.push(serde_json::from_value(object).unwrap()),
         }
     }
     snapshot
+}
+
+/// Facts of which only what the monitoring namespace holds is known.
+pub(in crate::checks) fn holding(snapshot: Snapshot) -> Facts {
+    Facts { namespaces: [("drivemaster-monitoring".to_owned(), Ok(snapshot))].into(), ..Facts::default() }
 }
 
 /// A configuration in which Loki may be unknown, and a bundle of two releases.

@@ -1,7 +1,9 @@
 //! Every volume claim of the stack's workloads is bound.
 
+use super::expected::workloads;
 use super::facts::{Need, workload_of};
 use super::{Check, Facts, Scope, Severity, Verdict, counted};
+use crate::ready::Snapshot;
 use serde_json::Value;
 
 pub(super) const CHECK: Check = Check {
@@ -16,36 +18,44 @@ pub(super) const CHECK: Check = Check {
 };
 
 fn judge_volumes(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
-    let snapshot = match &facts.snapshot {
-        Ok(snapshot) => snapshot,
-        Err(why) => return vec![Verdict::unknown(why)],
-    };
-    let enabled = scope.config.enabled_components();
-    let workloads: Vec<Value> = enabled.filter_map(|component| workload_of(snapshot, component)).collect();
-    let names: Vec<String> = workloads.iter().flat_map(claims_of).collect();
+    let mut found = 0;
+    let mut claims = 0;
     let mut wrong = Vec::new();
-    for name in &names {
-        let Some(claim) = snapshot.claims.iter().find(|claim| claim.metadata.name.as_ref() == Some(name)) else {
-            wrong.push(format!("claim `{name}` does not exist"));
-            continue;
+    for expected in workloads(scope.config) {
+        let snapshot = match facts.snapshot(expected.namespace) {
+            Ok(snapshot) => snapshot,
+            Err(why) => return vec![Verdict::unknown(&why)],
         };
-        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
-        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
-        match (phase, class) {
-            ("Bound", _) => {}
-            (phase, Some(class)) => wrong.push(format!("claim `{name}` is {phase} (class `{class}`)")),
-            (phase, None) => wrong.push(format!("claim `{name}` is {phase} and has no class")),
+        let Some(workload) = workload_of(snapshot, expected.kind, expected.name) else { continue };
+        found += 1;
+        for name in claims_of(&workload) {
+            claims += 1;
+            wrong.extend(problem_of(&name, snapshot));
         }
     }
-    vec![match (wrong.len(), names.len()) {
+    vec![match (wrong.len(), claims) {
         // Without a workload there is no claim to judge, which is no proof of anything.
-        (_, 0) if workloads.is_empty() => Verdict::fail("no workload of the stack exists"),
+        (_, 0) if found == 0 => Verdict::fail("no workload of the stack exists"),
         (_, 0) => Verdict::skip("no workload of the stack has a volume"),
         (0, all) => Verdict::pass().evidence(vec![format!("{} bound", counted(all, "claim"))]),
         (count, all) => Verdict::fail(format!("{count} of {} not bound", counted(all, "claim")))
             .evidence(wrong)
             .hint(format!("kubectl -n {} describe pvc", scope.config.namespaces.monitoring)),
     }]
+}
+
+/// Why the claim `name` is not bound; `None` when it is.
+fn problem_of(name: &str, snapshot: &Snapshot) -> Option<String> {
+    let Some(claim) = snapshot.claims.iter().find(|claim| claim.metadata.name.as_deref() == Some(name)) else {
+        return Some(format!("claim `{name}` does not exist"));
+    };
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    match (phase, class) {
+        ("Bound", _) => None,
+        (phase, Some(class)) => Some(format!("claim `{name}` is {phase} (class `{class}`)")),
+        (phase, None) => Some(format!("claim `{name}` is {phase} and has no class")),
+    }
 }
 
 /// The names of the claims that a workload uses: those its pods name, and for a StatefulSet
@@ -64,7 +74,7 @@ fn claims_of(workload: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{deployment, judge, snapshot_of, stateful_set};
+    use super::super::testing::{deployment, holding, judge, snapshot_of, stateful_set};
     use super::*;
     use crate::event::Outcome;
     use serde_json::json;
@@ -83,7 +93,7 @@ mod tests {
             };
             let mut objects: Vec<Value> = claims.iter().map(claim).collect();
             objects.extend([set.clone(), grafana.clone()]);
-            Facts { snapshot: Ok(snapshot_of(&objects)), ..Facts::default() }
+            holding(snapshot_of(&objects))
         };
         let good = judge(&CHECK, &facts(&[("grafana", "Bound"), ("data-loki-0", "Bound"), ("data-loki-1", "Bound")]));
         assert_eq!((good[0].outcome, good[0].evidence[0].as_str()), (Outcome::Pass, "3 claims bound"));
@@ -97,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_stack_without_workloads_is_no_proof_of_bound_volumes() {
-        let facts = Facts { snapshot: Ok(snapshot_of(&[])), ..Facts::default() };
+        let facts = holding(snapshot_of(&[]));
         assert_eq!(judge(&CHECK, &facts)[0].outcome, Outcome::Fail);
     }
 }

@@ -11,10 +11,13 @@ use crate::ready::{Ready, crd};
 use anyhow::Result;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The pause between two looks; doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long it takes as a rule: until then nothing is told.
+const USUAL: Duration = Duration::from_secs(1);
 
 /// Whether `reference` names a definition.
 pub(super) fn is_definition(reference: &ObjectRef) -> bool {
@@ -29,6 +32,7 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
     let what = format!("read `{reference}`");
     let mut pause = FIRST_PAUSE;
     let mut told: Option<Cause> = None;
+    let started = Instant::now();
     loop {
         let found = ask(&what, || api.get(&reference.name)).await?;
         let cause = match crd::judge(&serde_json::to_value(&found)?) {
@@ -37,8 +41,9 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
             Ready::Waiting(cause) => cause,
             Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
         };
-        if told.as_ref() != Some(&cause) {
+        if told.as_ref() != Some(&cause) && started.elapsed() >= USUAL {
             worker.events.emit(Event::StepWaiting { step: step.to_owned(), cause: cause.clone() });
+            told = Some(cause.clone());
         }
         tokio::select! {
             () = worker.stop_waiting.cancelled() => {
@@ -48,7 +53,6 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
             () = tokio::time::sleep_until(worker.deadline) => return Err(unhealthy(&reference, &cause)),
             () = tokio::time::sleep(pause) => {}
         }
-        told = Some(cause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

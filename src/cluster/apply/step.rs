@@ -8,20 +8,28 @@ use crate::cluster::request::ask;
 use crate::cluster::uninstall::delete;
 use crate::cluster::wait::{WaitOptions, wait_until_ready};
 use crate::error::{Failure, Kind};
+use crate::event::{Cause, Event};
 use crate::helm::Labels;
 use crate::object::{Manifest, ObjectRef};
 use crate::plan::model::FIELD_MANAGER;
 use crate::plan::{Action, Step, Target};
-use crate::ready::chain::is_workload;
+use crate::ready::chain::is_awaited;
 use crate::render::bundle::{GeneratedSecret, Release};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
 
+/// How long a webhook that does not answer is waited for.
+const WEBHOOK_PATIENCE: Duration = Duration::from_secs(60);
+/// The pause between two tries.
+const WEBHOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Length of a generated password: 24 of 62 characters are 142 bits.
 const PASSWORD_LENGTH: usize = 24;
 const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -39,9 +47,11 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
             Ok("deleted".to_owned())
         }
         (Target::Namespace { manifest } | Target::Object { manifest }, action) => {
-            let summary = write(manifest, action, worker).await?;
+            let summary = write(&step.id, manifest, action, worker).await?;
             if is_definition(&manifest.reference()) {
                 until_served(&step.id, manifest, worker).await?;
+            } else if is_awaited(manifest) {
+                until_ready(step, &[manifest.reference()], worker).await?;
             }
             Ok(summary)
         }
@@ -65,19 +75,59 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
 
 /// Server-side apply. Forced: the objects are ours, and a field that somebody else set in them is
 /// drift that the plan showed.
-async fn write(manifest: &Manifest, action: Action, worker: &Worker) -> Result<String> {
+///
+/// A webhook of a release that has just become ready may not answer at once: its Service is not routed
+/// yet, or its certificate not read. That is waited for, within [`WEBHOOK_PATIENCE`].
+async fn write(step: &str, manifest: &Manifest, action: Action, worker: &Worker) -> Result<String> {
     let reference = manifest.reference();
     let api = objects::api(&worker.cluster.client, &reference);
     // Strict: a field that the server does not know is a mistake and not to be dropped in silence.
     let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
     let patch = Patch::Apply(&manifest.0);
-    let written = ask(&format!("apply `{reference}`"), || api.patch(&reference.name, &parameters, &patch)).await?;
+    let patience = (Instant::now() + WEBHOOK_PATIENCE).min(worker.deadline);
+    let mut told = false;
+    let what = format!("apply `{reference}`");
+    let written = loop {
+        let answer = ask(&what, || async {
+            match api.patch(&reference.name, &parameters, &patch).await {
+                Err(kube::Error::Api(status)) if is_webhook_away(&status) && Instant::now() < patience => {
+                    Ok(Err(status))
+                }
+                answer => answer.map(Ok),
+            }
+        });
+        let status = match answer.await? {
+            Ok(written) => break written,
+            Err(status) => status,
+        };
+        if !std::mem::replace(&mut told, true) {
+            let cause = Cause {
+                object: reference.clone(),
+                reason: "WebhookAway".to_owned(),
+                message: status.message.clone(),
+                permanent: false,
+            };
+            worker.events.emit(Event::StepWaiting { step: step.to_owned(), cause });
+        }
+        tokio::select! {
+            () = worker.stop_waiting.cancelled() => {
+                let message = format!("stopped waiting for the webhook that judges `{reference}`");
+                return Err(Failure::new(Kind::Interrupted, message).into());
+            }
+            () = tokio::time::sleep(WEBHOOK_PAUSE) => {}
+        }
+    };
     if written.metadata.deletion_timestamp.is_some() {
         return Err(Failure::new(Kind::Refused, format!("`{reference}` is being deleted"))
             .hint("wait until it is gone, then run again")
             .into());
     }
     Ok(if action == Action::Create { "created" } else { "updated" }.to_owned())
+}
+
+/// Whether a refusal says that a webhook could not be asked.
+fn is_webhook_away(status: &Status) -> bool {
+    status.message.contains("failed calling webhook")
 }
 
 fn secret_reference(secret: &GeneratedSecret) -> ObjectRef {
@@ -130,13 +180,7 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
     worker.helm.upgrade(release, &labels, worker.deadline, &worker.stop_helm).await?;
     let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
     let workloads = workloads(&manifest, &release.namespace);
-    let options = WaitOptions {
-        step: step.id.clone(),
-        deadline: worker.deadline,
-        fail_after: worker.fail_after,
-        cancel: worker.stop_waiting.clone(),
-    };
-    wait_until_ready(&worker.cluster.client, &workloads, &worker.changes, &options, &worker.events).await?;
+    until_ready(step, &workloads, worker).await?;
     Ok(match workloads.len() {
         0 => "deployed".to_owned(),
         1 => "1 workload ready".to_owned(),
@@ -144,11 +188,24 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
     })
 }
 
-/// The workloads in a manifest; those that name no namespace are in that of the release.
+async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Result<()> {
+    let options = WaitOptions {
+        step: step.id.clone(),
+        deadline: worker.deadline,
+        fail_after: worker.fail_after,
+        cancel: worker.stop_waiting.clone(),
+    };
+    wait_until_ready(&worker.cluster.client, objects, &worker.changes, &options, &worker.events).await
+}
+
+/// What is waited for of a manifest; workloads that name no namespace are in that of the release.
 fn workloads(manifest: &[Manifest], namespace: &str) -> Vec<ObjectRef> {
-    let references = manifest.iter().map(Manifest::reference).filter(|reference| is_workload(&reference.kind));
-    references
+    let awaited = manifest.iter().filter(|manifest| is_awaited(manifest)).map(Manifest::reference);
+    awaited
         .map(|mut reference| {
+            if reference.kind.ends_with("WebhookConfiguration") {
+                return reference;
+            }
             reference.namespace.get_or_insert_with(|| namespace.to_owned());
             reference
         })

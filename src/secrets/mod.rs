@@ -1,0 +1,8 @@
+//! The values of Secrets: what each must look like, and which key a person means. Pure, and never
+//! with a value in what it says.
+
+pub mod form;
+pub mod select;
+
+pub use form::judge_form;
+pub use select::{Chosen, choose};
