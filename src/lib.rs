@@ -14,6 +14,7 @@ pub mod error;
 pub mod event;
 pub mod flows;
 pub mod helm;
+pub mod labels;
 pub mod object;
 pub mod plan;
 pub mod ready;

@@ -458,6 +458,17 @@ pub const SPAN_METRICS: &str = "span-metrics";
 /// Name of the job that finds Services of the platform by their annotations.
 pub const ANNOTATED_SERVICES: &str = "annotated-services";
 
+/// The experiments that `chaosMesh.experiments` switches, one Schedule each.
+pub const EXPERIMENTS: &[&str] = &[
+    "network-latency",
+    "pod-kill",
+    "cpu-stress",
+    "memory-stress",
+    "database-partition",
+    "redis-failure",
+    "kafka-loss",
+];
+
 /// The component with the configuration key `key`.
 pub fn component(key: &str) -> Option<&'static Component> {
     COMPONENTS.iter().find(|component| component.key == key)

@@ -6,8 +6,19 @@
 use std::path::{Path, PathBuf};
 
 /// Modules that compute and do nothing else.
-const PURE: &[&str] =
-    &["object.rs", "event.rs", "stack.rs", "flows.rs", "secrets", "chart", "config", "render", "plan", "ready"];
+const PURE: &[&str] = &[
+    "object.rs",
+    "event.rs",
+    "labels.rs",
+    "stack.rs",
+    "flows.rs",
+    "secrets",
+    "chart",
+    "config",
+    "render",
+    "plan",
+    "ready",
+];
 
 /// What a pure module does not name.
 const IO: &[&str] = &[
@@ -27,6 +38,7 @@ const IO: &[&str] = &[
 /// The pipeline from its start; a module uses none of those after it (`commands` use all).
 const ARROWS: &[(&str, &[&str])] = &[
     ("object", &[]),
+    ("labels", &[]),
     ("error", &[]),
     ("stack", &[]),
     ("event", &["object"]),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use drivemaster_mon::config::{Layer, Profile, resolve, schema};
+use drivemaster_mon::flows::{Peer, flows};
 use serde_json::Value;
 use std::path::Path;
 
@@ -103,4 +104,53 @@ fn the_example_of_the_configuration_page_is_accepted() {
     let example = page.split("```").nth(1).unwrap().trim_start_matches("yaml\n");
     let config = resolve(None, &[], &[Layer::new("example", example)], &[]).unwrap();
     assert!(!config.loki.enabled);
+}
+
+/// A peer for people.
+fn peer(peer: &Peer) -> String {
+    match peer {
+        Peer::Group(name) => (*name).to_owned(),
+        Peer::Stack => "every pod of the monitoring namespace".to_owned(),
+        Peer::Namespace(name) => format!("namespace `{name}`"),
+        Peer::Dns => "the cluster's DNS".to_owned(),
+        Peer::ControlPlane => "control plane and nodes".to_owned(),
+        Peer::Networks(ranges) => ranges.join(", "),
+        Peer::Anywhere => "anywhere".to_owned(),
+    }
+}
+
+#[test]
+fn the_page_about_security_lists_the_flows_of_the_catalogue() {
+    let config = resolve(Some(Profile::Production), &[], &[], &[]).unwrap();
+    let mut table = String::from("\n| from | to | ports | why |\n|---|---|---|---|\n");
+    for flow in flows(&config) {
+        let ports: Vec<String> = flow
+            .ports
+            .iter()
+            .map(|ports| match ports.numbers.as_slice() {
+                [] => format!("every {} port", ports.protocol),
+                numbers => {
+                    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                    format!("{} {}", ports.protocol, numbers.join(", "))
+                }
+            })
+            .collect();
+        table.push_str(&format!(
+            "| {} | {} | {} | {} |\n",
+            peer(&flow.from),
+            peer(&flow.to),
+            ports.join("; "),
+            flow.why
+        ));
+    }
+    table.push('\n');
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = page.split_once("<!-- flows: generated, `make golden` -->\n").unwrap();
+    let (_, tail) = rest.split_once("<!-- end of flows -->").unwrap();
+    let wanted = format!("{head}<!-- flows: generated, `make golden` -->\n{table}<!-- end of flows -->{tail}");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted, "docs/security.md is stale; run `make golden`");
 }

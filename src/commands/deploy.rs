@@ -77,10 +77,11 @@ async fn change(
 ) -> anyhow::Result<Applied> {
     let helm = session.helm(target)?;
     session.events.emit(Event::StageStarted { stage: Stage::Preflight });
-    session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
+    let skipped = session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
+    skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
     session.events.emit(Event::StageFinished {
         stage: Stage::Preflight,
-        summary: "cluster, permissions, storage and helm are fit".to_owned(),
+        summary: "cluster, permissions, Secrets, storage, room and helm are fit".to_owned(),
     });
     let timeout = Duration::from_secs(arguments.timeout.unwrap_or(config.deploy.timeout_seconds));
     let context = ApplyContext {

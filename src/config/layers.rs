@@ -188,6 +188,15 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             "profile `local` deploys no exporters; set it to `existing`, or to `none`".to_owned(),
         );
     }
+    let experiments: Vec<String> = stack::EXPERIMENTS.iter().map(|name| (*name).to_owned()).collect();
+    for name in config.chaos_mesh.experiments.keys() {
+        if !experiments.contains(name) {
+            report(format!("/chaosMesh/experiments/{name}"), schema::unknown(name, &experiments));
+        }
+    }
+    if config.alloy.enabled && !config.loki.enabled && config.loki.existing_url.is_empty() {
+        report("/alloy/enabled".to_owned(), "nobody takes its logs: enable Loki or set `loki.existingUrl`".to_owned());
+    }
     let components: Vec<String> = stack::COMPONENTS.iter().map(|component| component.key.to_owned()).collect();
     for (index, key) in config.verify.may_be_unknown.iter().enumerate() {
         if !components.contains(key) {
@@ -310,6 +319,8 @@ mod tests {
     fn what_no_schema_can_say_is_said_too() {
         let cases = [
             ("platform: {exporters: {postgres: none}}", "did you mean `postgresql`?"),
+            ("chaosMesh: {experiments: {pod-kil: true}}", "did you mean `pod-kill`?"),
+            ("alloy: {enabled: true}\nloki: {enabled: false}", "nobody takes its logs"),
             ("verify: {mayBeUnknown: [grafna]}", "is not a component"),
             ("platform: {exporters: {redis: deployed}}", "profile `local` deploys no exporters"),
             ("platform: {services: [{name: a, port: 1}, {name: a, port: 2}]}", "scrape job is called `a`"),

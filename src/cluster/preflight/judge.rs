@@ -232,8 +232,13 @@ pub fn claimed_classes(objects: &[Manifest]) -> BTreeSet<Option<String>> {
     let mut classes = BTreeSet::new();
     for Manifest(object) in objects {
         let templates = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
-        let claims =
-            templates.into_iter().flatten().chain((object["kind"] == "PersistentVolumeClaim").then_some(object));
+        // The operator makes claims of these of its objects' fields.
+        let of_operator = ["/spec/storage/volumeClaimTemplate", "/spec/storageSpec/volumeClaimTemplate"];
+        let claims = templates
+            .into_iter()
+            .flatten()
+            .chain(of_operator.iter().filter_map(|pointer| object.pointer(pointer)))
+            .chain((object["kind"] == "PersistentVolumeClaim").then_some(object));
         for claim in claims.filter(|claim| claim.pointer("/spec/volumeName").is_none()) {
             classes.insert(claim.pointer("/spec/storageClassName").and_then(Value::as_str).map(str::to_owned));
         }
@@ -411,11 +416,15 @@ mod tests {
         let objects = [
             json!({"kind": "StatefulSet", "spec": {"volumeClaimTemplates": [{"spec": {"storageClassName": "a"}}, {"spec": {}}]}}),
             json!({"kind": "PersistentVolumeClaim", "spec": {"storageClassName": "b"}}),
+            json!({"kind": "Prometheus", "spec": {"storage": {"volumeClaimTemplate": {"spec": {"storageClassName": "c"}}}}}),
             json!({"kind": "PersistentVolumeClaim", "spec": {"storageClassName": "by-hand", "volumeName": "v"}}),
             json!({"kind": "ConfigMap"}),
         ]
         .map(Manifest);
-        assert_eq!(claimed_classes(&objects), BTreeSet::from([None, Some("a".to_owned()), Some("b".to_owned())]));
+        assert_eq!(
+            claimed_classes(&objects),
+            BTreeSet::from([None, Some("a".to_owned()), Some("b".to_owned()), Some("c".to_owned())])
+        );
     }
 
     #[test]

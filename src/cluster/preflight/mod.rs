@@ -1,7 +1,12 @@
 //! Checks before anything is written: all problems at once.
 
 mod definitions;
+mod demand;
+mod gather;
 pub mod judge;
+mod judge_capacity;
+mod judge_standing;
+mod quantity;
 
 use crate::cluster::Cluster;
 use crate::cluster::objects::{api, resource};
@@ -16,6 +21,8 @@ use crate::render::bundle::Release;
 use anyhow::Result;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use judge::{Access, Facts, judge_preflight, refuse};
+use judge_capacity::judge_room;
+use judge_standing::{Wanted, judge_standing};
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
@@ -26,25 +33,35 @@ use std::collections::BTreeSet;
 /// How many questions go on at once.
 const CONCURRENCY: usize = 16;
 
-/// Checks that `plan` can be carried out: versions of the server and of helm, permissions,
-/// StorageClasses, namespaces that are being deleted, releases that are stuck. Writes nothing.
+/// Checks that `plan` can be carried out: versions of the server and of helm, permissions, classes,
+/// Secrets and their keys, owners, namespaces that are being deleted, releases that are stuck, webhooks,
+/// quotas and the room on the nodes. Writes nothing. Returns what it could not look at.
 ///
 /// # Errors
 /// [`crate::error::Kind::Refused`] with every problem; [`crate::error::Kind::Usage`] when a chart
 /// does not accept its values; [`crate::error::Kind::CouldNotAsk`] when a question got no answer.
-pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &Plan, config: &Config) -> Result<()> {
+pub async fn preflight(
+    cluster: &Cluster,
+    helm: &Helm,
+    bundle: &Bundle,
+    plan: &Plan,
+    config: &Config,
+) -> Result<Vec<String>> {
     let helm_version = helm.version().await?;
     // A helm that we do not know cannot be trusted to render either.
     let releases = if helm_version.is_supported() { render(cluster, helm, plan).await? } else { Vec::new() };
     let rendered: Vec<Manifest> = releases.iter().flat_map(|(_, objects)| objects.clone()).collect();
     let mut wanted = judge::accesses_of_steps(&plan.steps);
     wanted.extend(judge::accesses_of_objects(&rendered));
-    let (denied, storage_classes, terminating, taken, lossy) = tokio::try_join!(
+    let (mut skipped, mut unread) = (Vec::new(), Vec::new());
+    let (denied, storage_classes, terminating, taken, lossy, room, standing) = tokio::try_join!(
         denied(cluster, wanted),
         storage_classes(&cluster.client),
         terminating(cluster, bundle),
         taken(cluster, &releases),
         definitions::problems(cluster, &plan.steps),
+        gather::room(cluster, &mut skipped),
+        gather::standing(cluster, bundle, plan, config, &rendered, &mut unread),
     )?;
     let facts = Facts {
         server_version: cluster.server_version.clone(),
@@ -56,9 +73,45 @@ pub async fn preflight(cluster: &Cluster, helm: &Helm, bundle: &Bundle, plan: &P
         taken,
         stuck: judge::stuck_releases(&plan.steps),
     };
+    let demands = demand::demands(&rendered);
+    let replaced: Vec<(String, String)> =
+        releases.iter().map(|(release, _)| (release.namespace.clone(), release.name.clone())).collect();
+    let named = demands.iter().filter_map(|demand| Some((demand.priority_class.clone()?, demand.owner.clone())));
+    let wanted = Wanted {
+        ingress_classes: &bundle.ingress_classes,
+        priority_classes: named.filter(|(name, _)| !makes(&rendered, "PriorityClass", name)).collect(),
+        secrets: &bundle.required_secrets,
+        objects: rendered.iter().chain(plan.steps.iter().filter_map(written)).collect(),
+        namespaces: bundle.namespaces.iter().map(with_its_name).collect(),
+    };
     let mut problems = judge_preflight(&facts, &config.storage.class);
+    problems.extend(judge_standing(&standing, &wanted));
     problems.extend(lossy);
-    refuse(problems)
+    problems.extend(judge_room(&room, &demands, &replaced));
+    refuse(problems)?;
+    skipped.append(&mut unread);
+    Ok(skipped)
+}
+
+/// Whether the cluster-scoped object is among `objects`.
+fn makes(objects: &[Manifest], kind: &str, name: &str) -> bool {
+    objects.iter().map(Manifest::reference).any(|object| object.kind == kind && object.name == name)
+}
+
+/// The object of our own that `step` writes.
+fn written(step: &Step) -> Option<&Manifest> {
+    match &step.target {
+        Target::Object { manifest } if step.action != Action::Delete => Some(manifest),
+        _ => None,
+    }
+}
+
+/// A namespace by its name, with the label of its name that the API server adds.
+fn with_its_name(namespace: &Manifest) -> (String, serde_json::Value) {
+    let name = namespace.reference().name;
+    let mut object = namespace.0.clone();
+    object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
+    (name, object)
 }
 
 /// The objects of every release that the plan writes, each with its namespace.
