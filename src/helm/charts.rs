@@ -84,9 +84,9 @@ impl Store<'_> {
         let mut missing: BTreeMap<(&str, bool), Vec<&LockedChart>> = BTreeMap::new();
         for name in needed {
             let locked = self.locked(name)?;
-            let at_hand = match self.from_folder(locked)? {
+            let at_hand = match self.in_folder(locked)? {
                 Some(archive) => Some(archive),
-                None => self.from_cache(locked),
+                None => self.in_cache(locked),
             };
             match at_hand {
                 Some(archive) => found.push(archive),
@@ -102,7 +102,7 @@ impl Store<'_> {
                     .caused_by(error)
             })?;
             let pulled: Vec<Vec<Archive>> = stream::iter(missing)
-                .map(|((repository, _), charts)| self.from_repository(helm.clone(), repository, charts))
+                .map(|((repository, _), charts)| self.pull_all(helm.clone(), repository, charts))
                 .buffer_unordered(CONCURRENCY)
                 .try_collect()
                 .await?;
@@ -162,7 +162,7 @@ impl Store<'_> {
         Some(self.cache.as_ref()?.join(folder).join(locked.archive()))
     }
 
-    fn from_folder(&self, locked: &LockedChart) -> Result<Option<Archive>> {
+    fn in_folder(&self, locked: &LockedChart) -> Result<Option<Archive>> {
         let Some(folder) = self.folder else { return Ok(None) };
         let path = folder.join(locked.archive());
         let place = path.display().to_string();
@@ -193,7 +193,7 @@ impl Store<'_> {
     }
 
     /// The archive in the cache. One that is not the locked one is taken away.
-    fn from_cache(&self, locked: &LockedChart) -> Option<Archive> {
+    fn in_cache(&self, locked: &LockedChart) -> Option<Archive> {
         let path = self.cached_at(locked)?;
         let bytes = std::fs::read(&path).ok()?;
         let archive = Archive { locked: locked.clone(), place: path.display().to_string(), bytes };
@@ -206,7 +206,7 @@ impl Store<'_> {
         None
     }
 
-    async fn from_repository(&self, helm: Helm, repository: &str, charts: Vec<&LockedChart>) -> Result<Vec<Archive>> {
+    async fn pull_all(&self, helm: Helm, repository: &str, charts: Vec<&LockedChart>) -> Result<Vec<Archive>> {
         let repository = Repository::open(helm, repository, self.patience, &self.cancel).await?;
         let mut archives = Vec::new();
         for locked in charts {
