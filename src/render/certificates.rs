@@ -105,7 +105,13 @@ mod tests {
                 .dns_names()
                 .contains(&"prometheus-kube-prometheus-operator.drivemaster-monitoring.svc".to_owned())
         );
-        assert!(of_webhooks(&production("prometheus: {enabled: false}\nalertmanager: {enabled: false}")).is_empty());
+        assert_eq!(
+            of_webhooks(&production("prometheus: {enabled: false}")).len(),
+            1,
+            "Alertmanager needs the operator"
+        );
+        let none = "prometheus: {enabled: false}\nalertmanager: {enabled: false}";
+        assert!(of_webhooks(&production(none)).is_empty());
         assert!(of_webhooks(&resolve(Some(Profile::Local), &[], &[], &[]).unwrap()).is_empty());
     }
 
