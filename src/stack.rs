@@ -305,8 +305,9 @@ pub const COMPONENTS: &[Component] = &[
         production_only: true,
         ports: &[Port { name: "http", service: 10080, container: 10080 }],
         metrics_port: "http",
-        ready_path: "/healthz",
-        health_port: Some(10081),
+        // It has no path for its health alone; whoever tells its metrics serves.
+        ready_path: "/metrics",
+        health_port: None,
         local_port: None,
         host: None,
         needs: &[],
@@ -457,6 +458,17 @@ pub const URL_PROBES: &str = "url-probes";
 pub const SPAN_METRICS: &str = "span-metrics";
 /// Name of the job that finds Services of the platform by their annotations.
 pub const ANNOTATED_SERVICES: &str = "annotated-services";
+
+/// The experiments that `chaosMesh.experiments` switches, one Schedule each.
+pub const EXPERIMENTS: &[&str] = &[
+    "network-latency",
+    "pod-kill",
+    "cpu-stress",
+    "memory-stress",
+    "database-partition",
+    "redis-failure",
+    "kafka-loss",
+];
 
 /// The component with the configuration key `key`.
 pub fn component(key: &str) -> Option<&'static Component> {

@@ -3,6 +3,7 @@
 use super::document::{Document, key_path};
 use super::model::ExporterMode;
 use super::protection::judge_protection;
+use super::samples::judge_samples;
 use super::{Config, Problem, Profile, schema};
 use crate::error::{Failure, Kind};
 use crate::stack;
@@ -188,6 +189,15 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             "profile `local` deploys no exporters; set it to `existing`, or to `none`".to_owned(),
         );
     }
+    let experiments: Vec<String> = stack::EXPERIMENTS.iter().map(|name| (*name).to_owned()).collect();
+    for name in config.chaos_mesh.experiments.keys() {
+        if !experiments.contains(name) {
+            report(format!("/chaosMesh/experiments/{name}"), schema::unknown(name, &experiments));
+        }
+    }
+    if config.alloy.enabled && !config.loki.enabled && config.loki.existing_url.is_empty() {
+        report("/alloy/enabled".to_owned(), "nobody takes its logs: enable Loki or set `loki.existingUrl`".to_owned());
+    }
     let components: Vec<String> = stack::COMPONENTS.iter().map(|component| component.key.to_owned()).collect();
     for (index, key) in config.verify.may_be_unknown.iter().enumerate() {
         if !components.contains(key) {
@@ -226,7 +236,7 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             report(format!("/alertmanager/receivers/{key}"), "is empty, but an enabled receiver needs it".to_owned());
         }
     }
-    for (pointer, message) in judge_protection(config) {
+    for (pointer, message) in judge_protection(config).into_iter().chain(judge_samples(config)) {
         report(pointer.to_owned(), message);
     }
     for (key, image) in [
@@ -275,8 +285,8 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_set_wins_over_all() {
-        let config = local("prometheus: {retention: 3d}\ncluster: mine\n", &["prometheus.retention=4d"]).unwrap();
-        assert_eq!(config.prometheus.retention, "4d");
+        let config = local("prometheus: {retention: 8d}\ncluster: mine\n", &["prometheus.retention=9d"]).unwrap();
+        assert_eq!(config.prometheus.retention, "9d");
         assert_eq!(config.cluster, "mine");
     }
 
@@ -310,6 +320,8 @@ mod tests {
     fn what_no_schema_can_say_is_said_too() {
         let cases = [
             ("platform: {exporters: {postgres: none}}", "did you mean `postgresql`?"),
+            ("chaosMesh: {experiments: {pod-kil: true}}", "did you mean `pod-kill`?"),
+            ("alloy: {enabled: true}\nloki: {enabled: false}", "nobody takes its logs"),
             ("verify: {mayBeUnknown: [grafna]}", "is not a component"),
             ("platform: {exporters: {redis: deployed}}", "profile `local` deploys no exporters"),
             ("platform: {services: [{name: a, port: 1}, {name: a, port: 2}]}", "scrape job is called `a`"),

@@ -8,6 +8,7 @@ pub mod document;
 pub mod layers;
 pub mod model;
 mod protection;
+mod samples;
 pub mod schema;
 
 pub use document::Document;

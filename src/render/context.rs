@@ -1,7 +1,7 @@
 //! What templates see: the configuration, and the catalogue joined with it.
 
-use super::ingress;
 use super::jobs::{public_urls, scrape_jobs, serves_tls};
+use super::{ingress, masks};
 use crate::config::model::{Config, ExporterMode};
 use crate::stack::{COMPONENTS, Component, EXPORTERS, HEALTH_PROBES, URL_PROBES};
 use anyhow::Result;
@@ -35,6 +35,7 @@ pub(super) fn context(config: &Config) -> Result<Value> {
         "services": config.platform.services,
         "scrapeJobs": jobs,
         "platformServiceNames": platform_services,
+        "masks": masks::context(),
         "monitoredNamespaces": monitored_namespaces(config),
         "probes": { "healthJob": HEALTH_PROBES, "urlsJob": URL_PROBES, "urls": public_urls(config) },
     }))

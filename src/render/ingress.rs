@@ -1,6 +1,7 @@
 //! How an interface is reached from outside: the values that the upstream charts share for an Ingress,
 //! and those for a route of the Gateway API.
 
+use super::jobs::serves_tls;
 use crate::config::model::{Config, IngressAuth, IngressKind};
 use crate::stack::Component;
 use serde_json::{Map, Value, json};
@@ -68,6 +69,9 @@ fn annotations(config: &Config, component: &Component) -> Map<String, Value> {
     }
     let internal = &ingress.internal;
     let prefix = &internal.annotation_prefix;
+    if serves_tls(config, component.key) {
+        put(format!("{prefix}/backend-protocol"), "HTTPS");
+    }
     if !internal.source_ranges.is_empty() {
         put(format!("{prefix}/whitelist-source-range"), &internal.source_ranges.join(","));
     }
@@ -146,6 +150,15 @@ mod tests {
             "ingress: {internal: {annotationPrefix: haproxy-ingress.github.io, auth: external, authUrl: 'https://a.b/c'}}",
         );
         assert_eq!(annotations_of(&config, "jaeger"), json!({"haproxy-ingress.github.io/auth-url": "https://a.b/c"}));
+    }
+
+    #[test]
+    fn what_serves_tls_is_asked_by_tls() {
+        let config = production("security: {internalTls: {mode: secret}}");
+        for key in ["prometheus", "alertmanager", "jaeger"] {
+            assert_eq!(annotations_of(&config, key), json!({"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}));
+        }
+        assert_eq!(annotations_of(&config, "grafana"), json!({}));
     }
 
     #[test]

@@ -57,7 +57,8 @@ fn own(config: &Config) -> Vec<ScrapeJob> {
                     component: Some(component.key.to_owned()),
                 },
                 interval: config.prometheus.scrape_interval.clone(),
-                honor_labels: false,
+                // Its metrics are about the services whose spans it saw.
+                honor_labels: name == SPAN_METRICS,
                 monitored: component.release != WITH_OWN_MONITORS,
                 of_users: false,
                 // Separate ports for metrics alone speak plain HTTP.

@@ -9,6 +9,7 @@ pub mod files;
 pub mod images;
 mod ingress;
 mod jobs;
+mod masks;
 mod namespaces;
 pub mod network;
 mod objects;

@@ -1,5 +1,6 @@
 //! The template engine: tera with delimiters that meet no other language here, strict about every variable.
 
+use super::digest::values_digest;
 use super::sources::Sources;
 use super::strict;
 use crate::error::{Failure, Kind};
@@ -33,6 +34,8 @@ impl Templates {
         tera.set_delimiters(delimiters).map_err(|error| usage(&error))?;
         tera.register_filter("json", json);
         tera.register_filter("group_by", group_by);
+        tera.register_filter("digest", digest);
+        tera.register_filter("days", days);
 
         let mut texts: Vec<(String, &str)> = Vec::new();
         for (folder, is_template) in FOLDERS {
@@ -103,6 +106,18 @@ fn is_dashboard_or_partial(path: &str) -> bool {
 /// Compact JSON, which YAML reads as well: the one safe way to write a value into a template.
 fn json(value: &tera::Value, _: Kwargs, _: &State<'_>) -> tera::TeraResult<String> {
     serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
+}
+
+/// A short digest of a text, fit for a label: what changes restarts the pods that carry it.
+fn digest(text: &str, _: Kwargs, _: &State<'_>) -> String {
+    values_digest(&Value::String(text.to_owned()))
+}
+
+/// Whole days of a duration in hours such as `36h`, rounded up.
+fn days(hours: &str, _: Kwargs, _: &State<'_>) -> tera::TeraResult<u64> {
+    let number = hours.strip_suffix('h').and_then(|number| number.parse::<u64>().ok());
+    let hours = number.ok_or_else(|| tera::Error::message(format!("`{hours}` is no number of hours such as `36h`")))?;
+    Ok(hours.div_ceil(24))
 }
 
 /// As tera's own filter, but the groups stand in the order in which they first appear: tera's come
@@ -203,6 +218,16 @@ mod tests {
     fn the_json_filter_quotes_and_nothing_is_escaped_for_html() {
         assert_eq!(render("@{ config.name | json }@").unwrap(), r#""a \"b\" <c>""#);
         assert_eq!(render("@{ config.name }@ @{ config.list | json }@").unwrap(), r#"a "b" <c> [1,2.5]"#);
+    }
+
+    #[test]
+    fn a_digest_follows_the_text_and_days_round_up() {
+        let first = render("@% filter digest %@a@{ config.name }@@% endfilter %@").unwrap();
+        assert_eq!(first.len(), 32);
+        assert_eq!(first, render("@% filter digest %@a@{ config.name }@@% endfilter %@").unwrap());
+        assert_ne!(first, render("@% filter digest %@b@{ config.name }@@% endfilter %@").unwrap());
+        assert_eq!(render("@{ \"24h\" | days }@ @{ \"25h\" | days }@ @{ \"2160h\" | days }@").unwrap(), "1 2 90");
+        assert!(render("@{ \"2d\" | days }@").is_err());
     }
 
     #[test]

@@ -16,10 +16,15 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn up() -> Self {
+        Self::up_for(&[])
+    }
+
+    /// A sandbox with the platform that `options` name.
+    pub fn up_for(options: &[&str]) -> Self {
         let run = Run::new();
         let state = run.home.path().join("state");
         let sandbox = Sandbox { run: run.variable("DRIVEMASTER_MON_STATE", state.to_str().unwrap()) };
-        sandbox.run(&["sandbox", "up"]).exits(0);
+        sandbox.run(&[&["sandbox", "up"], options].concat()).exits(0);
         sandbox
     }
 
@@ -59,7 +64,8 @@ impl Sandbox {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn audit(&self) -> Vec<Value> {
+    /// What the API server recorded of every request.
+    pub fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.directory().join("audit.log")).unwrap();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }

@@ -78,10 +78,24 @@ pub struct ChaosMesh {
     pub socket_path: String,
     /// What the API server does with experiments while its webhooks do not answer.
     pub webhook_failure_policy: FailurePolicy,
+    /// Labels of the pods that the experiments on databases choose.
+    pub targets: ChaosTargets,
     /// The experiments by name: whether each is there. All are created paused.
     pub experiments: BTreeMap<String, bool>,
     /// Requests and limits of the controller manager.
     pub resources: Resources,
+}
+
+/// Labels of the pods that the experiments on databases choose in the platform's namespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChaosTargets {
+    /// Those of PostgreSQL.
+    pub postgresql: BTreeMap<String, String>,
+    /// Those of Redis.
+    pub redis: BTreeMap<String, String>,
+    /// Those of Kafka.
+    pub kafka: BTreeMap<String, String>,
 }
 
 /// A container runtime.

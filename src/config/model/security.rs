@@ -78,9 +78,11 @@ pub struct Privacy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UserMetrics {
-    /// They are kept as they are, beside the rules that aggregate them per service.
+    /// They are kept, beside the rules that aggregate them per service. Each active user then costs 16
+    /// series of every service that exposes all of them, two for each category and difficulty of
+    /// question, and one for each concept.
     Keep,
-    /// The label is dropped at scrape where that keeps series apart, the series otherwise; the
-    /// aggregates per service stay.
+    /// They are never stored: series with a label `user_id` are dropped at scrape. The rules then
+    /// aggregate what services expose without that label.
     Drop,
 }

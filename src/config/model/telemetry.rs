@@ -150,6 +150,9 @@ pub struct OtelCollector {
 pub struct Alloy {
     /// Whether it is deployed.
     pub enabled: bool,
+    /// Namespaces whose logs are shipped beside those of the platform and of the stack, such as that
+    /// of the ingress controllers; they must be there.
+    pub further_namespaces: Vec<String>,
     /// Requests and limits.
     pub resources: Resources,
 }

@@ -256,4 +256,4 @@ pub(super) fn child<'a>(entry: &'a mut Mapping, key: &str) -> &'a mut Mapping {
 
 #[cfg(test)]
 #[path = "rewrite_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -225,3 +225,7 @@ fn paths(entries: &mut Mapping, places: &Places) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "rewrite_collector_tests.rs"]
+mod tests;

@@ -1,7 +1,8 @@
 //! Loki's part of the closed list of what differs between the deployed and the run configuration.
 //! Pure.
 //!
-//! 1. Every path under a mount of the container becomes its local copy, and one of Loki's folders
+//! 1. Every file path under a mount of the container becomes its local copy (the values of keys that
+//!    end in `_file`, `_path`, `_dir` or `_directory`, of `file` and of Loki's folders), and a folder
 //!    that is under no mount lies in the folder that stands for the container's root;
 //! 2. `server` listens on loopback, on the ports that its deployed ports lead to;
 //! 3. it is alone: every ring and other key-value store is kept in memory, every replication factor
@@ -17,6 +18,9 @@ use serde_yaml::{Mapping, Value};
 
 /// Where it is alone.
 const SELF: &str = "127.0.0.1";
+/// Ports that it listens on when its configuration names none.
+const HTTP_PORT: u16 = 3100;
+const GRPC_PORT: u16 = 9095;
 /// Keys of folders that Loki makes when they are not there.
 const FOLDERS: [&str; 8] = [
     "path_prefix",
@@ -46,7 +50,7 @@ pub(super) fn rewrite(root: &mut Mapping, surroundings: &Surroundings) -> Result
     root.remove("memberlist");
     everywhere(root, surroundings);
     let server = child(root, "server");
-    for (kind, default) in [("http", 3100), ("grpc", 9095)] {
+    for (kind, default) in [("http", HTTP_PORT), ("grpc", GRPC_PORT)] {
         let key = format!("{kind}_listen_port");
         let deployed = match server.get(&key) {
             None => default,
@@ -98,6 +102,11 @@ fn refuse_object_stores(value: &Value, path: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn names_path(key: &str) -> bool {
+    let ends = ["_file", "_path", "_dir", "_directory"];
+    key == "file" || FOLDERS.contains(&key) || ends.iter().any(|end| key.ends_with(end))
+}
+
 /// What holds at any depth.
 fn everywhere(entries: &mut Mapping, surroundings: &Surroundings) {
     for (key, value) in entries.iter_mut() {
@@ -115,9 +124,7 @@ fn everywhere(entries: &mut Mapping, surroundings: &Surroundings) {
             }
             ("instance_addr", value) => *value = Value::from(SELF),
             ("replication_factor", value) => *value = Value::from(1),
-            // A path of URLs.
-            ("http_path_prefix", _) => {}
-            (key, Value::String(text)) => {
+            (key, Value::String(text)) if names_path(key) => {
                 let places = &surroundings.places;
                 if let Some(local) = places.local(text) {
                     *text = local;
@@ -133,3 +140,7 @@ fn everywhere(entries: &mut Mapping, surroundings: &Surroundings) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "rewrite_loki_tests.rs"]
+mod tests;

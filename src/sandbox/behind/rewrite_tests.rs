@@ -69,7 +69,7 @@ receivers:
 inhibit_rules: [{ source_matchers: [a="b"], target_matchers: [c="d"], equal: [service] }]
 "##;
 
-fn surroundings() -> Surroundings {
+pub(in crate::sandbox::behind) fn surroundings() -> Surroundings {
     Surroundings {
         places: places(),
         api_server: API.into(),
@@ -98,7 +98,7 @@ fn leaves(value: &Value) -> BTreeMap<String, Value> {
 }
 
 /// `path = value` of what was set, `-path` of what is gone.
-fn differences(before: &Value, after: &Value) -> Vec<String> {
+pub(in crate::sandbox::behind) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let (before, after) = (leaves(before), leaves(after));
     let text = |value: &Value| serde_yaml::to_string(value).unwrap().trim().to_owned();
     let set = after.iter().filter(|(path, value)| before.get(*path) != Some(value));
@@ -107,11 +107,11 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
     set.chain(gone.map(|path| format!("-{path}"))).collect()
 }
 
-fn rewritten(program: Program, text: &str) -> Value {
+pub(in crate::sandbox::behind) fn rewritten(program: Program, text: &str) -> Value {
     serde_yaml::from_str(&rewrite(program, text, &surroundings()).unwrap()).unwrap()
 }
 
-fn sorted(mut lines: Vec<String>) -> Vec<String> {
+pub(in crate::sandbox::behind) fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
 }
@@ -177,7 +177,7 @@ fn the_closed_list_is_rewritten_and_nothing_else() {
 }
 
 /// Puts a key that the list does not name into every mapping.
-fn sprinkle(value: &mut Value, seed: &mut u64) {
+pub(in crate::sandbox::behind) fn sprinkle(value: &mut Value, seed: &mut u64) {
     match value {
         Value::Sequence(values) => values.iter_mut().for_each(|value| sprinkle(value, seed)),
         Value::Mapping(mapping) => {

@@ -1,0 +1,399 @@
+//! Profile `production` from end to end on one sandbox: an older release with older definitions first,
+//! then ours; a green verify; nothing on no change; what the real programs, the API server and helm
+//! say of it; the same once more with Helm 3.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::charts::charts_dir;
+use support::sandbox::Sandbox;
+use support::{Answer, tool};
+
+const MONITORING: &str = "drivemaster-monitoring";
+const PROMETHEUS: &str = "prometheus-kube-prometheus-prometheus:9090";
+const ALERTMANAGER: &str = "prometheus-kube-prometheus-alertmanager:9093";
+/// The chart that is deployed in an older form first, its version, and the older one.
+const STACK: (&str, &str, &str) = ("kube-prometheus-stack", "88.5.3", "88.5.2");
+/// A field of rules that the older definitions lack.
+const NEWER_FIELD: &str = "query_offset";
+
+/// Every key that the configuration needs, each with a value that is found nowhere else.
+const SECRETS: &[(&str, &str)] = &[
+    ("alertmanager-credentials/slack-webhook-url", "https://hooks.slack.example.com/planted-pq1"),
+    ("alertmanager-credentials/smtp-password", "planted-pq2"),
+    ("alertmanager-credentials/pagerduty-routing-key", "plantedpq3plantedpq3plantedpq3pl"),
+    ("postgres-exporter-dsn/dsn", "postgresql://exporter:planted-pq4@db.example.com:5432/postgres"),
+    ("redis-exporter-password/password", "planted-pq5"),
+    ("kafka-exporter-sasl/username", "planted-pq6"),
+    ("kafka-exporter-sasl/password", "planted-pq7"),
+    ("elasticsearch-exporter-credentials/username", "planted-pq8"),
+    ("elasticsearch-exporter-credentials/password", "planted-pq9"),
+];
+
+/// The releases of the profile.
+const RELEASES: [&str; 11] = [
+    "alloy",
+    "blackbox-exporter",
+    "chaos-mesh",
+    "elasticsearch-exporter",
+    "jaeger",
+    "kafka-exporter",
+    "loki",
+    "otel-collector",
+    "postgres-exporter",
+    "prometheus",
+    "redis-exporter",
+];
+
+/// What needs more of a node than Pod Security grants, and so has a namespace of its own.
+const PRIVILEGED: [&str; 2] = ["drivemaster-node-exporter", "chaos-mesh"];
+
+/// The verb on profile `production`. Nobody issues certificates here, so the ingresses go without.
+fn production<'a>(verb: &[&'a str], options: &[&'a str]) -> Vec<&'a str> {
+    [verb, &["--profile", "production", "--set", "ingress.tls=false"], options].concat()
+}
+
+struct Story {
+    sandbox: Sandbox,
+    charts: String,
+}
+
+impl Story {
+    fn run(&self, verb: &[&str], options: &[&str]) -> Answer {
+        self.sandbox.run(&production(verb, &[&["--charts", &self.charts], options].concat()))
+    }
+
+    /// What a program answers through the API server and its Service.
+    fn ask(&self, service: &str, path: &str) -> Value {
+        let path = format!("/api/v1/namespaces/{MONITORING}/services/{service}/proxy{path}");
+        serde_json::from_str(&self.sandbox.kubectl(&["get", "--raw", &path])).unwrap()
+    }
+
+    fn helm(&self, program: &str, arguments: &[&str]) -> Value {
+        let output = Command::new(tool(program))
+            .args(arguments)
+            .env("KUBECONFIG", self.sandbox.kubeconfig())
+            .env("HOME", self.sandbox.run.home.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Status and revision of each release.
+    fn releases(&self, program: &str) -> BTreeMap<String, (String, String)> {
+        let list = self.helm(program, &["list", "-A", "-o", "json"]);
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let rows = list.as_array().unwrap().iter();
+        rows.map(|row| (text(&row["name"]), (text(&row["status"]), text(&row["revision"])))).collect()
+    }
+
+    /// UID of each object of `kind`, by namespace and name.
+    fn uids(&self, kind: &str) -> BTreeMap<String, String> {
+        let list: Value = serde_json::from_str(&self.sandbox.kubectl(&["get", kind, "-A", "-o", "json"])).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let name = |meta: &Value| format!("{}/{}", text(&meta["namespace"]), text(&meta["name"]));
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|item| (name(&item["metadata"]), text(&item["metadata"]["uid"]))).collect()
+    }
+}
+
+#[test]
+fn the_whole_stack_is_deployed_upgraded_proven_and_taken_away() {
+    let charts = charts_dir().to_str().unwrap().to_owned();
+    let story = Story { sandbox: Sandbox::up_for(&production(&[], &[])), charts };
+    the_secrets_are_stored(&story);
+    let before = an_older_release_stands(&story);
+    ours_takes_over_and_verifies(&story, &before);
+    nothing_is_written_when_nothing_changed(&story);
+    the_api_server_had_nothing_to_say(&story);
+    the_three_severities_are_routed(&story);
+    every_rule_is_healthy_and_no_alert_fires(&story);
+    uninstall_leaves_what_holds_data(&story);
+    the_oldest_helm_does_the_same(&story);
+    no_secret_came_out(&story);
+}
+
+fn the_secrets_are_stored(story: &Story) {
+    for (name, value) in SECRETS {
+        let mut child = story
+            .sandbox
+            .command(&production(&["secrets", "set", name], &["--charts", &story.charts]))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+        Answer::from(child.wait_with_output().unwrap()).exits(0);
+    }
+}
+
+/// What must outlive the upgrade.
+struct Before {
+    claims: BTreeMap<String, String>,
+    secrets: Value,
+    rule: String,
+}
+
+/// Deploys an older chart with definitions that lack a field, and another retention of logs.
+fn an_older_release_stands(story: &Story) -> Before {
+    let folder = story.sandbox.run.home.path().join("older");
+    std::fs::create_dir(&folder).unwrap();
+    let (chart, version, older) = STACK;
+    for entry in std::fs::read_dir(&story.charts).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name == format!("{chart}-{version}.tgz") {
+            let bytes = older_archive(&path, &format!("version: {version}"), &format!("version: {older}"));
+            std::fs::write(folder.join(format!("{chart}-{older}.tgz")), bytes).unwrap();
+        } else {
+            std::fs::copy(&path, folder.join(name)).unwrap();
+        }
+    }
+    let lock = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("charts.lock.yaml")).unwrap();
+    let lock = story.sandbox.run.file("older.lock.yaml", &lock.replace(version, older));
+    let options = ["--charts", folder.to_str().unwrap(), "--charts-lock", lock.to_str().unwrap()];
+    let sets = ["--set", "loki.retention.audit=4380h", "--no-verify"];
+    story.sandbox.run(&production(&["deploy"], &[&options[..], &sets].concat())).exits(0);
+    assert!(!definition_of_rules(story).contains(NEWER_FIELD), "the older definitions know the newer field");
+    let rule = story.sandbox.run.file(
+        "rule.yaml",
+        &format!(
+            "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {{name: theirs, namespace: {MONITORING}}}\n\
+             spec: {{groups: [{{name: theirs, rules: [{{record: theirs, expr: vector(1)}}]}}]}}\n"
+        ),
+    );
+    story.sandbox.kubectl(&["create", "-f", rule.to_str().unwrap()]);
+    Before {
+        claims: story.uids("persistentvolumeclaims"),
+        secrets: secrets_of(story),
+        rule: story.uids("prometheusrules")[&format!("{MONITORING}/theirs")].clone(),
+    }
+}
+
+fn secrets_of(story: &Story) -> Value {
+    let read = |name: &str| {
+        let text = story.sandbox.kubectl(&["get", "secret", name, "-n", MONITORING, "-o", "json"]);
+        serde_json::from_str::<Value>(&text).unwrap()["data"].clone()
+    };
+    Value::Array(vec![read("grafana-admin"), read("pseudonym-key"), read("prometheus-kube-prometheus-admission")])
+}
+
+fn definition_of_rules(story: &Story) -> String {
+    story.sandbox.kubectl(&["get", "crd", "prometheusrules.monitoring.coreos.com", "-o", "json"])
+}
+
+/// The archive with `from` made `to` in its chart, and without a field in its definition of rules.
+fn older_archive(path: &PathBuf, from: &str, to: &str) -> Vec<u8> {
+    let mut source = tar::Archive::new(GzDecoder::new(std::fs::File::open(path).unwrap()));
+    let mut made = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for entry in source.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_str().unwrap().to_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        if name == format!("{}/Chart.yaml", STACK.0) {
+            content = String::from_utf8(content).unwrap().replace(from, to).into_bytes();
+        } else if name.ends_with("crd-prometheusrules.yaml") {
+            content = without_field(&String::from_utf8(content).unwrap(), NEWER_FIELD).into_bytes();
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        made.append_data(&mut header, name, content.as_slice()).unwrap();
+    }
+    made.into_inner().unwrap().finish().unwrap()
+}
+
+/// `text` without the key `field` and everything below it.
+fn without_field(text: &str, field: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut kept = String::new();
+    let mut leaving: Option<usize> = None;
+    for line in text.lines() {
+        if leaving.is_some_and(|depth| line.trim().is_empty() || indent(line) > depth) {
+            continue;
+        }
+        leaving = (line.trim() == format!("{field}:")).then(|| indent(line));
+        if leaving.is_none() {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
+    let document = story.run(&["deploy", "-o", "json"], &[]).exits(0).json();
+    let counts = &document["summaryOfChecks"];
+    // How many checks there are goes with the configuration; that they are many and none failed does not.
+    assert!(counts["passed"].as_u64().unwrap() >= 50, "{counts}");
+    assert_eq!((&counts["failed"], &counts["unknown"]), (&Value::from(0), &Value::from(0)), "{counts}");
+    let outcome = |check: &Value| check["outcome"].as_str().unwrap().to_owned();
+    let outcomes: BTreeMap<&str, String> = document["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| (check["id"].as_str().unwrap(), outcome(check)))
+        .collect();
+    for id in [
+        "security/pod-security",
+        "security/network-policies",
+        "platform/probes",
+        "prometheus-operator/ready",
+        "alertmanager/configuration-loaded",
+        "alerts/watchdog-arrives",
+        "alerts/none-firing",
+        "probes/answer",
+        "dashboards/provisioned",
+        "logs/round-trip",
+        "logs/scrubbed",
+        "logs/retention",
+        "traces/round-trip",
+        "traces/metrics",
+        "chaos-mesh/ready",
+        "chaos/paused",
+    ] {
+        assert_eq!(outcomes[id], "pass", "{id}");
+    }
+    let unknown: Vec<&&str> = outcomes.iter().filter(|(_, outcome)| *outcome == "unknown").map(|(id, _)| id).collect();
+    assert_eq!(unknown, [&"alloy/ready", &"blackbox-exporter/healthy", &"grafana/healthy"]);
+    // Nothing was lost, and the definitions are today's.
+    let claims = story.uids("persistentvolumeclaims");
+    assert!(!before.claims.is_empty());
+    assert_eq!(claims, before.claims, "a volume was made anew");
+    assert_eq!(secrets_of(story), before.secrets, "a generated Secret was made anew");
+    assert_eq!(story.uids("prometheusrules")[&format!("{MONITORING}/theirs")], before.rule);
+    assert!(definition_of_rules(story).contains(NEWER_FIELD), "the definitions are the older ones");
+    let releases = story.releases("helm");
+    assert_eq!(releases.keys().map(String::as_str).collect::<Vec<_>>(), RELEASES);
+    for (name, (status, revision)) in &releases {
+        let upgraded = ["prometheus", "loki"].contains(&name.as_str());
+        assert_eq!((status.as_str(), revision.as_str()), ("deployed", if upgraded { "2" } else { "1" }), "{name}");
+    }
+}
+
+fn nothing_is_written_when_nothing_changed(story: &Story) {
+    let writes = story.sandbox.writes().len();
+    let helm = story.sandbox.requests_of("Helm").len();
+    // Verify is the same again, and a few log lines are no write into the cluster.
+    let document = story.run(&["deploy", "-o", "json"], &["--no-verify"]).exits(0).json();
+    assert_eq!(document["changed"], false);
+    assert_eq!(story.sandbox.writes().len(), writes, "{:?}", &story.sandbox.writes()[writes..]);
+    assert_eq!(story.sandbox.requests_of("Helm").len(), helm, "helm was started");
+}
+
+/// No object was refused or warned about; pods violate Pod Security only where they are meant to.
+fn the_api_server_had_nothing_to_say(story: &Story) {
+    let mut violating = BTreeSet::new();
+    for event in story.sandbox.audit() {
+        let note = |name: &str| event["annotations"][name].as_str().map(str::to_owned);
+        let namespace = event["objectRef"]["namespace"].as_str().unwrap_or_default().to_owned();
+        if let Some(violation) = note("pod-security.kubernetes.io/audit-violations") {
+            assert!(PRIVILEGED.contains(&namespace.as_str()), "{}: {violation}", event["requestURI"]);
+            violating.insert(namespace);
+        }
+        let agent = event["userAgent"].as_str().unwrap_or_default();
+        if agent.starts_with("drivemaster-mon/") || agent.starts_with("Helm") {
+            let code = event["responseStatus"]["code"].as_u64().unwrap_or(200);
+            // What is not there yet is asked for, and a Service that is not ready is asked again.
+            let fine = code < 400 || matches!(code, 404 | 409 | 503);
+            assert!(fine, "{} {}: {}", event["verb"], event["requestURI"], event["responseStatus"]);
+        }
+    }
+    assert_eq!(violating, BTreeSet::from(PRIVILEGED.map(str::to_owned)), "the list of exceptions is longer than needed");
+}
+
+/// amtool judges the configuration that the real Alertmanager runs.
+fn the_three_severities_are_routed(story: &Story) {
+    let running = story.ask(ALERTMANAGER, "/api/v2/status")["config"]["original"].as_str().unwrap().to_owned();
+    let file = story.sandbox.run.file("running.yaml", &running);
+    let receivers = |labels: &[&str]| {
+        let output = Command::new(tool("amtool"))
+            .args(["config", "routes", "test", "--config.file", file.to_str().unwrap()])
+            .args(labels)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let configuration: serde_yaml::Value = serde_yaml::from_str(&running).unwrap();
+    let channels = |receiver: &str| {
+        let receivers = configuration["receivers"].as_sequence().unwrap();
+        let found = receivers.iter().find(|found| found["name"].as_str() == Some(receiver)).unwrap();
+        let kinds = found.as_mapping().unwrap().keys().filter_map(|key| key.as_str()?.strip_suffix("_configs"));
+        kinds.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    for (severity, expected) in [
+        ("critical", &["email", "pagerduty", "slack"][..]),
+        ("warning", &["email", "slack"]),
+        ("info", &["slack"]),
+    ] {
+        let label = format!("severity={severity}");
+        let named = receivers(&["alertname=Any", &label, "service=user-service", "namespace=drivemaster"]);
+        let reached: BTreeSet<String> = named.split(',').flat_map(channels).collect();
+        assert_eq!(reached, expected.iter().map(|name| (*name).to_owned()).collect(), "{severity}");
+    }
+    assert!(channels(&receivers(&["alertname=Watchdog", "severity=none"])).is_empty(), "Watchdog reaches a person");
+}
+
+/// A real Prometheus runs what the operator made. The groups that are evaluated seldom have their turn within minutes.
+fn every_rule_is_healthy_and_no_alert_fires(story: &Story) {
+    let end = Instant::now() + Duration::from_secs(400);
+    loop {
+        let answer = story.ask(PROMETHEUS, "/api/v1/rules");
+        let groups = answer["data"]["groups"].as_array().unwrap().clone();
+        let rules: Vec<&Value> = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+        assert!(rules.len() > 200, "{} rules", rules.len());
+        let broken: Vec<_> = rules.iter().filter(|rule| rule["health"] == "err").collect();
+        assert!(broken.is_empty(), "{broken:?}");
+        let waiting = rules.iter().filter(|rule| rule["health"] != "ok").count();
+        if waiting == 0 {
+            break;
+        }
+        assert!(Instant::now() < end, "{waiting} rules have not been evaluated");
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    let document = story.run(&["verify", "-o", "json"], &["--only", "alerts,rules"]).exits(0).json();
+    for check in document["checks"].as_array().unwrap() {
+        assert_eq!(check["outcome"], "pass", "{check}");
+    }
+}
+
+fn uninstall_leaves_what_holds_data(story: &Story) {
+    let claims = story.uids("persistentvolumeclaims");
+    story.run(&["uninstall"], &[]).exits(0);
+    assert_eq!(story.uids("persistentvolumeclaims"), claims);
+    let definitions = story.uids("customresourcedefinitions");
+    assert!(definitions.contains_key("/prometheusrules.monitoring.coreos.com"), "{definitions:?}");
+    assert!(story.releases("helm").is_empty());
+}
+
+fn the_oldest_helm_does_the_same(story: &Story) {
+    let helm3 = tool("helm3");
+    let with = ["--helm", helm3.to_str().unwrap()];
+    story.run(&["deploy"], &with).exits(0);
+    let releases = story.releases("helm3");
+    assert_eq!(releases.keys().map(String::as_str).collect::<Vec<_>>(), RELEASES);
+    assert!(releases.values().all(|(status, _)| status == "deployed"), "{releases:?}");
+    let writes = story.sandbox.writes().len();
+    let again = story.run(&["deploy", "-o", "json"], &[&with[..], &["--no-verify"]].concat()).exits(0).json();
+    assert_eq!(again["changed"], false);
+    assert_eq!(story.sandbox.writes().len(), writes, "{:?}", &story.sandbox.writes()[writes..]);
+}
+
+fn no_secret_came_out(story: &Story) {
+    let audit = std::fs::read_to_string(story.sandbox.directory().join("audit.log")).unwrap();
+    assert!(!audit.contains("planted"), "a Secret stands in the audit log");
+}
