@@ -312,7 +312,11 @@ fn the_api_server_had_nothing_to_say(story: &Story) {
             assert!(fine, "{} {}: {}", event["verb"], event["requestURI"], event["responseStatus"]);
         }
     }
-    assert_eq!(violating, BTreeSet::from(PRIVILEGED.map(str::to_owned)), "the list of exceptions is longer than needed");
+    assert_eq!(
+        violating,
+        BTreeSet::from(PRIVILEGED.map(str::to_owned)),
+        "the list of exceptions is longer than needed"
+    );
 }
 
 /// amtool judges the configuration that the real Alertmanager runs.
@@ -335,11 +339,9 @@ fn the_three_severities_are_routed(story: &Story) {
         let kinds = found.as_mapping().unwrap().keys().filter_map(|key| key.as_str()?.strip_suffix("_configs"));
         kinds.map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    for (severity, expected) in [
-        ("critical", &["email", "pagerduty", "slack"][..]),
-        ("warning", &["email", "slack"]),
-        ("info", &["slack"]),
-    ] {
+    for (severity, expected) in
+        [("critical", &["email", "pagerduty", "slack"][..]), ("warning", &["email", "slack"]), ("info", &["slack"])]
+    {
         let label = format!("severity={severity}");
         let named = receivers(&["alertname=Any", &label, "service=user-service", "namespace=drivemaster"]);
         let reached: BTreeSet<String> = named.split(',').flat_map(channels).collect();

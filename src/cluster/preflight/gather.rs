@@ -163,7 +163,7 @@ type Secrets = BTreeMap<(String, String), Option<BTreeSet<String>>>;
 /// The keys of the required Secrets, and what may not be read.
 async fn secrets(cluster: &Cluster, bundle: &Bundle) -> Result<(Secrets, Skipped)> {
     let places = bundle.required_secrets.iter().map(|secret| (secret.namespace.clone(), secret.name.clone()));
-    let answers: Vec<((String, String), Result<Option<BTreeSet<String>>>)> = stream::iter(places)
+    let answers: Vec<_> = stream::iter(places)
         .map(|place| async move {
             let keys = secret_keys(&cluster.client, &place.0, &place.1).await;
             (place, keys)

@@ -31,7 +31,7 @@ pub(super) fn judge_room(room: &Room, demands: &[Demand], replaced: &[(String, S
 }
 
 /// Pods that still use what they asked for.
-fn running<'r>(room: &'r Room) -> impl Iterator<Item = &'r Value> {
+fn running(room: &Room) -> impl Iterator<Item = &Value> {
     let over =
         |pod: &&Value| !matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
     room.pods.iter().flatten().filter(over)
