@@ -145,7 +145,7 @@ impl Catalogue<'_> {
     }
 
     /// To the host of `url`: a Service of the cluster by its namespace, anything else anywhere.
-    fn add_url(&mut self, from: &'static str, url: &str, why: &str) {
+    fn outward(&mut self, from: &'static str, url: &str, why: &str) {
         if let Some((host, port)) = host_and_port(url) {
             let own = format!(".{}.svc", self.config.namespaces.monitoring);
             // A Service maps ports, and policies see those of the pods: of the stack's own they are listed apart.
@@ -216,7 +216,7 @@ impl Catalogue<'_> {
             "metrics of the nodes and the control plane",
         );
         for remote in self.config.prometheus.remote_write.clone() {
-            self.add_url("prometheus", &remote.url, &format!("samples for `{}`", remote.name));
+            self.outward("prometheus", &remote.url, &format!("samples for `{}`", remote.name));
         }
         if self.config.alertmanager.replicas > 1 {
             let mesh = ["TCP", "UDP"].map(|protocol| Ports { protocol, numbers: vec![9094] }).to_vec();
@@ -242,11 +242,11 @@ impl Catalogue<'_> {
         let sources = self.config.exporters.clone();
         // Its address is in the Secret.
         self.add(Peer::Group("postgres-exporter"), Peer::Anywhere, tcp(&[5432]), "PostgreSQL");
-        self.add_url("redis-exporter", &sources.redis.address, "Redis");
+        self.outward("redis-exporter", &sources.redis.address, "Redis");
         for broker in &sources.kafka.brokers {
-            self.add_url("kafka-exporter", &format!("kafka://{broker}"), "Kafka");
+            self.outward("kafka-exporter", &format!("kafka://{broker}"), "Kafka");
         }
-        self.add_url("elasticsearch-exporter", &sources.elasticsearch.url, "Elasticsearch");
+        self.outward("elasticsearch-exporter", &sources.elasticsearch.url, "Elasticsearch");
         let mut ports: Vec<u16> = self.config.platform.services.iter().map(|service| service.port).collect();
         ports.sort_unstable();
         ports.dedup();
@@ -276,21 +276,21 @@ impl Catalogue<'_> {
         let config = self.config;
         if !config.loki.enabled {
             for from in ["collector", "alloy", "grafana"] {
-                self.add_url(from, &config.loki.existing_url, "the Loki that runs already");
+                self.outward(from, &config.loki.existing_url, "the Loki that runs already");
             }
         }
         if !config.prometheus.enabled {
             for from in ["grafana", "jaeger"] {
-                self.add_url(from, &config.prometheus.existing_url, "the Prometheus that runs already");
+                self.outward(from, &config.prometheus.existing_url, "the Prometheus that runs already");
             }
         }
         if config.jaeger.storage == JaegerStorage::Elasticsearch {
-            self.add_url("jaeger", &config.jaeger.elasticsearch.url, "its store");
+            self.outward("jaeger", &config.jaeger.elasticsearch.url, "its store");
         }
         let bucket = &config.loki.object_storage;
         if bucket.enabled {
             let endpoint = if bucket.endpoint.is_empty() { "https://s3.amazonaws.com" } else { &bucket.endpoint };
-            self.add_url("loki", endpoint, "its bucket");
+            self.outward("loki", endpoint, "its bucket");
         }
     }
 
