@@ -238,3 +238,26 @@ fn a_cache_that_cannot_be_written_is_no_failure_and_two_runs_at_once_are_fine() 
     assert_eq!(cached(&run).len(), 1, "no part of a file is left");
     assert_eq!(std::fs::read(&cached(&run)[0]).unwrap(), bytes);
 }
+
+#[test]
+fn every_image_is_listed_with_its_releases() {
+    for helm in HELMS {
+        let run = Run::new();
+        let (folder, helm) = (charts_dir().display().to_string(), tool(helm).display().to_string());
+        let words = ["images", "--profile", "production", "--charts", &folder, "--helm", &helm, "-o", "json"];
+        let document = run.run(&words).exits(0).json();
+        let images = document["images"].as_array().unwrap();
+        let of = |part: &str| images.iter().find(|row| row["image"].as_str().unwrap().contains(part));
+        // A container, an option of the operator, a custom resource.
+        for part in ["/grafana/grafana:", "/prometheus-config-reloader:", "/prometheus/prometheus:"] {
+            assert_eq!(of(part).unwrap()["releases"].as_array().unwrap().last().unwrap(), "prometheus", "{part}");
+        }
+        assert!(images.iter().all(|row| row["finding"].is_null()));
+        let loose = [&words[..], &["--set", "helmValues.loki.loki.image.tag=latest"]].concat();
+        let document = run.run(&loose).exits(1).json();
+        let found: Vec<&Value> =
+            document["images"].as_array().unwrap().iter().filter(|row| !row["finding"].is_null()).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0]["image"].as_str().unwrap().ends_with("/loki:latest"), "{found:?}");
+    }
+}

@@ -21,6 +21,9 @@ fn every_verb_has_examples() {
     for verb in ["render", "plan", "deploy", "verify", "status", "access", "port-forward", "uninstall"] {
         Run::new().run(&[verb, "--help"]).exits(0).prints("Example");
     }
+    for verb in [&["images"][..], &["charts", "list"], &["charts", "lock"], &["charts", "pull"]] {
+        Run::new().run(&[verb, &["--help"]].concat()).exits(0).prints("Example");
+    }
 }
 
 #[test]

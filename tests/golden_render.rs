@@ -1,8 +1,9 @@
 //! The rendered folder, byte for byte. `UPDATE_GOLDEN=1 cargo test --test golden_render` rewrites it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use drivemaster_mon::chart::{Chart, Charts};
 use drivemaster_mon::config::{Config, Layer, Profile, resolve};
-use drivemaster_mon::render::{files, render, values_layer};
+use drivemaster_mon::render::{Bundle, Sources, files, needed_charts, render, render_from, values_layer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,9 +33,22 @@ fn golden_files(folder: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-fn compare(name: &str, layers: &[Layer]) {
+/// Profile `production` with charts that are empty: what is ours, and nothing of anybody else's.
+fn production() -> Bundle {
+    let config = resolve(Some(Profile::Production), &[], &[], &[]).unwrap();
+    let empty = |name: &str| Chart {
+        name: name.to_owned(),
+        version: "1.0.0".to_owned(),
+        app_version: "1.0.0".to_owned(),
+        files: BTreeMap::new(),
+    };
+    let charts: Charts = needed_charts(&config).into_iter().map(|name| (name.to_owned(), empty(name))).collect();
+    render_from(&config, &Sources::embedded(), &charts).unwrap()
+}
+
+fn compare(name: &str, bundle: &Bundle) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    let rendered: BTreeMap<PathBuf, Vec<u8>> = files::files(&render(&config(layers)).unwrap())
+    let rendered: BTreeMap<PathBuf, Vec<u8>> = files::files(bundle)
         .into_iter()
         .filter(|(path, _)| is_golden(path))
         .map(|(path, content)| (folder.join(path), content))
@@ -62,11 +76,16 @@ fn compare(name: &str, layers: &[Layer]) {
 
 #[test]
 fn profile_local_renders_as_it_did() {
-    compare("local", &[]);
+    compare("local", &render(&config(&[])).unwrap());
 }
 
 #[test]
 fn the_sandbox_layer_renders_as_it_did() {
     let layer = Layer::new("values/sandbox.yaml", values_layer("sandbox").unwrap());
-    compare("sandbox", &[layer]);
+    compare("sandbox", &render(&config(&[layer])).unwrap());
+}
+
+#[test]
+fn profile_production_renders_as_it_did() {
+    compare("production", &production());
 }

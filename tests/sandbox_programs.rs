@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use support::sandbox::Sandbox;
 
@@ -17,6 +17,8 @@ const MONITORING: &str = "drivemaster-monitoring";
 struct Forward {
     child: Child,
     port: u16,
+    /// Kept open: kubectl ends when it can say nothing more.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Forward {
@@ -29,10 +31,11 @@ impl Forward {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
         // Such as `Forwarding from 127.0.0.1:41231 -> 4318`.
         let port = line.split(" -> ").next().and_then(|left| left.rsplit(':').next()?.parse().ok());
-        Forward { child, port: port.unwrap_or_else(|| panic!("kubectl said `{line}`")) }
+        Forward { child, port: port.unwrap_or_else(|| panic!("kubectl said `{line}`")), _said: said }
     }
 
     fn url(&self, path: &str) -> String {

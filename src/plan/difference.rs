@@ -19,7 +19,48 @@ pub fn difference(wanted: &Value, live: &Value) -> Vec<String> {
     for fields in our_fields(live) {
         unwanted(fields, wanted, "", &mut lines);
     }
+    if wanted.get("kind").and_then(Value::as_str) == Some("CustomResourceDefinition") {
+        schemas(wanted, live, &mut lines);
+        if lines.len() > DIFF_LINES {
+            let more = lines.len() - DIFF_LINES;
+            lines.truncate(DIFF_LINES);
+            lines.push(format!("~ {more} more"));
+        }
+    }
     lines
+}
+
+/// What the schemas of a definition have too much. Its versions are one field for their owner, so that
+/// nothing says who brought what in them; and into a schema the server writes nothing.
+fn schemas(wanted: &Value, live: &Value, lines: &mut Vec<String>) {
+    let versions = wanted.pointer("/spec/versions").and_then(Value::as_array);
+    for (index, version) in versions.into_iter().flatten().enumerate() {
+        let other = live.pointer(&format!("/spec/versions/{index}")).filter(|other| other["name"] == version["name"]);
+        let Some(other) = other else { continue };
+        surplus(&version["schema"], &other["schema"], &format!("spec.versions[{index}].schema"), lines);
+    }
+}
+
+/// The fields of `live` that `wanted` has not.
+fn surplus(wanted: &Value, live: &Value, path: &str, lines: &mut Vec<String>) {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => {
+            for (key, other) in live {
+                let below = join(path, key);
+                match wanted.get(key) {
+                    Some(value) => surplus(value, other, &below, lines),
+                    None if is_empty(other) => {}
+                    None => lines.push(format!("- {below}")),
+                }
+            }
+        }
+        (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
+            for (index, (value, other)) in wanted.iter().zip(live).enumerate() {
+                surplus(value, other, &format!("{path}[{index}]"), lines);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn compare(wanted: &Value, live: &Value, path: &str, secret: bool, lines: &mut Vec<String>) {
@@ -178,6 +219,23 @@ mod tests {
         assert_eq!(text, "+ data.added: (masked)\n~ data.password: (masked) -> (masked)");
         let text = difference(&wanted, &json!({"kind": "Secret"})).join("\n");
         assert_eq!(text, "+ data: (masked)");
+    }
+
+    #[test]
+    fn a_field_that_only_the_standing_definition_has_is_told() {
+        let definition = |properties: Value| {
+            json!({"kind": "CustomResourceDefinition", "spec": {"versions": [{"name": "v1", "schema":
+                {"openAPIV3Schema": {"properties": {"spec": {"properties": properties}}}}}]}})
+        };
+        let (wanted, mut live) = (definition(json!({"a": {}})), definition(json!({"a": {}, "b": {"type": "string"}})));
+        live["spec"]["conversion"] = json!({"strategy": "None"});
+        live["spec"]["versions"][0]["additional"] = json!("default");
+        let path = "spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.b";
+        assert_eq!(difference(&wanted, &live), [format!("- {path}")]);
+        assert!(difference(&live, &live).is_empty());
+        let many: serde_json::Map<String, Value> =
+            (0..100).map(|key| (format!("k{key}"), json!({"type": "x"}))).collect();
+        assert_eq!(difference(&wanted, &definition(Value::Object(many))).len(), DIFF_LINES + 1);
     }
 
     #[test]

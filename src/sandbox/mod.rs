@@ -12,6 +12,7 @@ mod bring_up;
 pub mod client;
 pub mod control;
 pub mod control_plane;
+mod credentials;
 pub mod guard;
 mod guard_process;
 mod handshake;

@@ -119,7 +119,8 @@ fn pods_of(deployment: &Deployment) -> Result<i32, String> {
     Err(format!("{available} of {wanted} pods of `{name}` are available"))
 }
 
-async fn apply(client: &Client, object: Value) -> Result<()> {
+/// Applies one object.
+pub(super) async fn apply(client: &Client, object: Value) -> Result<()> {
     let object: DynamicObject = serde_json::from_value(object)?;
     let name = object.metadata.name.clone().unwrap_or_default();
     let types = object.types.clone().unwrap_or_default();

@@ -4,13 +4,14 @@ use super::behind::{self, Behind, BehindOptions, ProgramNote};
 use super::bring_up::{PortTaken, bring_up, choose_ports, last_lines};
 use super::control::{Answer, Ask, MissingProgram, NodeStatus, ProgramStatus, Status, serve};
 use super::control_plane::{ControlPlane, PROGRAMS, Ports, loopback};
+use super::credentials;
 use super::guard::{Exit, Guard};
 use super::handshake::{Options, Report, Reporter, TAKEN};
 use super::network::program::{Absence, Program};
 use super::network::{self, Network};
 use super::objects;
 use super::pki::Pki;
-use super::platform_start::{Platform, platform_of};
+use super::platform_start::{Platform, apply, platform_of};
 use super::process::ProcessRef;
 use super::state::{ProgramRecord, Record};
 use crate::error::failure_of;
@@ -220,6 +221,9 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     })?;
     Reporter.started(PLATFORM_STEP);
     let pods = platform.apply(&client).await?;
+    for object in credentials::objects(&options.config)? {
+        apply(&client, object).await?;
+    }
     Reporter.finished(PLATFORM_STEP, &format!("{pods} pods in namespace `{}`", platform.namespace));
     for (name, pid) in guard.running() {
         if let Some(process) = ProcessRef::of(pid) {

@@ -52,6 +52,19 @@ async fn list(cluster: &Cluster, api_version: &str, kind: &str) -> Result<Vec<Va
     items.await?.into_iter().map(|item| serde_json::to_value(item).map_err(Into::into)).collect()
 }
 
+/// The metadata of an object; `None` where there is none, or where its kind is not served.
+async fn metadata(cluster: &Cluster, object: &ObjectRef) -> Result<Option<Value>> {
+    let api = api(&cluster.client, object);
+    let found = ask(&format!("read `{object}`"), || async {
+        match api.get_metadata_opt(&object.name).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            answer => answer,
+        }
+    })
+    .await?;
+    found.map(|found| serde_json::to_value(found).map_err(Into::into)).transpose()
+}
+
 /// Nodes, pods, quotas and limit ranges.
 pub(super) async fn room(cluster: &Cluster, skipped: &mut Skipped) -> Result<Room> {
     let (nodes, pods, quotas, limit_ranges) = futures::join!(
@@ -137,8 +150,7 @@ async fn needed(cluster: &Cluster, config: &Config) -> Result<Vec<(ObjectRef, bo
     wanted.dedup();
     stream::iter(wanted)
         .map(|object| async move {
-            let api = api(&cluster.client, &object);
-            let found = ask(&format!("read `{object}`"), || api.get_metadata_opt(&object.name)).await?;
+            let found = metadata(cluster, &object).await?;
             Ok((object, found.is_some()))
         })
         .buffered(CONCURRENCY)
@@ -178,9 +190,7 @@ async fn own(cluster: &Cluster, plan: &Plan) -> Result<Vec<(ObjectRef, Value)>> 
         });
     stream::iter(changed)
         .map(|object| async move {
-            let api = api(&cluster.client, &object);
-            let found = ask(&format!("read `{object}`"), || api.get_metadata_opt(&object.name)).await?;
-            let found = found.map(serde_json::to_value).transpose()?;
+            let found = metadata(cluster, &object).await?;
             Ok::<_, anyhow::Error>(found.map(|found| (object, found)))
         })
         .buffered(CONCURRENCY)

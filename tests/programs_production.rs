@@ -1,0 +1,640 @@
+//! The metrics side of profile `production`, judged by the programs it is for: helm renders the upstream
+//! charts with our values, promtool and amtool read what comes out, a real Alertmanager inhibits.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use base64::Engine as _;
+use drivemaster_mon::chart::{Charts, archive};
+use drivemaster_mon::config::{Config, Layer, Profile, resolve};
+use drivemaster_mon::render::{Bundle, Sources, needed_charts, render, render_from};
+use drivemaster_mon::stack::KUBERNETES_JOBS;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use support::{charts::charts_dir, tool};
+
+/// The releases of the metrics side.
+const RELEASES: [&str; 6] = [
+    "prometheus",
+    "blackbox-exporter",
+    "postgres-exporter",
+    "redis-exporter",
+    "kafka-exporter",
+    "elasticsearch-exporter",
+];
+const KUBERNETES: &str = "1.37.2";
+
+fn config(profile: Profile, more: &str) -> Config {
+    resolve(Some(profile), &[], &[Layer::new("test", more)], &[]).unwrap()
+}
+
+/// The archive of the chart called `name`.
+fn archive_of(name: &str) -> PathBuf {
+    let is_version = |rest: &str| rest.starts_with(|letter: char| letter.is_ascii_digit());
+    let is_it = |path: &PathBuf| {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        file.strip_prefix(&format!("{name}-")).is_some_and(is_version)
+    };
+    let mut entries = std::fs::read_dir(charts_dir()).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(is_it).unwrap_or_else(|| panic!("there is no archive of chart `{name}`"))
+}
+
+fn bundle(more: &str) -> Bundle {
+    let config = config(Profile::Production, more);
+    let charts: Charts = needed_charts(&config)
+        .into_iter()
+        .map(|name| {
+            let path = archive_of(name);
+            (name.to_owned(), archive::read(&path.display().to_string(), &std::fs::read(&path).unwrap()).unwrap())
+        })
+        .collect();
+    render_from(&config, &Sources::embedded(), &charts).unwrap()
+}
+
+fn documents(yaml: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(yaml)
+        .map(|document| Value::deserialize(document).unwrap())
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
+/// What helm makes of the metrics side of `bundle`.
+fn templated(bundle: &Bundle, helm: &str) -> Vec<Value> {
+    let mut objects = Vec::new();
+    for release in bundle.releases.iter().filter(|release| RELEASES.contains(&release.name.as_str())) {
+        let mut child = Command::new(tool(helm))
+            .args(["template", &release.name])
+            .arg(archive_of(&release.chart.name))
+            .args(["--namespace", &release.namespace, "--skip-crds", "--kube-version", KUBERNETES])
+            .args(["--api-versions", "monitoring.coreos.com/v1", "--values", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(release.values.to_string().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{helm} on `{}`: {err}", release.name);
+        objects.extend(documents(&out));
+    }
+    objects
+}
+
+fn of_kind<'o>(objects: &'o [Value], kind: &'o str) -> impl Iterator<Item = &'o Value> {
+    objects.iter().filter(move |object| object["kind"] == kind)
+}
+
+fn names(objects: &[Value], kind: &str) -> BTreeSet<String> {
+    of_kind(objects, kind).map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn find<'o>(objects: &'o [Value], kind: &'o str, name: &str) -> &'o Value {
+    of_kind(objects, kind)
+        .find(|object| object["metadata"]["name"] == name)
+        .unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+fn own(bundle: &Bundle) -> Vec<Value> {
+    bundle.objects.iter().map(|manifest| manifest.0.clone()).collect()
+}
+
+fn pod_specs(objects: &[Value]) -> Vec<(String, Value)> {
+    let workloads = ["Deployment", "StatefulSet", "DaemonSet", "Job"];
+    let is_workload = |object: &&Value| workloads.iter().any(|kind| object["kind"] == *kind);
+    let named = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
+    objects
+        .iter()
+        .filter(is_workload)
+        .map(|object| (named(object), object["spec"]["template"]["spec"].clone()))
+        .collect()
+}
+
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    ["containers", "initContainers"].into_iter().flat_map(|key| pod[key].as_array().into_iter().flatten())
+}
+
+/// What of Pod Security `restricted` the pod breaks.
+fn violations(pod: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for key in ["hostNetwork", "hostPID", "hostIPC"] {
+        if pod[key] == true {
+            found.push(key.to_owned());
+        }
+    }
+    let volumes = pod["volumes"].as_array().into_iter().flatten();
+    let allowed = ["name", "configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim", "downwardAPI"];
+    for volume in volumes {
+        found.extend(volume.as_object().unwrap().keys().filter(|key| !allowed.contains(&key.as_str())).cloned());
+    }
+    let of_pod = &pod["securityContext"];
+    for container in containers(pod) {
+        let name = &container["name"];
+        let own = &container["securityContext"];
+        let either = |key: &str| if own[key].is_null() { &of_pod[key] } else { &own[key] };
+        let capabilities = &own["capabilities"];
+        for (broken, what) in [
+            (own["allowPrivilegeEscalation"] != false, "allowPrivilegeEscalation"),
+            (own["privileged"] == true, "privileged"),
+            (either("runAsNonRoot") != true, "runAsNonRoot"),
+            (either("runAsUser") == 0, "runAsUser"),
+            (either("seccompProfile")["type"] != "RuntimeDefault", "seccompProfile"),
+            (!capabilities["drop"].as_array().is_some_and(|drop| drop.contains(&json!("ALL"))), "capabilities.drop"),
+            (capabilities["add"].as_array().is_some_and(|add| !add.is_empty()), "capabilities.add"),
+        ] {
+            if broken {
+                found.push(format!("{name}: {what}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn both_helms_render_the_same() {
+    let bundle = bundle("");
+    let (four, three) = (templated(&bundle, "helm"), templated(&bundle, "helm3"));
+    assert!(four.len() > 100, "{}", four.len());
+    let sorted = |mut objects: Vec<Value>| {
+        objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]));
+        objects
+    };
+    assert_eq!(sorted(four), sorted(three));
+    assert_eq!(bundle.releases.iter().filter(|release| RELEASES.contains(&release.name.as_str())).count(), 6);
+}
+
+#[test]
+fn only_the_node_exporter_needs_more_than_pod_security_restricted() {
+    for more in ["", "security: {internalTls: {mode: secret}}"] {
+        let objects = templated(&bundle(more), "helm");
+        let pods = pod_specs(&objects);
+        assert!(pods.len() >= 9, "{}", pods.len());
+        for (name, pod) in pods {
+            let found = violations(&pod);
+            if name == "prometheus-prometheus-node-exporter" {
+                assert_eq!(found, ["hostNetwork", "hostPID", "hostPath", "hostPath", "hostPath"]);
+            } else {
+                assert_eq!(found, Vec::<String>::new(), "{name}");
+            }
+        }
+        for (kind, name) in [("Prometheus", "prometheus"), ("Alertmanager", "alertmanager")] {
+            let object = find(&objects, kind, &format!("prometheus-kube-prometheus-{name}"));
+            // The operator adds what each container needs.
+            assert_eq!(object["spec"]["securityContext"]["runAsNonRoot"], true);
+            assert_eq!(object["spec"]["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        }
+        let node = find(&objects, "DaemonSet", "prometheus-prometheus-node-exporter");
+        assert_eq!(node["metadata"]["namespace"], "drivemaster-node-exporter");
+    }
+}
+
+#[test]
+fn only_the_operator_may_read_secrets() {
+    let bundle = bundle("");
+    let mut objects = templated(&bundle, "helm");
+    objects.extend(own(&bundle));
+    let mut readers = BTreeSet::new();
+    for role in of_kind(&objects, "ClusterRole").chain(of_kind(&objects, "Role")) {
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            let resources = rule["resources"].as_array().into_iter().flatten();
+            if resources.clone().any(|resource| resource == "secrets" || resource == "*") {
+                readers.insert(role["metadata"]["name"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(readers, BTreeSet::from(["prometheus-kube-prometheus-operator".to_owned()]));
+    let grafana = find(&objects, "Role", "prometheus-grafana");
+    assert_eq!(
+        grafana["rules"],
+        json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}])
+    );
+    let binding = find(&objects, "RoleBinding", "prometheus-grafana");
+    let account = binding["subjects"][0]["name"].as_str().unwrap();
+    assert!(names(&objects, "ServiceAccount").contains(account), "{account}");
+}
+
+#[test]
+fn no_secret_comes_from_values_and_no_job_runs_in_a_hook() {
+    let objects = templated(&bundle(""), "helm");
+    // The configuration of Alertmanager, which names files only.
+    let secrets = names(&objects, "Secret");
+    assert_eq!(secrets, BTreeSet::from(["alertmanager-prometheus-kube-prometheus-alertmanager".to_owned()]));
+    let text = alertmanager_text(&objects);
+    for word in ["_password:", "api_url:", "routing_key:"] {
+        assert!(!text.contains(word), "{word} in\n{text}");
+    }
+    assert_eq!(names(&objects, "Job"), BTreeSet::new());
+    for object in &objects {
+        assert!(object["metadata"]["annotations"]["helm.sh/hook"].is_null(), "{}", object["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn every_variable_with_a_password_comes_from_a_secret() {
+    let objects = templated(&bundle(""), "helm");
+    let wanted = [
+        ("postgres-exporter", "DATA_SOURCE_NAME", "postgres-exporter-dsn", "dsn"),
+        ("redis-exporter", "REDIS_PASSWORD", "redis-exporter-password", "password"),
+        ("kafka-exporter", "SCRAM_PASSWORD", "kafka-exporter-sasl", "password"),
+        ("elasticsearch-exporter", "ES_PASSWORD", "elasticsearch-exporter-credentials", "password"),
+        ("prometheus-grafana", "GF_SECURITY_ADMIN_PASSWORD", "grafana-admin", "admin-password"),
+    ];
+    let pods: BTreeMap<String, Value> = pod_specs(&objects).into_iter().collect();
+    for (workload, variable, secret, key) in wanted {
+        let mut variables =
+            containers(&pods[workload]).flat_map(|container| container["env"].as_array().into_iter().flatten());
+        let found = variables.find(|found| found["name"] == variable).unwrap_or_else(|| panic!("{variable}"));
+        assert_eq!(found["valueFrom"]["secretKeyRef"], json!({"name": secret, "key": key}), "{workload}");
+    }
+    // Whoever reloads Grafana would need its password; the sidecar has none.
+    let sidecar = containers(&pods["prometheus-grafana"]).find(|container| container["name"] != "grafana").unwrap();
+    assert!(!sidecar["env"].to_string().contains("secretKeyRef"), "{}", sidecar["env"]);
+}
+
+/// The configuration of Alertmanager as the chart writes it.
+fn alertmanager_text(objects: &[Value]) -> String {
+    let secret = find(objects, "Secret", "alertmanager-prometheus-kube-prometheus-alertmanager");
+    let encoded = secret["data"]["alertmanager.yaml"].as_str().unwrap();
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).unwrap()).unwrap()
+}
+
+#[test]
+fn the_three_severities_reach_whom_they_shall() {
+    let text = alertmanager_text(&templated(&bundle(""), "helm"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alertmanager.yaml");
+    std::fs::write(&path, &text).unwrap();
+    let amtool = |arguments: &[&str], labels: &[&str]| {
+        let output = Command::new(tool("amtool")).args(arguments).arg(&path).args(labels).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    amtool(&["check-config"], &[]);
+    let configuration: Value = serde_yaml::from_str(&text).unwrap();
+    let channels = |receiver: &str| -> BTreeSet<String> {
+        let receivers = configuration["receivers"].as_array().unwrap();
+        let found = receivers.iter().find(|found| found["name"] == receiver).unwrap();
+        found.as_object().unwrap().keys().filter(|key| *key != "name").cloned().collect()
+    };
+    let table: [(&[&str], &str, &[&str]); 6] = [
+        (&["alertname=A", "severity=critical"], "critical", &["slack_configs", "email_configs", "pagerduty_configs"]),
+        (&["alertname=A", "severity=warning"], "warning", &["slack_configs", "email_configs"]),
+        (&["alertname=A", "severity=info"], "info", &["slack_configs"]),
+        (&["alertname=A"], "info", &["slack_configs"]),
+        (&["alertname=Watchdog", "severity=none"], "null", &[]),
+        (&["alertname=InfoInhibitor", "severity=none"], "null", &[]),
+    ];
+    for (labels, receiver, ways) in table {
+        let arguments = ["config", "routes", "test", "--config.file"];
+        assert_eq!(amtool(&arguments, labels).trim(), receiver, "{labels:?}");
+        let ways: BTreeSet<String> = ways.iter().map(|way| (*way).to_owned()).collect();
+        assert_eq!(channels(receiver), ways, "{receiver}");
+    }
+    let mounted = "/etc/alertmanager/secrets/alertmanager-credentials/";
+    assert!(text.contains(&format!("{mounted}slack-webhook-url")) && text.contains(&format!("{mounted}smtp-password")));
+}
+
+#[test]
+fn both_profiles_route_alike_and_show_the_same_datasources() {
+    let production = bundle("");
+    let receivers = "alertmanager: {groupWait: 10s, receivers: {slack: {enabled: true}, email: {enabled: true}, \
+                     pagerduty: {enabled: true}}}";
+    let local = render(&config(Profile::Local, receivers)).unwrap();
+    let values =
+        |bundle: &Bundle| bundle.releases.iter().find(|release| release.name == "prometheus").unwrap().values.clone();
+    let (production, local) = (values(&production), values(&local));
+    assert_eq!(production["alertmanager"]["config"], local["alertmanager"]["config"]);
+    let provisioned = &production["grafana"]["datasources"]["datasources.yaml"]["datasources"];
+    assert_eq!(*provisioned, local["grafana"]["datasources"]);
+    let uids: Vec<&str> =
+        provisioned.as_array().unwrap().iter().map(|source| source["uid"].as_str().unwrap()).collect();
+    assert_eq!(uids, ["prometheus", "alertmanager", "loki", "jaeger"]);
+}
+
+#[test]
+fn both_profiles_load_the_same_rules() {
+    let bundle = bundle("");
+    let local = render(&config(Profile::Local, "ingress: {enabled: true, tls: true}")).unwrap();
+    let files = local.objects.iter().find(|object| object.0["metadata"]["name"] == "drivemaster-rules").unwrap();
+    let rules: BTreeMap<String, Value> = of_kind(&own(&bundle), "PrometheusRule")
+        .map(|rule| (rule["metadata"]["name"].as_str().unwrap().to_owned(), rule["spec"].clone()))
+        .collect();
+    let mut compared = 0;
+    for (file, text) in files.0["data"].as_object().unwrap() {
+        let expected: Value = serde_yaml::from_str(text.as_str().unwrap()).unwrap();
+        assert_eq!(rules[&format!("drivemaster-{}", file.trim_end_matches(".yaml"))], expected, "{file}");
+        compared += 1;
+    }
+    assert_eq!(compared, rules.len());
+    assert_eq!(bundle.expected.rule_groups, local.expected.rule_groups);
+}
+
+#[test]
+fn promtool_accepts_every_rule_of_ours_and_of_the_chart() {
+    let bundle = bundle("");
+    let mut objects = templated(&bundle, "helm");
+    objects.extend(own(&bundle));
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for (index, rule) in of_kind(&objects, "PrometheusRule").enumerate() {
+        let path = folder.path().join(format!("{index}.json"));
+        std::fs::write(&path, rule["spec"].to_string()).unwrap();
+        files.push(path);
+    }
+    assert!(files.len() > 35, "{}", files.len());
+    let output = Command::new(tool("promtool")).args(["check", "rules"]).args(files).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_expected_target_has_one_monitor_and_its_service() {
+    let bundle = bundle("");
+    let objects = templated(&bundle, "helm");
+    let own = own(&bundle);
+    let mine = names(&own, "ServiceMonitor");
+    let charts = names(&objects, "ServiceMonitor");
+    let by_probe = ["health-probes", "url-probes"];
+    for target in &bundle.expected.targets {
+        let job = target.job.as_str();
+        let ours = mine.contains(&format!("drivemaster-{job}"));
+        let kubernetes = KUBERNETES_JOBS.iter().any(|row| row.job == job);
+        let service = format!("prometheus-kube-prometheus-{job}");
+        let of_chart = charts.contains(&target.service) || (kubernetes && charts.contains(&service));
+        let makers = usize::from(ours) + usize::from(of_chart) + usize::from(by_probe.contains(&job));
+        assert_eq!(makers, 1, "{target:?} by one of {mine:?} {charts:?}");
+        let from_here = bundle.releases.iter().filter(|release| RELEASES.contains(&release.name.as_str()));
+        let is_ours = target.service.starts_with("prometheus-")
+            || from_here.clone().any(|release| release.name == target.service);
+        // The operator makes the kubelets' Service.
+        if is_ours && job != "kubelet" {
+            let found = find(&objects, "Service", &target.service);
+            // Without a namespace it is that of the release.
+            let namespace = found["metadata"]["namespace"].as_str().unwrap_or("drivemaster-monitoring");
+            assert_eq!(namespace, target.namespace, "{target:?}");
+        }
+    }
+    let annotated = usize::from(mine.contains("drivemaster-annotated-services"));
+    let expected_of_ours =
+        bundle.expected.targets.iter().filter(|target| mine.contains(&format!("drivemaster-{}", target.job)));
+    assert_eq!(mine.len(), expected_of_ours.count() + annotated, "{mine:?}");
+    for monitor in of_kind(&own, "ServiceMonitor").chain(of_kind(&objects, "ServiceMonitor")) {
+        let namespace = monitor["metadata"]["namespace"].as_str().unwrap();
+        let selected = &find(&objects, "Prometheus", "prometheus-kube-prometheus-prometheus")["spec"];
+        let namespaces = &selected["serviceMonitorNamespaceSelector"]["matchExpressions"][0]["values"];
+        assert!(namespaces.as_array().unwrap().iter().any(|selected| selected == namespace), "{namespace}");
+    }
+}
+
+#[test]
+fn a_managed_control_plane_is_neither_scraped_nor_alerted_on_nor_shown() {
+    let all = templated(&bundle(""), "helm");
+    let managed = templated(&bundle("prometheus: {managedControlPlane: true}"), "helm");
+    let in_kube_system = |objects: &[Value]| {
+        of_kind(objects, "Service").filter(|service| service["metadata"]["namespace"] == "kube-system").count()
+    };
+    assert_eq!((in_kube_system(&all), in_kube_system(&managed)), (5, 0));
+    for kind in ["ServiceMonitor", "PrometheusRule", "ConfigMap"] {
+        let gone: Vec<String> = names(&all, kind).difference(&names(&managed, kind)).cloned().collect();
+        assert!(gone.len() >= 4, "{kind}: {gone:?}");
+        let parts = ["etcd", "scheduler", "controller-manager", "proxy", "dns"];
+        assert!(gone.iter().all(|name| parts.iter().any(|part| name.contains(part))), "{kind}: {gone:?}");
+    }
+    let rules: String = of_kind(&managed, "PrometheusRule").map(|rule| rule["spec"].to_string()).collect();
+    for alert in ["KubeSchedulerDown", "KubeControllerManagerDown", "KubeProxyDown", "etcdMembersDown"] {
+        assert!(!rules.contains(alert), "{alert}");
+    }
+}
+
+#[test]
+fn ingress_and_routes_lead_to_the_same_interfaces() {
+    let hosts = |objects: &[Value], kind: &str, pointer: &str| -> BTreeSet<String> {
+        of_kind(objects, kind).map(|object| object.pointer(pointer).unwrap().as_str().unwrap().to_owned()).collect()
+    };
+    let ingress = templated(&bundle(""), "helm");
+    let expected: BTreeSet<String> =
+        ["alerts", "grafana", "prometheus"].iter().map(|host| format!("{host}.drivemaster.com")).collect();
+    assert_eq!(hosts(&ingress, "Ingress", "/spec/rules/0/host"), expected);
+    let classes: BTreeMap<String, Value> = of_kind(&ingress, "Ingress")
+        .map(|object| {
+            (object["metadata"]["name"].as_str().unwrap().to_owned(), object["spec"]["ingressClassName"].clone())
+        })
+        .collect();
+    assert_eq!(classes["prometheus-grafana"], "nginx");
+    assert_eq!(classes["prometheus-kube-prometheus-prometheus"], "nginx-internal");
+    let routes =
+        templated(&bundle("ingress: {kind: gateway, gateway: {name: p, internalName: i, namespace: n}}"), "helm");
+    assert_eq!(names(&routes, "Ingress"), BTreeSet::new());
+    assert_eq!(hosts(&routes, "HTTPRoute", "/spec/hostnames/0"), expected);
+}
+
+#[test]
+fn a_federation_comes_by_its_own_way_from_its_own_networks() {
+    let open = bundle("prometheus: {federation: {enabled: true, sourceRanges: [10.1.0.0/16]}}");
+    let own_objects = own(&open);
+    let ingress = find(&own_objects, "Ingress", "prometheus-federate");
+    assert_eq!(
+        ingress["metadata"]["annotations"],
+        json!({"nginx.ingress.kubernetes.io/whitelist-source-range": "10.1.0.0/16"})
+    );
+    assert_eq!(ingress["spec"]["rules"][0]["http"]["paths"][0]["path"], "/federate");
+    for more in ["", "prometheus: {federation: {enabled: true}}"] {
+        assert_eq!(names(&own(&bundle(more)), "Ingress"), BTreeSet::new(), "{more}");
+    }
+}
+
+#[test]
+fn what_runs_already_stands_in_for_what_is_not_deployed() {
+    let more = "prometheus: {enabled: false, existingUrl: 'https://metrics.example.com'}\n\
+                loki: {enabled: false, existingUrl: 'https://logs.example.com'}";
+    let bundle = bundle(more);
+    let objects = templated(&bundle, "helm");
+    assert_eq!(names(&objects, "Prometheus"), BTreeSet::new());
+    assert_eq!(names(&objects, "ServiceMonitor"), BTreeSet::new());
+    assert_eq!(names(&objects, "PrometheusRule"), BTreeSet::new());
+    assert!(names(&objects, "Deployment").contains("prometheus-kube-prometheus-operator"), "Alertmanager needs it");
+    for kind in ["ServiceMonitor", "Probe", "PrometheusRule"] {
+        assert_eq!(names(&own(&bundle), kind), BTreeSet::new());
+    }
+    let sources = find(&objects, "ConfigMap", "prometheus-grafana")["data"]["datasources.yaml"].as_str().unwrap();
+    assert!(
+        sources.contains("https://metrics.example.com") && sources.contains("https://logs.example.com"),
+        "{sources}"
+    );
+    assert!(bundle.expected.targets.is_empty());
+}
+
+#[test]
+fn internal_tls_holds_on_both_sides() {
+    let bundle = bundle("security: {internalTls: {mode: secret}}");
+    let objects = templated(&bundle, "helm");
+    for (kind, part) in [("Prometheus", "prometheus"), ("Alertmanager", "alertmanager")] {
+        let name = format!("prometheus-kube-prometheus-{part}");
+        let web = &find(&objects, kind, &name)["spec"]["web"]["tlsConfig"];
+        assert_eq!(web["keySecret"], json!({"name": format!("{name}-internal-tls"), "key": "tls.key"}));
+        let endpoints = find(&objects, "ServiceMonitor", &name)["spec"]["endpoints"].as_array().unwrap();
+        for endpoint in endpoints {
+            assert_eq!(endpoint["scheme"], "https");
+            assert_eq!(endpoint["tlsConfig"]["serverName"], format!("{name}.drivemaster-monitoring.svc"));
+        }
+    }
+    let alerting =
+        &find(&objects, "Prometheus", "prometheus-kube-prometheus-prometheus")["spec"]["alerting"]["alertmanagers"][0];
+    assert_eq!((&alerting["scheme"], alerting["tlsConfig"]["ca"].is_object()), (&json!("https"), true));
+    let own_objects = own(&bundle);
+    assert_eq!(find(&own_objects, "ServiceMonitor", "drivemaster-loki")["spec"]["endpoints"][0]["scheme"], "https");
+    let text = find(&objects, "ConfigMap", "prometheus-grafana")["data"]["datasources.yaml"].as_str().unwrap();
+    let sources: Value = serde_yaml::from_str(text).unwrap();
+    let pods: BTreeMap<String, Value> = pod_specs(&objects).into_iter().collect();
+    let mounted = pods["prometheus-grafana"]["volumes"].to_string();
+    for source in sources["datasources"].as_array().unwrap() {
+        let uid = source["uid"].as_str().unwrap();
+        assert!(source["url"].as_str().unwrap().starts_with("https://"), "{source}");
+        assert_eq!(source["secureJsonData"]["tlsCACert"], format!("$__file{{/etc/grafana/tls/{uid}/ca.crt}}"));
+        assert!(mounted.contains(&format!("\"{uid}/ca.crt\"")), "{uid}: {mounted}");
+    }
+    assert!(!mounted.contains("tls.key"), "{mounted}");
+}
+
+#[test]
+fn one_registry_stands_before_every_image() {
+    let objects = templated(&bundle("images: {registry: registry.example.com/mirror, pullSecrets: [pull]}"), "helm");
+    let mut images: Vec<String> = of_kind(&objects, "Prometheus")
+        .chain(of_kind(&objects, "Alertmanager"))
+        .map(|object| object["spec"]["image"].as_str().unwrap().to_owned())
+        .collect();
+    for (name, pod) in pod_specs(&objects) {
+        assert_eq!(pod["imagePullSecrets"], json!([{"name": "pull"}]), "{name}");
+        images.extend(containers(&pod).map(|container| container["image"].as_str().unwrap().to_owned()));
+        for argument in containers(&pod).flat_map(|container| container["args"].as_array().into_iter().flatten()) {
+            let argument = argument.as_str().unwrap();
+            if let Some((_, image)) = argument.split_once("config-reloader=") {
+                images.push(image.to_owned());
+            }
+        }
+    }
+    assert!(images.len() >= 12, "{images:?}");
+    for image in images {
+        let rest = image.strip_prefix("registry.example.com/mirror/").unwrap_or_else(|| panic!("{image}"));
+        assert!(!rest.split('/').next().unwrap().contains('.'), "{image} has two registries");
+        assert!(!image.ends_with(":latest") && image.contains(':'), "{image}");
+    }
+}
+
+#[test]
+fn series_of_users_are_dropped_at_scrape_in_both_profiles() {
+    let more = "privacy: {userMetrics: drop}";
+    let production = own(&bundle(more));
+    let relabelled =
+        |name: &str| find(&production, "ServiceMonitor", name)["spec"]["endpoints"][0]["metricRelabelings"].clone();
+    let dropped = json!([{"sourceLabels": ["user_id"], "regex": ".+", "action": "drop"}]);
+    assert_eq!(relabelled("drivemaster-user-service"), dropped);
+    assert_eq!(relabelled("drivemaster-annotated-services"), dropped);
+    assert_eq!(relabelled("drivemaster-redis"), Value::Null);
+    let kept = own(&bundle(""));
+    assert!(
+        find(&kept, "ServiceMonitor", "drivemaster-user-service")["spec"]["endpoints"][0]["metricRelabelings"]
+            .is_null()
+    );
+    let local = render(&config(Profile::Local, more)).unwrap();
+    let jobs = &local.releases[0].values["prometheus"]["config"]["scrape_configs"];
+    let dropping = jobs.as_array().unwrap().iter().filter(|job| job["metric_relabel_configs"].is_array());
+    assert_eq!(dropping.count(), 6, "five services and what asks by annotation");
+}
+
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_alertmanager(folder: &Path, port: u16) -> Program {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let child = Command::new(tool("alertmanager"))
+        .args(["--config.file=alertmanager.yaml", "--storage.path=data", "--cluster.listen-address="])
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Program(child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let text = alertmanager_text(&templated(&bundle(""), "helm"));
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody is notified: the receivers lose their ways, the rules stay.
+    let mut configuration: Value = serde_yaml::from_str(&text).unwrap();
+    for receiver in configuration["receivers"].as_array_mut().unwrap() {
+        *receiver = json!({ "name": receiver["name"] });
+    }
+    configuration["global"] = json!({});
+    std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _alertmanager = start_alertmanager(folder.path(), port);
+    let client = reqwest::Client::new();
+    let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
+    let ours = |name: &str, severity: &str, service: &str, namespace: &str| {
+        let mut labels =
+            json!({"alertname": name, "severity": severity, "service": service, "component": "x", "cluster": "c"});
+        if !namespace.is_empty() {
+            labels["namespace"] = json!(namespace);
+        }
+        json!({ "labels": labels })
+    };
+    let theirs = |name: &str, severity: &str, namespace: &str| {
+        let labels = json!({"alertname": name, "severity": severity, "namespace": namespace, "service": "kubelet", "cluster": "c"});
+        json!({ "labels": labels })
+    };
+    let alerts = json!([
+        ours("ServiceDown", "critical", "user-service", ""),
+        ours("SameServiceElsewhereLabelled", "warning", "user-service", "drivemaster"),
+        ours("SameServiceInfo", "info", "user-service", ""),
+        ours("OtherService", "warning", "content-service", ""),
+        ours("LonelyInfo", "info", "redis", ""),
+        theirs("KubeTwoLevels", "critical", "a"),
+        theirs("KubeTwoLevels", "warning", "a"),
+        theirs("KubeOther", "warning", "a"),
+        theirs("KubeInfo", "info", "b"),
+        json!({"labels": {"alertname": "InfoInhibitor", "severity": "none", "namespace": "b", "cluster": "c"}}),
+    ]);
+    let mut left = 300;
+    while !client.post(&url).json(&alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        left -= 1;
+        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("log")).unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let expected: BTreeSet<String> = ["SameServiceElsewhereLabelled", "SameServiceInfo", "KubeTwoLevels", "KubeInfo"]
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mut left = 300;
+    loop {
+        let answer: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
+        let all = answer.as_array().unwrap();
+        let inhibited: BTreeSet<String> = all
+            .iter()
+            .filter(|alert| alert["status"]["inhibitedBy"].as_array().is_some_and(|by| !by.is_empty()))
+            .map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned())
+            .collect();
+        let decided = all.iter().all(|alert| alert["status"]["state"] != "unprocessed");
+        if decided && all.len() == 10 && inhibited == expected {
+            break;
+        }
+        left -= 1;
+        assert!(left > 0, "inhibited: {inhibited:?} of {answer}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

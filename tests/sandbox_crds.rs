@@ -1,0 +1,96 @@
+//! Definitions on the real API server: applied first, waited for, never upgraded over objects that
+//! would lose something, and left where objects of others remain.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::charts::charts_dir;
+use support::sandbox::Sandbox;
+
+const DEFINITION: &str = "podlogs.monitoring.grafana.com";
+/// Alloy alone: one release with one definition.
+const ONLY_ALLOY: &str = "
+prometheus: { enabled: false }
+alertmanager: { enabled: false }
+grafana: { enabled: false }
+jaeger: { enabled: false }
+otelCollector: { enabled: false }
+blackboxExporter: { enabled: false }
+chaosMesh: { enabled: false }
+loki: { enabled: false }
+platform:
+  exporters: { postgresql: none, redis: none, kafka: none, elasticsearch: none, node: none, kubeState: none }
+helmValues:
+  alloy: { crds: { create: true } }
+";
+
+fn apply(sandbox: &Sandbox, name: &str, text: &str, more: &[&str]) {
+    let path = sandbox.run.file(name, text).display().to_string();
+    sandbox.kubectl(&[&["apply", "--server-side", "-f", &path], more].concat());
+}
+
+fn exists(sandbox: &Sandbox) -> bool {
+    !sandbox.kubectl(&["get", "crd", DEFINITION, "--ignore-not-found"]).is_empty()
+}
+
+#[test]
+fn definitions_come_first_and_go_last_and_take_nothing_from_anybody() {
+    let sandbox = Sandbox::up();
+    sandbox.run.file("drivemaster-mon.yaml", ONLY_ALLOY);
+    let charts = charts_dir().display().to_string();
+    let with = |words: &'static [&'static str]| [words, &["--profile", "production", "--charts", &charts]].concat();
+    sandbox.run(&with(&["render", "-o", "bundle"])).exits(0);
+    let path = sandbox.run.home.path().join(format!("bundle/00-crds/{DEFINITION}.yaml"));
+    let definition = std::fs::read_to_string(&path).unwrap();
+
+    // Somebody else has the kind already: ours is not served, and that is told.
+    let other = definition.replace("podlogs", "otherlogs");
+    assert!(other.contains("kind: PodLogs"), "{other}");
+    apply(&sandbox, "other.yaml", &other, &[]);
+    let answer = sandbox.run(&with(&["deploy", "--no-verify"])).exits(4);
+    answer.says(&format!("`CustomResourceDefinition {DEFINITION}` is not served")).says("is already in use");
+    sandbox.kubectl(&["delete", "crd", "otherlogs.monitoring.grafana.com", DEFINITION]);
+
+    // One version back: with a field and a version that the chart's has not.
+    let spec = "                namespaceSelector:\n";
+    assert_eq!(definition.matches(spec).count(), 1, "{definition}");
+    let older = definition.replace(spec, &format!("                former:\n                  type: string\n{spec}"));
+    apply(&sandbox, "older.yaml", &older, &["--field-manager=drivemaster-mon"]);
+    sandbox.kubectl(&["wait", "--for=condition=Established", &format!("crd/{DEFINITION}")]);
+    let object = "apiVersion: monitoring.grafana.com/v1alpha2\nkind: PodLogs\nmetadata: {name: mine, namespace: default}\n\
+                  spec: {former: used, selector: {}}\n";
+    apply(&sandbox, "object.yaml", object, &[]);
+    let before = sandbox.writes().len();
+    let answer = sandbox.run(&with(&["deploy", "--no-verify"])).exits(5);
+    answer.says(&format!("`{DEFINITION}` would take the field `spec.former` from `default/mine`")).says("hint:");
+    assert_eq!(sandbox.writes().len(), before, "refused before anything was written");
+
+    // Nobody uses it any more: the definition is upgraded, and then nothing is left to do.
+    sandbox.kubectl(&[
+        "patch",
+        "podlogs",
+        "mine",
+        "--type=json",
+        "-p",
+        r#"[{"op": "remove", "path": "/spec/former"}]"#,
+    ]);
+    sandbox.run(&with(&["deploy", "--no-verify"])).exits(0);
+    assert!(!sandbox.kubectl(&["get", "crd", DEFINITION, "-o", "json"]).contains("former"));
+    let before = sandbox.writes().len();
+    let plan = sandbox.run(&with(&["plan", "-o", "json", "--detailed-exitcode"])).exits(0).json();
+    assert_eq!(plan["steps"].as_array().unwrap().len(), 0, "{plan}");
+    sandbox.run(&with(&["deploy", "--no-verify"])).exits(0);
+    assert_eq!(sandbox.writes().len(), before, "a second deploy writes nothing");
+
+    sandbox
+        .run(&with(&["uninstall", "--yes"]))
+        .exits(0)
+        .prints(&format!("kubectl delete customresourcedefinition/{DEFINITION}"));
+    assert!(exists(&sandbox));
+    sandbox.run(&with(&["uninstall", "--all", "--yes"])).exits(0).prints("`PodLogs default/mine` is not ours");
+    assert!(exists(&sandbox), "the object of somebody else would go with it");
+    sandbox.kubectl(&["delete", "podlogs", "mine"]);
+    sandbox.run(&with(&["uninstall", "--all", "--yes"])).exits(0);
+    assert!(!exists(&sandbox));
+}
