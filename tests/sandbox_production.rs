@@ -307,8 +307,8 @@ fn the_api_server_had_nothing_to_say(story: &Story) {
         let agent = event["userAgent"].as_str().unwrap_or_default();
         if agent.starts_with("drivemaster-mon/") || agent.starts_with("Helm") {
             let code = event["responseStatus"]["code"].as_u64().unwrap_or(200);
-            // What is not there yet is asked for, and a Service that is not ready is asked again.
-            let fine = code < 400 || matches!(code, 404 | 409 | 503);
+            // What is not there yet is asked for, what is busy is asked again.
+            let fine = code < 400 || matches!(code, 404 | 409 | 429 | 503);
             assert!(fine, "{} {}: {}", event["verb"], event["requestURI"], event["responseStatus"]);
         }
     }

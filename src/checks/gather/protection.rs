@@ -68,7 +68,7 @@ async fn judged_again(
 /// The text of a `Warning` header (RFC 7234, section 5.5): `299 - "text"`, quotes within it escaped.
 fn text_of_warning(header: &str) -> String {
     let text = header.split_once('"').map_or(header, |(_, rest)| rest);
-    text.trim_end_matches('"').replace("\\\"", "\"")
+    text.strip_suffix('"').unwrap_or(text).replace("\\\"", "\"")
 }
 
 /// The NetworkPolicies of the namespaces in which the bundle has some, as `namespace/name`.
@@ -100,10 +100,11 @@ mod tests {
 
     #[test]
     fn a_warning_is_read_without_its_frame() {
-        let header = r#"299 - "existing pods in namespace \"a\" violate the new PodSecurity enforce level""#;
+        let header =
+            r#"299 - "existing pods in namespace \"a\" violate the new PodSecurity enforce level \"restricted\"""#;
         assert_eq!(
             text_of_warning(header),
-            r#"existing pods in namespace "a" violate the new PodSecurity enforce level"#
+            r#"existing pods in namespace "a" violate the new PodSecurity enforce level "restricted""#
         );
     }
 }
