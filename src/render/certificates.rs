@@ -119,7 +119,7 @@ mod tests {
     fn cert_manager_makes_a_certificate_for_each_service() {
         assert!(of_services(&production("")).is_empty());
         assert!(of_services(&production("security: {internalTls: {mode: secret}}")).is_empty());
-        let text = "security: {internalTls: {mode: cert-manager, issuer: {name: i, kind: Issuer}}}\nloki: {enabled: false}\nalloy: {enabled: false}";
+        let text = "security: {internalTls: {mode: cert-manager, issuer: {name: i, kind: Issuer}}}\nloki: {enabled: false, existingUrl: 'https://logs.example.com'}";
         let made = of_services(&production(text));
         let names: Vec<String> = made.iter().map(|one| one.reference().name).collect();
         assert_eq!(
