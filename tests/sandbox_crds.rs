@@ -18,7 +18,7 @@ jaeger: { enabled: false }
 otelCollector: { enabled: false }
 blackboxExporter: { enabled: false }
 chaosMesh: { enabled: false }
-loki: { enabled: false }
+loki: { enabled: false, existingUrl: 'https://logs.example.com' }
 platform:
   exporters: { postgresql: none, redis: none, kafka: none, elasticsearch: none, node: none, kubeState: none }
 helmValues:

@@ -93,6 +93,8 @@ fn an_image_that_cannot_be_pulled_is_named(sandbox: &Sandbox) {
     answer.says("loki").says("ImagePullBackOff");
     // The good image mends it, without a question.
     deploy(sandbox, "fault-image", &["verify.timeoutSeconds=20"]).exits(0);
+    // A sandbox has one Loki, and the next case needs it.
+    sandbox.run(&arguments(&["uninstall", "--yes"], "fault-image", &[])).exits(0);
 }
 
 fn a_crash_loop_is_named(sandbox: &Sandbox) {

@@ -154,7 +154,7 @@ spec:
 apiVersion: v1
 kind: Pod
 metadata: { name: with-program, labels: { app.kubernetes.io/name: alertmanager } }
-spec: { containers: [{ name: main, image: web }, { name: side, image: web }] }
+spec: { containers: [{ name: alertmanager, image: web }, { name: side, image: web }] }
 ---
 apiVersion: v1
 kind: Pod

@@ -244,8 +244,16 @@ impl Program {
     }
 }
 
-/// The program that `pod` asks for by its labels and containers.
+/// What the image of a container that shall fail contains; the stages of `sandbox/kwok/pods.yaml` play these pods.
+const FAILING_IMAGES: [&str; 2] = ["does-not-exist", "crash-loop"];
+
+/// The program that `pod` asks for by its labels and containers; none where one of its containers
+/// shall fail.
 pub fn program_of(pod: &Pod) -> Option<Program> {
+    let images = pod.spec.iter().flat_map(|spec| &spec.containers).filter_map(|container| container.image.as_ref());
+    if images.into_iter().any(|image| FAILING_IMAGES.iter().any(|failing| image.contains(failing))) {
+        return None;
+    }
     let labels = pod.metadata.labels.as_ref()?;
     Program::ALL.into_iter().find(|program| {
         let mut wanted = program.row().labels.iter();
@@ -269,6 +277,15 @@ mod tests {
     fn pod(labels: Value, containers: Value) -> Pod {
         serde_json::from_value(json!({ "metadata": { "labels": labels }, "spec": { "containers": containers } }))
             .unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_shall_fail_has_no_program() {
+        let labels = json!({ "app.kubernetes.io/name": "prometheus" });
+        let named = |image: &str| pod(labels.clone(), json!([{ "name": "prometheus", "image": image }]));
+        assert_eq!(program_of(&named("quay.io/prometheus/prometheus:v3")), Some(Program::Prometheus));
+        assert_eq!(program_of(&named("registry.invalid/crash-loop")), None);
+        assert_eq!(program_of(&named("registry.invalid/does-not-exist:1")), None);
     }
 
     #[test]
