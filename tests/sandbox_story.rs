@@ -63,11 +63,16 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
     assert_eq!(document["schema"], "drivemaster-mon/deploy/v1");
     assert_eq!(document["applied"].as_array().unwrap().len(), planned, "every planned step was done, and no other");
     let outcomes = outcomes(&document);
-    let unknown: Vec<&String> = outcomes.iter().filter(|(_, outcome)| *outcome != "pass").map(|(id, _)| id).collect();
-    // Its program does not run here; nothing else may be unknown, and nothing may fail.
-    for id in unknown {
-        assert!(id.contains("grafana"), "{id} did not pass");
-        assert_eq!(outcomes[id], "unknown", "{id}");
+    // Jaeger's program is of another version here, Grafana's does not run, and this profile has no
+    // policies; nothing else may be unknown, and nothing may fail.
+    for (id, outcome) in outcomes.iter().filter(|(_, outcome)| *outcome != "pass") {
+        let allowed = match id.as_str() {
+            "programs/version" => "warn",
+            "security/network-policies" => "skip",
+            id if id.contains("grafana") => "unknown",
+            _ => "pass",
+        };
+        assert_eq!(outcome, allowed, "{id}");
     }
     for id in [
         "targets/user-service",
