@@ -250,7 +250,8 @@ fn every_image_is_listed_with_its_releases() {
         let of = |part: &str| images.iter().find(|row| row["image"].as_str().unwrap().contains(part));
         // A container, an option of the operator, a custom resource.
         for part in ["/grafana/grafana:", "/prometheus-config-reloader:", "/prometheus/prometheus:"] {
-            assert_eq!(of(part).unwrap()["releases"].as_array().unwrap().last().unwrap(), "prometheus", "{part}");
+            let releases = of(part).unwrap()["releases"].as_array().unwrap();
+            assert!(releases.iter().any(|release| release == "prometheus"), "{part}: {releases:?}");
         }
         assert!(images.iter().all(|row| row["finding"].is_null()));
         let loose = [&words[..], &["--set", "helmValues.loki.loki.image.tag=latest"]].concat();

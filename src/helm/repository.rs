@@ -201,34 +201,38 @@ async fn run(helm: &Helm, words: &[&str], deadline: Instant, cancel: &Cancellati
 fn explain(what: &str, stderr: &str) -> anyhow::Error {
     let reasons = reasons(stderr);
     let said = reasons.join(": ");
-    let lower = said.to_lowercase();
+    // Without addresses: a port or a path may hold the digits of a status.
+    let words = said.split_whitespace().filter(|word| !word.contains("://"));
+    let lower = words.collect::<Vec<_>>().join(" ").to_lowercase();
     let has = |marks: &[&str]| marks.iter().any(|mark| lower.contains(mark));
+    let has_status =
+        |codes: &[&str]| lower.split(|mark: char| !mark.is_alphanumeric()).any(|word| codes.contains(&word));
     let folder = "`--charts DIR` takes charts from a folder and asks nobody";
-    let (kind, why, hint) = if has(&["401", "unauthorized", "403", "forbidden", "denied", "basic credential not found"])
-    {
-        (Kind::CouldNotAsk, "wants a login, or another one", "helm registry login, or helm repo add --username")
-    } else if has(&["404", "not found", "name_unknown", "manifest_unknown", "manifest unknown"]) {
-        (Kind::Refused, "has no such thing", "check `repository` and `version` in the lock of charts")
-    } else if has(&["unexpected eof", "connection reset", "broken pipe", "mismatch", "content size", "short"]) {
-        (Kind::CouldNotAsk, "broke off in the middle", "run it again; what came whole is kept")
-    } else if has(&["x509", "certificate", "tls"]) {
-        (
-            Kind::CouldNotAsk,
-            "has a certificate that is not trusted",
-            "add its authority to the system's, or use --charts DIR",
-        )
-    } else if has(&[
-        "no such host",
-        "connection refused",
-        "timeout",
-        "deadline exceeded",
-        "network is unreachable",
-        "eof",
-    ]) {
-        (Kind::CouldNotAsk, "does not answer", folder)
-    } else {
-        (Kind::CouldNotAsk, "cannot be asked", folder)
-    };
+    let (kind, why, hint) =
+        if has_status(&["401", "403"]) || has(&["unauthorized", "forbidden", "denied", "basic credential not found"]) {
+            (Kind::CouldNotAsk, "wants a login, or another one", "helm registry login, or helm repo add --username")
+        } else if has_status(&["404"]) || has(&["not found", "name_unknown", "manifest_unknown", "manifest unknown"]) {
+            (Kind::Refused, "has no such thing", "check `repository` and `version` in the lock of charts")
+        } else if has(&["unexpected eof", "connection reset", "broken pipe", "mismatch", "content size", "short"]) {
+            (Kind::CouldNotAsk, "broke off in the middle", "run it again; what came whole is kept")
+        } else if has(&["x509", "certificate", "tls"]) {
+            (
+                Kind::CouldNotAsk,
+                "has a certificate that is not trusted",
+                "add its authority to the system's, or use --charts DIR",
+            )
+        } else if has(&[
+            "no such host",
+            "connection refused",
+            "timeout",
+            "deadline exceeded",
+            "network is unreachable",
+            "eof",
+        ]) {
+            (Kind::CouldNotAsk, "does not answer", folder)
+        } else {
+            (Kind::CouldNotAsk, "cannot be asked", folder)
+        };
     let cause = if said.is_empty() { "helm ended without saying why".to_owned() } else { said };
     Failure::new(kind, format!("{what} {why}")).hint(hint).caused_by(anyhow::anyhow!(cause))
 }
@@ -241,4 +245,26 @@ fn the_archive_in(folder: &Path) -> Result<Vec<u8>> {
         }
     }
     anyhow::bail!("there is no archive")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::error::failure_of;
+
+    #[test]
+    fn the_digits_of_an_address_are_no_status() {
+        let told = |stderr: &str| {
+            let error = explain("x", stderr);
+            failure_of(&error).unwrap().message.clone()
+        };
+        let missing = "Error: failed to fetch http://127.0.0.1:40343/files/a-1.401.3.tgz : 404 Not Found";
+        assert_eq!(told(missing), "x has no such thing");
+        assert_eq!(told("Error: dial tcp 127.0.0.1:40140: connect: connection refused"), "x does not answer");
+        assert_eq!(
+            told("Error: looks like \"http://r\" is not reachable : 401 Unauthorized"),
+            "x wants a login, or another one"
+        );
+    }
 }
