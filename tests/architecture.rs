@@ -15,6 +15,8 @@ const PURE: &[&str] = &[
     "secrets",
     "chart",
     "config",
+    "contract",
+    "promql.rs",
     "render",
     "plan",
     "ready",
@@ -43,6 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("stack", &[]),
     ("event", &["object"]),
     ("chart", &["error", "object"]),
+    ("contract", &[]),
+    ("promql", &[]),
     ("config", &["error", "stack"]),
     ("flows", &["config", "stack"]),
     ("render", &["chart", "config", "error", "flows", "object", "stack"]),
@@ -55,7 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("access", &["cluster", "config", "error", "stack"]),
     ("checks", &["cluster", "config", "error", "event", "object", "ready", "render", "stack", "telemetry", "plan"]),
     ("report", &["error", "event", "object"]),
-    ("sandbox", &["config", "error", "event", "object", "render", "stack", "cluster", "plan"]),
+    ("sandbox", &["config", "contract", "error", "event", "object", "render", "stack", "cluster", "plan"]),
 ];
 
 fn sources(path: &Path) -> Vec<(PathBuf, String)> {

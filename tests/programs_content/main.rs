@@ -10,9 +10,10 @@ mod simulated;
 mod support;
 
 use drivemaster_mon::config::{self, Config, Profile};
+use drivemaster_mon::contract::Contract;
 use drivemaster_mon::object::Manifest;
+use drivemaster_mon::promql;
 use drivemaster_mon::render::render;
-use drivemaster_mon::sandbox::platform::contract::Contract;
 use drivemaster_mon::stack::EXPORTERS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -47,38 +48,10 @@ fn deployed(config: &Config, prefix: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The words of `query` that stand where a metric can stand: not before a parenthesis, not in
-/// strings, selectors or groupings.
+/// The metrics that `query` asks for.
 fn metrics(query: &str) -> BTreeSet<String> {
-    let mut bare = String::new();
-    let mut depth = 0;
-    for character in query.chars() {
-        match character {
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth -= 1,
-            _ if depth == 0 => bare.push(character),
-            _ => {}
-        }
-    }
-    for grouping in [" by (", " on ("] {
-        while let Some(start) = bare.find(grouping) {
-            let end = bare[start..].find(')').unwrap() + start;
-            bare.replace_range(start..=end, "");
-        }
-    }
-    let is_name = |character: char| character.is_alphanumeric() || character == '_' || character == ':';
-    let mut found = BTreeSet::new();
-    let mut rest = bare.as_str();
-    while let Some(start) = rest.find(|character: char| character.is_alphabetic()) {
-        let tail = &rest[start..];
-        let end = tail.find(|character| !is_name(character)).unwrap_or(tail.len());
-        let (word, after) = tail.split_at(end);
-        if !after.trim_start().starts_with('(') && !["and", "or"].contains(&word) {
-            found.insert(word.to_owned());
-        }
-        rest = after;
-    }
-    found
+    let expression = promql::parse(query).unwrap_or_else(|error| panic!("{error}: {query}"));
+    promql::selectors(&expression).into_iter().map(|selector| selector.metric.expect("a metric by name")).collect()
 }
 
 /// The metrics of `query` that are not in the contract; `up` is Prometheus' own.

@@ -1,6 +1,6 @@
 //! The Prometheus text exposition format, version 0.0.4.
 
-use super::contract::Metric;
+use crate::contract::Metric;
 use std::fmt::Write;
 
 /// Content type of a page.

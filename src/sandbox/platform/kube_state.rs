@@ -1,8 +1,8 @@
 //! What kube-state-metrics would say of the simulated platform.
 
-use super::contract::{Contract, Metric};
 use super::exposition::Page;
 use super::workloads;
+use crate::contract::{Contract, Metric};
 
 /// A pod of the platform.
 pub(super) struct PodState<'a> {

@@ -1,7 +1,6 @@
 //! The platform simulator: answers for the DriveMaster services and their exporters with
 //! believable, deterministic traffic. Pure: no clock, no network; time is an argument.
 
-pub mod contract;
 pub(super) mod exposition;
 mod kube_state;
 mod pages;
@@ -14,9 +13,9 @@ pub use scenario::Scenario;
 pub use workloads::workloads;
 
 use crate::config::model::PlatformService;
+use crate::contract::Contract;
 use crate::error::{Failure, Kind};
 use crate::stack::Exporter;
-use contract::Contract;
 use pages::Moment;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,9 @@
 //! The pages that services and exporters answer with.
 
-use super::contract::{Contract, Metric, SERVICE};
 use super::exposition::Page;
 use super::timeline::Stretch;
 use super::traffic::{Course, Series, ServiceTraffic, StatusShare, Traffic, fraction, mean, pace, share_up_to};
+use crate::contract::{Contract, Metric, SERVICE};
 use serde_json::json;
 
 /// One pod at one moment.

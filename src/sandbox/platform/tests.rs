@@ -1,5 +1,5 @@
-use super::contract::{Metric, MetricType, SERVICE};
 use super::*;
+use crate::contract::{Metric, MetricType, SERVICE};
 use crate::stack::EXPORTERS;
 use std::collections::BTreeSet;
 

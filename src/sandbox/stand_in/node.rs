@@ -103,7 +103,7 @@ pub fn page(pod: &Pod, now: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::platform::contract::Contract;
+    use crate::contract::Contract;
     use serde_json::json;
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The contract as text.
-const CONTRACT: &str = include_str!("../../../alerts/contract.yaml");
+const CONTRACT: &str = include_str!("../../alerts/contract.yaml");
 
 /// Key of the services among the contract's exporters.
 pub const SERVICE: &str = "service";
