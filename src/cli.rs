@@ -198,6 +198,9 @@ pub struct DeployArgs {
     /// Stop after everything is ready.
     #[arg(long)]
     pub no_verify: bool,
+    /// Wait until another deploy is done, instead of refusing.
+    #[arg(long)]
+    pub wait_lock: bool,
     /// How long applying and waiting may take; verifying has a timeout of its own.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
@@ -258,6 +261,9 @@ pub struct UninstallArgs {
     /// Also remove volumes, generated Secrets and namespaces.
     #[arg(long)]
     pub all: bool,
+    /// Wait until another deploy is done, instead of refusing.
+    #[arg(long)]
+    pub wait_lock: bool,
 }
 
 /// The verbs of `charts`.

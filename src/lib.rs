@@ -18,6 +18,7 @@ pub mod helm;
 pub mod labels;
 pub mod object;
 pub mod plan;
+pub mod process;
 pub mod promql;
 pub mod ready;
 pub mod render;

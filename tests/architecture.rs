@@ -54,12 +54,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["chart", "object", "render", "stack"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),
-    ("cluster", &["chart", "config", "error", "event", "helm", "labels", "object", "plan", "ready", "render", "stack"]),
+    ("process", &[]),
+    ("cluster", &["chart", "config", "error", "event", "helm", "labels", "object", "plan", "process", "ready", "render", "stack"]),
     ("telemetry", &["error"]),
     ("access", &["cluster", "config", "error", "stack"]),
     ("checks", &["cluster", "config", "error", "event", "object", "ready", "render", "stack", "telemetry", "plan"]),
     ("report", &["error", "event", "object"]),
-    ("sandbox", &["config", "contract", "error", "event", "object", "render", "stack", "cluster", "plan"]),
+    ("sandbox", &["config", "contract", "error", "event", "object", "process", "render", "stack", "cluster", "plan"]),
 ];
 
 fn sources(path: &Path) -> Vec<(PathBuf, String)> {

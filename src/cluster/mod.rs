@@ -4,6 +4,7 @@ pub mod apply;
 pub mod changes;
 pub mod connect;
 pub mod forward;
+pub mod lock;
 mod objects;
 pub mod observe;
 pub mod preflight;

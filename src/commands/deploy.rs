@@ -1,18 +1,23 @@
-//! `deploy`: plan, ask, apply, wait, verify.
+//! `deploy`: plan, ask, lock, plan again, apply, wait, verify.
 
 use super::session::{Session, Target};
-use super::{plan as plan_command, verify as verify_command};
+use super::{locked, plan as plan_command, verify as verify_command};
 use crate::access::access_rows;
 use crate::cli::DeployArgs;
 use crate::cluster::apply::{Applied, ApplyContext, apply};
 use crate::cluster::preflight::preflight;
+use crate::checks::Report;
 use crate::config::Config;
+use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
+use crate::object::ObjectRef;
 use crate::plan::Plan;
 use crate::render::Bundle;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow::Result<()> {
     let (config, bundle) = session.bundle().await?;
@@ -24,24 +29,17 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
         })
         .await?;
 
-    let applied = if plan.is_empty() {
+    let (applied, report) = if plan.is_empty() {
         let message = format!("nothing to change in context `{}` ({})", target.cluster.context, plan.summary());
         session.events.emit(Event::Note { message });
-        None
+        (None, judged(session, arguments, &config, &bundle, &target, "nothing was changed").await?)
     } else {
         session.terminal.say(&plan_command::text(&plan, &config, &target));
         let question = format!("Apply this plan to context `{}`?", target.cluster.context);
         session.confirm(&target, arguments.yes, &question, "drivemaster-mon deploy").await?;
-        Some(change(session, arguments, &config, &bundle, &target, &plan).await?)
-    };
-
-    let report = if arguments.no_verify {
-        None
-    } else {
-        let choice = verify_command::Choice::default();
-        let judged = verify_command::judge(session, &config, &bundle, &target, &choice);
-        let stands = if applied.is_some() { "the plan is applied but not verified" } else { "nothing was changed" };
-        Some(session.or_interrupted(judged, stands).await?)
+        let run = Run { session, arguments, config: &config, bundle: &bundle, target: &target };
+        let (applied, report) = run.change(&plan).await?;
+        (Some(applied), report)
     };
     let verdict = report.as_ref().map_or(Ok(()), verify_command::verdict);
     let rows = access_rows(&config);
@@ -67,36 +65,102 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     verdict
 }
 
-async fn change(
+/// Verifies, unless it is not wanted.
+async fn judged(
     session: &Session<'_>,
     arguments: &DeployArgs,
     config: &Config,
     bundle: &Bundle,
     target: &Target,
-    plan: &Plan,
-) -> anyhow::Result<Applied> {
-    let helm = session.helm(target)?;
-    session.events.emit(Event::StageStarted { stage: Stage::Preflight });
-    let skipped = session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
-    skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
-    session.events.emit(Event::StageFinished {
-        stage: Stage::Preflight,
-        summary: "cluster, permissions, Secrets, storage, room and helm are fit".to_owned(),
-    });
-    let timeout = Duration::from_secs(arguments.timeout.unwrap_or(config.deploy.timeout_seconds));
-    let context = ApplyContext {
-        cluster: target.cluster.clone(),
-        helm,
-        events: session.events.clone(),
-        deadline: Instant::now() + timeout,
-        fail_after: Duration::from_secs(arguments.fail_after.unwrap_or(config.deploy.fail_after_seconds)),
-        concurrency: config.deploy.concurrency,
-        cancel: session.cancel.clone(),
-    };
-    session.events.emit(Event::StageStarted { stage: Stage::Apply });
-    let applied = apply(plan, context).await?;
-    session
-        .events
-        .emit(Event::StageFinished { stage: Stage::Apply, summary: format!("{} steps done", applied.done.len()) });
-    Ok(applied)
+    stands: &str,
+) -> anyhow::Result<Option<Report>> {
+    if arguments.no_verify {
+        return Ok(None);
+    }
+    let choice = verify_command::Choice::default();
+    let judged = verify_command::judge(session, config, bundle, target, &choice);
+    session.or_interrupted(judged, stands).await.map(Some)
+}
+
+/// One change of one cluster.
+struct Run<'r> {
+    session: &'r Session<'r>,
+    arguments: &'r DeployArgs,
+    config: &'r Config,
+    bundle: &'r Bundle,
+    target: &'r Target,
+}
+
+impl Run<'_> {
+    /// Carries out `shown` under the lock, and verifies.
+    async fn change(&self, shown: &Plan) -> anyhow::Result<(Applied, Option<Report>)> {
+        let timeout = Duration::from_secs(self.arguments.timeout.unwrap_or(self.config.deploy.timeout_seconds));
+        let deadline = Instant::now() + timeout;
+        let namespace = &self.config.namespaces.monitoring;
+        // The lock stands in it.
+        let first = BTreeSet::from([ObjectRef::cluster_scoped("v1", "Namespace", namespace).to_string()]);
+        let first = shown.only(&first);
+        let mut applied = self.apply(&first, deadline, self.session.cancel.clone()).await?;
+        let lock = locked::take(self.session, self.target, namespace, self.arguments.wait_lock).await?;
+        let work = async {
+            let plan = self.again(shown, &applied).await?;
+            let rest = self.carry_out(&plan, deadline, lock.lost()).await?;
+            let stands = "the plan is applied but not verified";
+            let report =
+                judged(self.session, self.arguments, self.config, self.bundle, self.target, stands).await?;
+            Ok((rest, report))
+        };
+        let work = work.await;
+        let (rest, report) = locked::give_back(self.session, lock, work).await?;
+        applied.done.extend(rest.done);
+        Ok((applied, report))
+    }
+
+    /// The plan as the cluster is now that nobody else deploys: still the one that was `shown`.
+    async fn again(&self, shown: &Plan, applied: &Applied) -> anyhow::Result<Plan> {
+        let planned = plan_command::make(self.session, self.target, self.bundle);
+        let plan = self.session.unless_interrupted(planned).await?;
+        let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
+        let moved = shown.moved(&plan, &done);
+        if moved.is_empty() {
+            return Ok(plan);
+        }
+        let message = format!("the cluster is not as the plan saw it:\n  {}", moved.join("\n  "));
+        Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon plan shows what would change now").into())
+    }
+
+    async fn carry_out(&self, plan: &Plan, deadline: Instant, cancel: CancellationToken) -> anyhow::Result<Applied> {
+        let Run { session, config, bundle, target, .. } = self;
+        let helm = session.helm(target)?;
+        session.events.emit(Event::StageStarted { stage: Stage::Preflight });
+        let skipped = session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
+        skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
+        session.events.emit(Event::StageFinished {
+            stage: Stage::Preflight,
+            summary: "cluster, permissions, Secrets, storage, room and helm are fit".to_owned(),
+        });
+        session.events.emit(Event::StageStarted { stage: Stage::Apply });
+        let applied = self.apply(plan, deadline, cancel).await?;
+        session
+            .events
+            .emit(Event::StageFinished { stage: Stage::Apply, summary: format!("{} steps done", applied.done.len()) });
+        Ok(applied)
+    }
+
+    async fn apply(&self, plan: &Plan, deadline: Instant, cancel: CancellationToken) -> anyhow::Result<Applied> {
+        if plan.is_empty() {
+            return Ok(Applied::default());
+        }
+        let Run { session, arguments, config, target, .. } = self;
+        let context = ApplyContext {
+            cluster: target.cluster.clone(),
+            helm: session.helm(target)?,
+            events: session.events.clone(),
+            deadline,
+            fail_after: Duration::from_secs(arguments.fail_after.unwrap_or(config.deploy.fail_after_seconds)),
+            concurrency: config.deploy.concurrency,
+            cancel,
+        };
+        apply(plan, context).await
+    }
 }

@@ -5,6 +5,7 @@ mod charts;
 mod config;
 mod deploy;
 mod images;
+mod locked;
 mod overlay;
 mod plan;
 mod port_forward;

@@ -5,7 +5,7 @@ use crate::cluster::observe;
 use crate::config::{Config, Profile};
 use crate::error::Kind;
 use crate::event::{Event, Stage};
-use crate::plan::{Action, Plan, Reason, plan};
+use crate::plan::{Action, Plan, plan};
 use crate::render::Bundle;
 use crate::report::table::aligned;
 use console::style;
@@ -53,7 +53,7 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
         .steps
         .iter()
         .map(|step| {
-            let (sign, reason) = (sign(step.action), reason(&step.reason));
+            let (sign, reason) = (sign(step.action), step.reason.to_string());
             let detail = match step.changes.as_slice() {
                 [one] if !one.starts_with('~') && !one.starts_with('+') && !one.starts_with('-') => one.clone(),
                 _ => String::new(),
@@ -83,17 +83,5 @@ fn sign(action: Action) -> String {
         Action::Create => style("+").green().to_string(),
         Action::Update => style("~").yellow().to_string(),
         Action::Delete => style("-").red().to_string(),
-    }
-}
-
-fn reason(reason: &Reason) -> String {
-    match reason {
-        Reason::New => "new".to_owned(),
-        Reason::Version => "version".to_owned(),
-        Reason::Values => "values".to_owned(),
-        Reason::ApiVersions => "api-versions".to_owned(),
-        Reason::Drift => "drift".to_owned(),
-        Reason::Repair { status } => format!("repair ({status})"),
-        Reason::Prune => "prune".to_owned(),
     }
 }

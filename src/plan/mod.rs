@@ -5,6 +5,7 @@ pub mod compare;
 pub mod definitions;
 pub mod difference;
 pub mod model;
+mod moved;
 
 pub use compare::plan;
 pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};

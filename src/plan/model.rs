@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Label of a Helm release (on its release Secret) with the short digest of its chart.
 pub const CHART_DIGEST_LABEL: &str = "drivemaster-mon/chart";
@@ -91,6 +92,17 @@ pub enum Action {
     Delete,
 }
 
+impl Action {
+    /// The word for what happens to the target.
+    pub fn done(self) -> &'static str {
+        match self {
+            Action::Create => "created",
+            Action::Update => "updated",
+            Action::Delete => "deleted",
+        }
+    }
+}
+
 /// Why a step is in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -112,6 +124,20 @@ pub enum Reason {
     },
     /// It is no longer wanted.
     Prune,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::New => formatter.write_str("new"),
+            Reason::Version => formatter.write_str("version"),
+            Reason::Values => formatter.write_str("values"),
+            Reason::ApiVersions => formatter.write_str("api-versions"),
+            Reason::Drift => formatter.write_str("drift"),
+            Reason::Repair { status } => write!(formatter, "repair ({status})"),
+            Reason::Prune => formatter.write_str("prune"),
+        }
+    }
 }
 
 /// What a step is about.

@@ -3,7 +3,8 @@
 use super::control::{Answer, Ask, Status, ask};
 use super::handshake::{Options, Report, TAKEN};
 use super::platform_start::platform_of;
-use super::process::{ProcessRef, of_sandbox};
+use super::process::of_sandbox;
+use crate::process::ProcessRef;
 use super::programs::Programs;
 use super::state::{Folder, Record, names};
 use super::{SUPERVISOR_MODE, control_plane};

@@ -1,6 +1,6 @@
 //! The folder of one sandbox: what is in it, and the record that says who runs it.
 
-use super::process::ProcessRef;
+use crate::process::ProcessRef;
 use crate::error::{Failure, Kind};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};

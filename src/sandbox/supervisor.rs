@@ -12,7 +12,7 @@ use super::network::{self, Network};
 use super::objects;
 use super::pki::Pki;
 use super::platform_start::{Platform, apply, platform_of};
-use super::process::ProcessRef;
+use crate::process::ProcessRef;
 use super::state::{ProgramRecord, Record};
 use crate::error::failure_of;
 use anyhow::{Context, Result};

@@ -1,0 +1,199 @@
+//! One deploy at a time: a Lease that is held, renewed and taken away again.
+
+mod holder;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use crate::cluster::Cluster;
+use crate::cluster::request::ask;
+use crate::error::{Failure, Kind};
+use crate::event::{Cause, Event, Events};
+use crate::object::ObjectRef;
+use crate::plan::model::FIELD_MANAGER;
+use anyhow::Result;
+use holder::Holder;
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use standing::{Standing, standing};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Name of the Lease, in the monitoring namespace.
+pub const LEASE: &str = FIELD_MANAGER;
+/// How long a Lease holds that nobody renews.
+const DURATION: Duration = Duration::from_secs(15);
+/// How often the holder renews it: two of three may fail.
+const RENEWED_EVERY: Duration = Duration::from_secs(5);
+/// How often one who waits looks again.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+
+/// What a lock is taken with.
+#[derive(Clone)]
+pub struct LockContext {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Namespace of the Lease; it must be there.
+    pub namespace: String,
+    /// Where the wait is told.
+    pub events: Events,
+    /// Until when a holder is waited for; `None` waits for nobody.
+    pub wait_until: Option<Instant>,
+    /// Ends the wait, and is the parent of what [`Lock::lost`] gives.
+    pub cancel: CancellationToken,
+}
+
+/// The lock, held. It renews itself until it is given back.
+#[derive(Debug)]
+pub struct Lock {
+    api: Api<Lease>,
+    holder: Holder,
+    lost: CancellationToken,
+    renewal: JoinHandle<()>,
+}
+
+/// Takes the lock.
+///
+/// A holder whose process is gone from this machine, or who has not renewed in time, is taken over
+/// from. Whether somebody on another machine still renews is watched by our own clock: clocks differ.
+///
+/// # Errors
+/// [`Kind::Refused`] naming the holder while somebody else holds it; [`Kind::CouldNotAsk`] without an
+/// answer; [`Kind::Interrupted`] when it was cancelled.
+pub async fn lock(context: LockContext) -> Result<Lock> {
+    let api: Api<Lease> = Api::namespaced(context.cluster.client.clone(), &context.namespace);
+    let holder = Holder::own();
+    let what = format!("read the lock `{}`", reference(&context.namespace));
+    // The version last seen, and since when it stands unchanged.
+    let mut seen: Option<(String, Instant)> = None;
+    let mut told = false;
+    loop {
+        let found = ask(&what, || api.get_opt(LEASE)).await?;
+        let version = found.as_ref().and_then(|lease| lease.metadata.resource_version.clone()).unwrap_or_default();
+        let since = match &seen {
+            Some((known, since)) if *known == version => *since,
+            _ => seen.insert((version, Instant::now())).1,
+        };
+        let other = match standing(found.as_ref(), &holder, Timestamp::now()) {
+            Standing::Free => None,
+            Standing::Stale(_) | Standing::Held(_) if since.elapsed() > DURATION => None,
+            // It may be that only the clocks differ: one renewal more would show it.
+            Standing::Stale(other) => Some((other, true)),
+            Standing::Held(other) => Some((other, false)),
+        };
+        let Some((other, is_stale)) = other else {
+            match write(&api, &holder, found).await? {
+                Some(lease) => return Ok(Lock::hold(api, holder, &lease, &context.cancel)),
+                None => continue,
+            }
+        };
+        if context.wait_until.is_none_or(|until| Instant::now() >= until) && !is_stale {
+            return Err(Failure::new(Kind::Refused, format!("another deploy is at work: {other}"))
+                .hint("`--wait-lock` queues behind it")
+                .into());
+        }
+        if !std::mem::replace(&mut told, true) {
+            let cause = Cause {
+                object: reference(&context.namespace),
+                reason: "Locked".to_owned(),
+                message: other,
+                permanent: false,
+            };
+            context.events.emit(Event::StepWaiting { step: "lock".to_owned(), cause });
+        }
+        tokio::select! {
+            () = context.cancel.cancelled() => {
+                return Err(Failure::new(Kind::Interrupted, "interrupted while waiting for another deploy; nothing was changed").into());
+            }
+            () = tokio::time::sleep(LOOKS_EVERY) => {}
+        }
+    }
+}
+
+fn reference(namespace: &str) -> ObjectRef {
+    ObjectRef::namespaced("coordination.k8s.io/v1", "Lease", namespace, LEASE)
+}
+
+/// Makes the Lease ours in the version that was `found`; `None` when somebody was quicker.
+async fn write(api: &Api<Lease>, holder: &Holder, found: Option<Lease>) -> Result<Option<Lease>> {
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let lease = holder.lease(found, DURATION, Timestamp::now());
+    let is_new = lease.metadata.resource_version.is_none();
+    ask(&format!("take the lock `{LEASE}`"), || async {
+        let written = match is_new {
+            true => api.create(&parameters, &lease).await,
+            false => api.replace(LEASE, &parameters, &lease).await,
+        };
+        match written {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) && !is_terminating(&status) => Ok(None),
+            answer => answer.map(Some),
+        }
+    })
+    .await
+}
+
+/// Whether the namespace is going away, or is not there to begin with.
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let message = status.message.to_lowercase();
+    message.contains("being terminated") || message.contains("namespaces \"")
+}
+
+impl Lock {
+    fn hold(api: Api<Lease>, holder: Holder, lease: &Lease, cancel: &CancellationToken) -> Lock {
+        let lost = cancel.child_token();
+        let renewal = tokio::spawn(renew(api.clone(), holder.clone(), lease.clone(), lost.clone()));
+        Lock { api, holder, lost, renewal }
+    }
+
+    /// Cancelled when the lock is no longer ours, and with the token it was taken with.
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    /// Gives it back. One that somebody else has by now is left.
+    pub async fn release(self) {
+        self.renewal.abort();
+        let Ok(Some(lease)) = self.api.get_opt(LEASE).await else { return };
+        if !self.holder.holds(&lease) {
+            return;
+        }
+        let preconditions =
+            Preconditions { uid: lease.metadata.uid.clone(), resource_version: lease.metadata.resource_version.clone() };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        // Where this fails, the lock ends by itself.
+        let _ = self.api.delete(LEASE, &parameters).await;
+    }
+}
+
+/// Renews the lock until it is lost.
+async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: CancellationToken) {
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let mut renewed = Instant::now();
+    loop {
+        tokio::select! {
+            () = lost.cancelled() => return,
+            () = tokio::time::sleep(RENEWED_EVERY) => {}
+        }
+        let wanted = holder.lease(Some(lease.clone()), DURATION, Timestamp::now());
+        match tokio::time::timeout(RENEWED_EVERY, api.replace(LEASE, &parameters, &wanted)).await {
+            Ok(Ok(written)) => {
+                lease = written;
+                renewed = Instant::now();
+            }
+            // Somebody else wrote it: the answer may be to a renewal of ours that got lost on its way back.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => match api.get_opt(LEASE).await {
+                Ok(Some(found)) if holder.holds(&found) => lease = found,
+                Ok(_) => return lost.cancel(),
+                Err(_) => {}
+            },
+            _ => {}
+        }
+        if renewed.elapsed() > DURATION {
+            return lost.cancel();
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Changing the cluster while nobody else does.
+
+use super::session::{Session, Target};
+use crate::cluster::lock::{Lock, LockContext, lock};
+use crate::error::{Failure, Kind};
+use anyhow::Result;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long `--wait-lock` waits for another deploy.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Takes the lock in `namespace`, which must be there.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) async fn take(session: &Session<'_>, target: &Target, namespace: &str, wait: bool) -> Result<Lock> {
+    lock(LockContext {
+        cluster: target.cluster.clone(),
+        namespace: namespace.to_owned(),
+        events: session.events.clone(),
+        wait_until: wait.then(|| Instant::now() + PATIENCE),
+        cancel: session.cancel.clone(),
+    })
+    .await
+}
+
+/// Gives the lock back, however `work` ended; says so where it ended because the lock was lost.
+///
+/// # Errors
+/// That of `work`.
+pub(super) async fn give_back<T>(session: &Session<'_>, lock: Lock, work: Result<T>) -> Result<T> {
+    let lost = lock.lost().is_cancelled() && !session.cancel.is_cancelled();
+    lock.release().await;
+    match work {
+        Err(error) if lost => Err(error.context(
+            Failure::new(Kind::Unhealthy, "stopped: the lock was lost, another deploy may be at work")
+                .hint("run it again: what is done is kept"),
+        )),
+        work => work,
+    }
+}

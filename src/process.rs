@@ -1,0 +1,67 @@
+//! Process ids that cannot be confused: the kernel uses an id again, but not with the same start time.
+
+use serde::{Deserialize, Serialize};
+
+/// One process of this machine, past or present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessRef {
+    /// Its id.
+    pub pid: u32,
+    /// When it started, in clock ticks since the machine's start (field 22 of `/proc/PID/stat`).
+    pub start: u64,
+}
+
+impl ProcessRef {
+    /// The process that has the id `pid` now.
+    pub fn of(pid: u32) -> Option<Self> {
+        let (_, start) = state_and_start(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        Some(ProcessRef { pid, start })
+    }
+
+    /// Whether it still runs. One that ended but was not collected by its parent does not.
+    pub fn is_alive(self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+            .ok()
+            .and_then(|stat| state_and_start(&stat))
+            .is_some_and(|(state, start)| start == self.start && !matches!(state, 'Z' | 'X'))
+    }
+
+    /// Sends `signal` if it still runs. One that is gone needs none.
+    pub fn signal(self, signal: nix::sys::signal::Signal) {
+        if let (true, Ok(pid)) = (self.is_alive(), i32::try_from(self.pid)) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+/// State and start time in the text of `/proc/PID/stat`. The name in its second field may hold
+/// spaces and brackets, so counting starts behind the last bracket.
+fn state_and_start(stat: &str) -> Option<(char, u64)> {
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // The state is field 3, the start time field 22.
+    let start = fields.nth(18)?.parse().ok()?;
+    Some((state, start))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let stat = "42 (a b) c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2 3";
+        assert_eq!(state_and_start(stat), Some(('S', 987_654)));
+        assert_eq!(state_and_start("42 (a"), None);
+        assert_eq!(state_and_start(""), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_one_of_its_id_with_another_start_is_not() {
+        let own = ProcessRef::of(std::process::id()).unwrap();
+        assert!(own.is_alive());
+        assert!(!ProcessRef { start: own.start + 1, ..own }.is_alive());
+    }
+}
