@@ -144,7 +144,11 @@ async fn scenario(session: &Session<'_>, verb: ScenarioVerb) -> anyhow::Result<(
         ScenarioVerb::Clear => client::scenario_clear(&name).await?,
         ScenarioVerb::List => client::scenario_list(&name).await?,
     };
-    let text = if on.is_empty() { "no scenario is on\n".to_owned() } else { format!("{}\n", on.join("\n")) };
+    let text = if on.is_empty() {
+        "no scenario is on; `sandbox scenario set --help` lists them\n".to_owned()
+    } else {
+        format!("{}\n", on.join("\n"))
+    };
     session.terminal.result("scenarios", json!({ "scenarios": on }), &text);
     Ok(())
 }

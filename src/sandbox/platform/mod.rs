@@ -2,6 +2,7 @@
 //! believable, deterministic traffic. Pure: no clock, no network; time is an argument.
 
 pub(super) mod exposition;
+pub mod forms;
 mod kube_state;
 mod pages;
 pub mod scenario;
@@ -9,6 +10,7 @@ mod timeline;
 mod traffic;
 mod workloads;
 
+pub use pages::Usage;
 pub use scenario::Scenario;
 pub use workloads::workloads;
 
@@ -16,6 +18,7 @@ use crate::config::model::PlatformService;
 use crate::contract::Contract;
 use crate::error::{Failure, Kind};
 use crate::stack::Exporter;
+use forms::Trouble;
 use pages::Moment;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -108,7 +111,7 @@ impl Simulator {
         let mut state = self.state();
         let now = state.timeline.ask(now);
         state.pods.insert(pod.to_owned(), (kubernetes_service.to_owned(), now));
-        if state.timeline.effect(kubernetes_service, now).refused {
+        if state.timeline.effect(kubernetes_service, now).refused() {
             return Answer::Refused;
         }
         let body = match (path, exporter) {
@@ -122,13 +125,21 @@ impl Simulator {
             }
             ("/metrics", Some(exporter)) if exporter.key == KUBE_STATE => self.kube_state(&state, now),
             ("/metrics", Some(exporter)) => {
-                let database_down = state.timeline.effect(exporter.service, now).database_down;
+                let database_down = state.timeline.effect(exporter.service, now).database_down();
                 let moment = self.moment(&state, kubernetes_service, pod, now);
                 pages::exporter_page(&self.contract, &self.traffic, exporter.key, database_down, &moment)
             }
             _ => return not_found(),
         };
         Answer::new(200, exposition::CONTENT_TYPE, body)
+    }
+
+    /// What `pod` of a service uses at the Unix time `now` (seconds); `None` of anything else.
+    pub fn usage(&self, service: &str, pod: &str, now: f64) -> Option<Usage> {
+        let service = self.services.iter().find(|known| known.name == service)?;
+        let mut state = self.state();
+        let now = state.timeline.ask(now);
+        Some(pages::usage(&self.traffic, &self.moment(&state, &service.name, pod, now)))
     }
 
     /// Turns `scenario` on from the latest time asked about, in place of one that says the same of
@@ -142,7 +153,7 @@ impl Simulator {
             || self.exporters.iter().any(|exporter| exporter.service == target);
         if !simulated {
             return Err(Failure::new(Kind::Usage, format!("`{target}` is not simulated on this sandbox"))
-                .hint("only services and exporters of `platform:` with mode `existing` are")
+                .hint("only services of `platform:` are, and its exporters that are not `none`")
                 .into());
         }
         self.state().timeline.set(scenario);
@@ -162,7 +173,7 @@ impl Simulator {
     /// The services and exporters that refuse connections, by the name of their Kubernetes Service.
     pub fn down(&self) -> Vec<String> {
         let state = self.state();
-        let down = state.timeline.active().iter().filter(|scenario| matches!(scenario, Scenario::Down { .. }));
+        let down = state.timeline.active().iter().filter(|scenario| scenario.trouble() == Trouble::Down);
         down.map(|scenario| scenario.target().to_owned()).collect()
     }
 
@@ -175,7 +186,7 @@ impl Simulator {
         let is_service = self.services.iter().any(|known| known.name == service);
         let phase = fraction(self.seed, [service]);
         // While a service is down it serves nothing; what an exporter watches goes on without it.
-        let idle = |effect: &timeline::Effect| effect.database_down || (is_service && effect.refused);
+        let idle = |effect: &timeline::Effect| effect.database_down() || (is_service && effect.refused());
         let weight = if is_service {
             let pods = f64::from(self.traffic.service(service).pods);
             (1.0 + 0.1 * (2.0 * fraction(self.seed, [service, pod]) - 1.0)) / pods
@@ -190,6 +201,7 @@ impl Simulator {
             started: state.timeline.started(now),
             phase,
             weight,
+            effect: state.timeline.effect(service, now),
             stretches: state.timeline.stretches(service, now, phase, idle),
         }
     }
@@ -203,7 +215,7 @@ impl Simulator {
                 _ => "elasticsearch",
             };
             let exporter = self.exporters.iter().find(|exporter| exporter.key == key);
-            exporter.is_none_or(|exporter| !state.timeline.effect(exporter.service, now).database_down)
+            exporter.is_none_or(|exporter| !state.timeline.effect(exporter.service, now).database_down())
         };
         let checks = &self.traffic.service(service).checks;
         let checks: Vec<(&str, bool)> = checks.iter().map(|check| (check.as_str(), healthy(check))).collect();
@@ -211,7 +223,7 @@ impl Simulator {
     }
 
     fn kube_state(&self, state: &State, now: f64) -> String {
-        let ready = |service: &str| !state.timeline.effect(service, now).refused;
+        let ready = |service: &str| !state.timeline.effect(service, now).refused();
         let pods: Vec<_> = state
             .pods
             .iter()
