@@ -408,6 +408,7 @@ Scenarios; what stands in brackets may be left out:
   errors SERVICE [PERCENT%]
   latency SERVICE [MILLISECONDSms]
   down SERVICE|EXPORTER
+  instance-down SERVICE
   database-down EXPORTER
   memory SERVICE|redis|node [PERCENT%]
   cpu SERVICE|node [PERCENT%]
@@ -438,8 +439,12 @@ pub enum ScenarioVerb {
         #[arg(required = true, value_name = "WORD")]
         words: Vec<String>,
     },
-    /// End every scenario.
-    Clear,
+    /// End every scenario, or the one that is named, such as `errors user-service`.
+    Clear {
+        /// The scenario, with or without its amount.
+        #[arg(value_name = "WORD")]
+        words: Vec<String>,
+    },
     /// The scenarios that are on.
     List,
 }

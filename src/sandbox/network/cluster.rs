@@ -8,12 +8,12 @@ use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, ResourceQuota};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use kube::runtime::reflector::Store;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a page may wait for the first lists.
@@ -82,15 +82,16 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Cluster> {
     let listed = tokio::time::timeout(DEADLINE, stores.listed()).await;
     listed.map_err(|_| anyhow!("the API server does not list its objects in time"))??;
     let namespace = &shared.layout.namespace;
-    let down = shared.simulator.down().into_iter().map(|service| (namespace.clone(), service)).collect();
     let pods = shared.pods();
     let now = simulated::now();
-    let in_use = |pod: &Arc<Pod>| {
-        let name = pod.metadata.name.as_deref()?;
-        let usage = shared.simulator.usage(platform_service(pod)?, name, now)?;
-        Some(((namespace.clone(), name.to_owned()), usage))
-    };
-    let of_platform = pods.iter().filter(|pod| pod.metadata.namespace.as_ref() == Some(namespace));
-    let usage = of_platform.filter_map(in_use).collect();
+    let (mut down, mut usage) = (BTreeSet::new(), BTreeMap::new());
+    for pod in pods.iter().filter(|pod| pod.metadata.namespace.as_ref() == Some(namespace)) {
+        let (Some(service), Some(name)) = (platform_service(pod), pod.metadata.name.as_deref()) else { continue };
+        let key = (namespace.clone(), name.to_owned());
+        if shared.simulator.refuses(service, name, now) {
+            down.insert(key.clone());
+        }
+        usage.extend(shared.simulator.usage(service, name, now).map(|used| (key, used)));
+    }
     Ok(Cluster { pods, down, usage, ..stores.state() })
 }

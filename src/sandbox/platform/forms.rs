@@ -13,6 +13,8 @@ pub enum Trouble {
     Latency,
     /// Connections are refused.
     Down,
+    /// One pod refuses connections.
+    InstanceDown,
     /// The program behind an exporter is down; the exporter itself answers and says so.
     DatabaseDown,
     /// Memory fills up.
@@ -166,6 +168,15 @@ pub const FORMS: &[Form] = &[
         usual_target: None,
         amount: None,
         meaning: "connections are refused",
+    },
+    Form {
+        trouble: Trouble::InstanceDown,
+        name: "instance-down",
+        services: Services::All,
+        exporters: &[],
+        usual_target: None,
+        amount: None,
+        meaning: "the first pod of the service refuses connections; the others serve",
     },
     Form {
         trouble: Trouble::DatabaseDown,

@@ -13,6 +13,8 @@ pub struct Scenario {
     target: String,
     /// How bad it is; 0 where its form has no amount.
     amount: f64,
+    /// The only pod that it strikes; `None` where it strikes all.
+    pod: Option<String>,
 }
 
 impl Scenario {
@@ -48,7 +50,7 @@ impl Scenario {
             (Some(known), None) => known.usual,
             (None, _) => 0.0,
         };
-        Ok(Scenario { form, target, amount })
+        Ok(Scenario { form, target, amount, pod: None })
     }
 
     /// What goes wrong.
@@ -64,6 +66,16 @@ impl Scenario {
     /// How bad it is: shares between 0 and 1, else as written.
     pub fn amount(&self) -> f64 {
         self.amount
+    }
+
+    /// The same scenario, for `pod` alone.
+    pub(super) fn for_pod(self, pod: &str) -> Self {
+        Scenario { pod: Some(pod.to_owned()), ..self }
+    }
+
+    /// Whether it strikes `pod` of the Kubernetes Service `target`.
+    pub(super) fn strikes(&self, target: &str, pod: &str) -> bool {
+        self.target == target && self.pod.as_deref().is_none_or(|only| only == pod)
     }
 
     /// Whether `other` says the same of the same target, perhaps with another amount: the newer
@@ -171,6 +183,7 @@ mod tests {
             "errors content-service 7%",
             "down content-service",
             "down redis-exporter",
+            "instance-down user-service",
             "latency user-service 300ms",
             "database-down postgres-exporter",
             "memory user-service 92%",

@@ -41,8 +41,8 @@ pub struct Cluster {
     pub budgets: Vec<Arc<PodDisruptionBudget>>,
     /// Ingresses.
     pub ingresses: Vec<Arc<Ingress>>,
-    /// Services of the simulated platform that refuse connections, with their namespace: their pods
-    /// count as not ready, whatever their status says.
+    /// Pods of the simulated platform that refuse connections, by namespace and name: they count as
+    /// not ready, whatever their status says.
     pub down: BTreeSet<(String, String)>,
     /// What pods of simulated services use, by namespace and name.
     pub usage: BTreeMap<(String, String), Usage>,
@@ -57,9 +57,17 @@ pub fn platform_service(pod: &Pod) -> Option<&str> {
 }
 
 impl Cluster {
-    /// Whether the pod is one of a service that refuses connections.
+    /// Whether the pod refuses connections.
     pub(super) fn is_down(&self, pod: &Pod) -> bool {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        platform_service(pod).is_some_and(|service| self.down.contains(&(namespace, service.to_owned())))
+        let name = |text: &Option<String>| text.clone().unwrap_or_default();
+        self.down.contains(&(name(&pod.metadata.namespace), name(&pod.metadata.name)))
+    }
+
+    /// How many pods of the Deployment `namespace`/`name` refuse connections.
+    pub(super) fn down_of(&self, namespace: &str, name: &str) -> usize {
+        let of_deployment = |pod: &&Arc<Pod>| {
+            pod.metadata.namespace.as_deref() == Some(namespace) && platform_service(pod) == Some(name)
+        };
+        self.pods.iter().filter(of_deployment).filter(|pod| self.is_down(pod)).count()
     }
 }

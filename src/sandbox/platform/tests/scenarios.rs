@@ -136,16 +136,16 @@ fn on(form: &Form, target: &str) -> Scenario {
 
 #[test]
 fn every_scenario_does_something_to_each_of_its_targets_and_nothing_to_others() {
-    let pages = |simulator: &Simulator| -> BTreeMap<String, Answer> {
+    let pages = |simulator: &Simulator, now: f64| -> BTreeMap<String, Answer> {
         let exporters = EXPORTERS.iter().filter(|row| row.key != KUBE_STATE).map(|row| row.service.to_owned());
         let all = services().into_iter().map(|service| service.name).chain(exporters);
-        all.map(|name| (name.clone(), simulator.respond(&name, "pod", "/metrics", START + 300.0))).collect()
+        all.map(|name| (name.clone(), simulator.respond(&name, &format!("{name}-0"), "/metrics", now))).collect()
     };
     let run = |scenario: Option<Scenario>| {
         let simulator = simulator();
-        simulator.respond("user-service", "pod", "/metrics", START);
+        pages(&simulator, START);
         scenario.into_iter().for_each(|scenario| simulator.set_scenario(scenario).unwrap());
-        pages(&simulator)
+        pages(&simulator, START + 300.0)
     };
     let healthy = run(None);
     for form in FORMS {
@@ -224,6 +224,40 @@ fn nothing_falls_below_zero_and_no_counter_falls_while_all_scenarios_come_and_go
             }
         }
     }
+}
+
+#[test]
+fn one_instance_down_is_the_first_pod_and_kube_state_metrics_say_so() {
+    let simulator = simulator();
+    let down = scenario("instance-down user-service");
+    let error = simulator.set_scenario(down.clone()).unwrap_err();
+    assert!(error.to_string().contains("nobody has asked a pod of `user-service` yet"), "{error:#}");
+    for pod in USER_PODS {
+        ask(&simulator, "user-service", pod, START);
+    }
+    simulator.set_scenario(down.clone()).unwrap();
+    let later = START + 30.0;
+    assert_eq!(simulator.respond("user-service", USER_PODS[0], "/metrics", later), Answer::Refused);
+    assert!(simulator.refuses("user-service", USER_PODS[0], later));
+    ask(&simulator, "user-service", USER_PODS[1], later);
+    let state = ask(&simulator, "kube-state-metrics", "k", later);
+    let available = "kube_deployment_status_replicas_available{namespace=\"drivemaster\",deployment=\"user-service\"}";
+    assert_eq!(state[available], 1.0);
+    simulator.clear_one(&down).unwrap();
+    ask(&simulator, "user-service", USER_PODS[0], later);
+}
+
+#[test]
+fn one_scenario_is_cleared_whatever_its_amount_and_the_others_stay() {
+    let simulator = simulator();
+    simulator.set_scenario(scenario("errors user-service 8%")).unwrap();
+    simulator.set_scenario(scenario("kafka-lag 7000")).unwrap();
+    simulator.clear_one(&scenario("kafka-lag")).unwrap();
+    assert_eq!(simulator.scenarios(), [scenario("errors user-service 8%")]);
+    let error = simulator.clear_one(&scenario("errors content-service")).unwrap_err();
+    let failure = crate::error::failure_of(&error).unwrap();
+    assert_eq!(failure.message, "scenario `errors content-service 8%` is not on");
+    assert_eq!(failure.hint.as_deref(), Some("on: errors user-service 8%"));
 }
 
 #[test]
