@@ -47,6 +47,14 @@ pub struct UninstallPlan {
     pub keeps: Vec<(ObjectRef, String)>,
 }
 
+impl UninstallPlan {
+    /// Whether `reference` goes or stays, and so is there.
+    pub fn mentions(&self, reference: &ObjectRef) -> bool {
+        let goes = |removal: &Removal| matches!(removal, Removal::Object { reference: gone, .. } if gone == reference);
+        self.removes.iter().any(goes) || self.keeps.iter().any(|(kept, _)| kept == reference)
+    }
+}
+
 /// One thing that goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "type")]

@@ -94,26 +94,40 @@ struct Run<'r> {
 impl Run<'_> {
     /// Carries out `shown` under the lock, and verifies.
     async fn change(&self, shown: &Plan) -> anyhow::Result<(Applied, Option<Report>)> {
-        let timeout = Duration::from_secs(self.arguments.timeout.unwrap_or(self.config.deploy.timeout_seconds));
-        let deadline = Instant::now() + timeout;
-        let namespace = &self.config.namespaces.monitoring;
+        let Run { session, arguments, config, bundle, target } = self;
+        self.preflight(shown).await?;
+        let deadline = Instant::now()
+            + Duration::from_secs(arguments.timeout.unwrap_or(config.deploy.timeout_seconds));
+        session.events.emit(Event::StageStarted { stage: Stage::Apply });
+        let namespace = &config.namespaces.monitoring;
         // The lock stands in it.
         let first = BTreeSet::from([ObjectRef::cluster_scoped("v1", "Namespace", namespace).to_string()]);
-        let first = shown.only(&first);
-        let mut applied = self.apply(&first, deadline, self.session.cancel.clone()).await?;
-        let lock = locked::take(self.session, self.target, namespace, self.arguments.wait_lock).await?;
+        let mut applied = self.apply(&shown.only(&first), deadline, session.cancel.clone()).await?;
+        let lock = locked::take(session, target, namespace, arguments.wait_lock).await?;
         let work = async {
             let plan = self.again(shown, &applied).await?;
-            let rest = self.carry_out(&plan, deadline, lock.lost()).await?;
+            applied.done.extend(self.apply(&plan, deadline, lock.lost()).await?.done);
+            let summary = format!("{} steps done", applied.done.len());
+            session.events.emit(Event::StageFinished { stage: Stage::Apply, summary });
             let stands = "the plan is applied but not verified";
-            let report =
-                judged(self.session, self.arguments, self.config, self.bundle, self.target, stands).await?;
-            Ok((rest, report))
+            let report = judged(session, arguments, config, bundle, target, stands).await?;
+            Ok((applied, report))
         };
         let work = work.await;
-        let (rest, report) = locked::give_back(self.session, lock, work).await?;
-        applied.done.extend(rest.done);
-        Ok((applied, report))
+        locked::give_back(session, lock, work).await
+    }
+
+    async fn preflight(&self, plan: &Plan) -> anyhow::Result<()> {
+        let Run { session, config, bundle, target, .. } = self;
+        let helm = session.helm(target)?;
+        session.events.emit(Event::StageStarted { stage: Stage::Preflight });
+        let skipped = session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
+        skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
+        session.events.emit(Event::StageFinished {
+            stage: Stage::Preflight,
+            summary: "cluster, permissions, Secrets, storage, room and helm are fit".to_owned(),
+        });
+        Ok(())
     }
 
     /// The plan as the cluster is now that nobody else deploys: still the one that was `shown`.
@@ -127,24 +141,6 @@ impl Run<'_> {
         }
         let message = format!("the cluster is not as the plan saw it:\n  {}", moved.join("\n  "));
         Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon plan shows what would change now").into())
-    }
-
-    async fn carry_out(&self, plan: &Plan, deadline: Instant, cancel: CancellationToken) -> anyhow::Result<Applied> {
-        let Run { session, config, bundle, target, .. } = self;
-        let helm = session.helm(target)?;
-        session.events.emit(Event::StageStarted { stage: Stage::Preflight });
-        let skipped = session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
-        skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
-        session.events.emit(Event::StageFinished {
-            stage: Stage::Preflight,
-            summary: "cluster, permissions, Secrets, storage, room and helm are fit".to_owned(),
-        });
-        session.events.emit(Event::StageStarted { stage: Stage::Apply });
-        let applied = self.apply(plan, deadline, cancel).await?;
-        session
-            .events
-            .emit(Event::StageFinished { stage: Stage::Apply, summary: format!("{} steps done", applied.done.len()) });
-        Ok(applied)
     }
 
     async fn apply(&self, plan: &Plan, deadline: Instant, cancel: CancellationToken) -> anyhow::Result<Applied> {

@@ -1,10 +1,15 @@
 //! `uninstall`: take the stack away, keep what holds data.
 
-use super::session::Session;
+use super::locked;
+use super::session::{Session, Target};
 use crate::cli::UninstallArgs;
 use crate::cluster::uninstall::{UninstallContext, UninstallPlan, survey, uninstall};
+use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
+use crate::object::ObjectRef;
+use crate::render::Bundle;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> anyhow::Result<()> {
     let (config, bundle) = session.bundle().await?;
@@ -23,17 +28,50 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
     session.terminal.say(&text(&plan));
     let question = format!("Remove this from context `{}`?", target.cluster.context);
     session.confirm(&target, arguments.yes, &question, "drivemaster-mon uninstall").await?;
-    let helm = session.helm(&target)?;
-    session.events.emit(Event::StageStarted { stage: Stage::Uninstall });
-    let context = UninstallContext {
-        cluster: target.cluster.clone(),
-        helm,
-        events: session.events.clone(),
-        cancel: session.cancel.clone(),
-    };
-    uninstall(&plan, context).await?;
+    let namespace = &config.namespaces.monitoring;
+    // The lock stands in it; without it, there is nothing that another deploy could be at work on.
+    if plan.mentions(&ObjectRef::cluster_scoped("v1", "Namespace", namespace)) {
+        let lock = locked::take(session, &target, namespace, arguments.wait_lock).await?;
+        let work = again(session, &target, &bundle, arguments, &plan).await;
+        let work = match work {
+            Ok(()) => remove(session, &target, &plan, lock.lost()).await,
+            moved => moved,
+        };
+        locked::give_back(session, lock, work).await?;
+    } else {
+        remove(session, &target, &plan, session.cancel.clone()).await?;
+    }
     session.terminal.result("uninstall", value(true), &format!("removed.\n{}", kept(&plan)));
     Ok(())
+}
+
+/// Whether `shown` still holds now that nobody else deploys.
+async fn again(
+    session: &Session<'_>,
+    target: &Target,
+    bundle: &Bundle,
+    arguments: &UninstallArgs,
+    shown: &UninstallPlan,
+) -> anyhow::Result<()> {
+    let plan = session.unless_interrupted(survey(&target.cluster, bundle, arguments.all)).await?;
+    if plan == *shown {
+        return Ok(());
+    }
+    let message = format!("context `{}` changed since this was shown; nothing was removed", target.cluster.context);
+    Err(Failure::new(Kind::Refused, message).hint("run it again to see what would go now").into())
+}
+
+async fn remove(
+    session: &Session<'_>,
+    target: &Target,
+    plan: &UninstallPlan,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let helm = session.helm(target)?;
+    session.events.emit(Event::StageStarted { stage: Stage::Uninstall });
+    let context =
+        UninstallContext { cluster: target.cluster.clone(), helm, events: session.events.clone(), cancel };
+    uninstall(plan, context).await
 }
 
 fn text(plan: &UninstallPlan) -> String {
