@@ -117,7 +117,8 @@ pub enum Verb {
     /// Show what a deploy would change, and why.
     #[command(
         visible_alias = "diff",
-        after_help = "Examples:\n  drivemaster-mon plan\n  drivemaster-mon plan --detailed-exitcode    exit 2 when there are changes"
+        after_help = "Examples:\n  drivemaster-mon plan\n  drivemaster-mon plan --detailed-exitcode    exit 2 when there are changes\n  \
+        drivemaster-mon plan --out plan.json        then: drivemaster-mon deploy --plan plan.json"
     )]
     Plan(PlanArgs),
     /// Install or upgrade the stack, wait until it is ready, and verify it.
@@ -181,6 +182,9 @@ pub struct PlanArgs {
     /// Exit 2 when there are changes.
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Also write the plan to a file, which `deploy --plan` carries out exactly or not at all.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `deploy`.
@@ -198,6 +202,9 @@ pub struct DeployArgs {
     /// Stop after everything is ready.
     #[arg(long)]
     pub no_verify: bool,
+    /// Carry out the plan of this file, which `plan --out` made; refuse (5) when the cluster moved since.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub plan: Option<PathBuf>,
     /// Wait until another deploy is done, instead of refusing.
     #[arg(long)]
     pub wait_lock: bool,

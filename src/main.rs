@@ -12,9 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    #[cfg(feature = "sandbox")]
+    #[cfg(target_os = "linux")]
     {
         let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+        if let Some(code) = drivemaster_mon::process::reexec_entry(&arguments) {
+            return ExitCode::from(code);
+        }
+        #[cfg(feature = "sandbox")]
         if let Some(code) = drivemaster_mon::sandbox::reexec_entry(&arguments) {
             return ExitCode::from(code);
         }

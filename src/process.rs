@@ -45,6 +45,37 @@ fn state_and_start(stat: &str) -> Option<(char, u64)> {
     Some((state, start))
 }
 
+/// First argument of a run of this program that becomes another program, which ends with its parent.
+#[cfg(target_os = "linux")]
+pub const BOUND_MODE: &str = "__ends-with-parent";
+
+/// Becomes the program that `arguments` name behind [`BOUND_MODE`] and the parent's process id. The kernel
+/// kills it when the parent is gone, however that ended: what it would still do, nobody would know of.
+/// Returns the exit code where it cannot, and nothing where the arguments are others.
+#[cfg(target_os = "linux")]
+pub fn reexec_entry(arguments: &[std::ffi::OsString]) -> Option<u8> {
+    use std::os::unix::process::CommandExt;
+    let [mode, parent, program, rest @ ..] = arguments else { return None };
+    if mode.to_str() != Some(BOUND_MODE) {
+        return None;
+    }
+    let cannot = |error: &dyn std::fmt::Display| {
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("cannot start `{}`: {error}\n", program.display()),
+        );
+        Some(126)
+    };
+    if let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL) {
+        return cannot(&error);
+    }
+    // It may have ended before the kernel was told to watch it.
+    if parent.to_str() != Some(&nix::unistd::getppid().to_string()) {
+        return cannot(&"its parent is gone");
+    }
+    cannot(&std::process::Command::new(program).args(rest).exec())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -4,13 +4,14 @@ use crate::cluster::Cluster;
 use crate::cluster::objects;
 use crate::cluster::request::ask;
 use crate::object::{Manifest, ObjectRef};
+use crate::plan::ClusterIdentity;
 use crate::plan::model::{
     API_DIGEST_LABEL, CHART_DIGEST_LABEL, FIELD_MANAGER, Observed, ObservedRelease, VALUES_DIGEST_LABEL,
 };
 use crate::render::Bundle;
 use anyhow::Result;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
@@ -111,6 +112,18 @@ fn newest_revisions(secrets: impl Iterator<Item = BTreeMap<String, String>>) -> 
         }
     }
     newest
+}
+
+/// Which cluster this is, however it is reached.
+///
+/// # Errors
+/// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
+pub async fn identity(cluster: &Cluster) -> Result<ClusterIdentity> {
+    const OLDEST: &str = "kube-system";
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let what = format!("read `{}`", ObjectRef::cluster_scoped("v1", "Namespace", OLDEST));
+    let found = ask(&what, || api.get_metadata(OLDEST)).await?;
+    Ok(ClusterIdentity { context: cluster.context.clone(), uid: found.metadata.uid.unwrap_or_default() })
 }
 
 /// All group versions that the server serves. Charts ask for them, so another set may render other

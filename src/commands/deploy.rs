@@ -3,31 +3,46 @@
 use super::session::{Session, Target};
 use super::{locked, plan as plan_command, verify as verify_command};
 use crate::access::access_rows;
+use crate::checks::Report;
 use crate::cli::DeployArgs;
 use crate::cluster::apply::{Applied, ApplyContext, apply};
+use crate::cluster::observe::identity;
 use crate::cluster::preflight::preflight;
-use crate::checks::Report;
 use crate::config::Config;
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
 use crate::object::ObjectRef;
-use crate::plan::Plan;
+use crate::plan::{ClusterIdentity, Frozen, Plan, moved};
 use crate::render::Bundle;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow::Result<()> {
-    let (config, bundle) = session.bundle().await?;
+    let frozen = arguments.plan.as_deref().map(|file| frozen(session, file)).transpose()?;
+    let (config, bundle, shown) = match frozen {
+        Some((frozen, config)) => (config, frozen.bundle, Some((frozen.cluster, frozen.steps))),
+        None => {
+            let (config, bundle) = session.bundle().await?;
+            (config, bundle, None)
+        }
+    };
     let (target, plan) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;
+            if let Some((made_for, _)) = &shown {
+                same_cluster(made_for, &identity(&target.cluster).await?)?;
+            }
             let plan = plan_command::make(session, &target, &bundle).await?;
             Ok((target, plan))
         })
         .await?;
+    if let Some((_, steps)) = &shown {
+        unmoved(moved(steps, &plan, &BTreeSet::new()))?;
+    }
 
     let (applied, report) = if plan.is_empty() {
         let message = format!("nothing to change in context `{}` ({})", target.cluster.context, plan.summary());
@@ -37,7 +52,9 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
         session.terminal.say(&plan_command::text(&plan, &config, &target));
         let question = format!("Apply this plan to context `{}`?", target.cluster.context);
         session.confirm(&target, arguments.yes, &question, "drivemaster-mon deploy").await?;
-        let run = Run { session, arguments, config: &config, bundle: &bundle, target: &target };
+        // What a person has agreed to, or froze, is carried out exactly.
+        let is_agreed = shown.is_some() || !(arguments.yes || target.throwaway);
+        let run = Run { session, arguments, config: &config, bundle: &bundle, target: &target, is_agreed };
         let (applied, report) = run.change(&plan).await?;
         (Some(applied), report)
     };
@@ -65,6 +82,47 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     verdict
 }
 
+/// The plan of `file`. What else would say what to deploy is refused beside it.
+fn frozen(session: &Session<'_>, file: &Path) -> anyhow::Result<(Frozen, Config)> {
+    let global = &session.global;
+    let given = [
+        ("-f", !global.files.is_empty()),
+        ("--set", !global.sets.is_empty()),
+        ("--profile", global.profile.is_some()),
+        ("--overlay", global.overlay.is_some()),
+        ("--charts", global.charts.is_some()),
+        ("--charts-lock", global.charts_lock.is_some()),
+        ("--namespace", global.namespace.is_some()),
+    ];
+    if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+        let message = format!("`{option}` cannot be used with `--plan`: the plan holds its own configuration");
+        return Err(Failure::new(Kind::Usage, message)
+            .hint(format!("leave `{option}` out, or make a new plan"))
+            .into());
+    }
+    plan_command::read(file)
+}
+
+fn same_cluster(made_for: &ClusterIdentity, here: &ClusterIdentity) -> anyhow::Result<()> {
+    if made_for.uid == here.uid {
+        return Ok(());
+    }
+    let message = format!(
+        "the plan was made for another cluster (context `{}`) than that of context `{}`; nothing was changed",
+        made_for.context, here.context
+    );
+    Err(Failure::new(Kind::Refused, message).hint("`--context NAME` chooses the cluster").into())
+}
+
+/// Refuses when anything moved.
+fn unmoved(moved: Vec<String>) -> anyhow::Result<()> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the cluster is not as the plan saw it:\n  {}", moved.join("\n  "));
+    Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon plan shows what would change now").into())
+}
+
 /// Verifies, unless it is not wanted.
 async fn judged(
     session: &Session<'_>,
@@ -89,15 +147,16 @@ struct Run<'r> {
     config: &'r Config,
     bundle: &'r Bundle,
     target: &'r Target,
+    /// Whether somebody has seen the plan, and agreed to it alone.
+    is_agreed: bool,
 }
 
 impl Run<'_> {
     /// Carries out `shown` under the lock, and verifies.
     async fn change(&self, shown: &Plan) -> anyhow::Result<(Applied, Option<Report>)> {
-        let Run { session, arguments, config, bundle, target } = self;
+        let Run { session, arguments, config, bundle, target, .. } = self;
         self.preflight(shown).await?;
-        let deadline = Instant::now()
-            + Duration::from_secs(arguments.timeout.unwrap_or(config.deploy.timeout_seconds));
+        let deadline = Instant::now() + Duration::from_secs(arguments.timeout.unwrap_or(config.deploy.timeout_seconds));
         session.events.emit(Event::StageStarted { stage: Stage::Apply });
         let namespace = &config.namespaces.monitoring;
         // The lock stands in it.
@@ -130,17 +189,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The plan as the cluster is now that nobody else deploys: still the one that was `shown`.
+    /// The plan as the cluster is now that nobody else deploys.
     async fn again(&self, shown: &Plan, applied: &Applied) -> anyhow::Result<Plan> {
         let planned = plan_command::make(self.session, self.target, self.bundle);
         let plan = self.session.unless_interrupted(planned).await?;
         let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
-        let moved = shown.moved(&plan, &done);
+        let moved = moved(&shown.outlines(), &plan, &done);
         if moved.is_empty() {
             return Ok(plan);
         }
-        let message = format!("the cluster is not as the plan saw it:\n  {}", moved.join("\n  "));
-        Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon plan shows what would change now").into())
+        if self.is_agreed {
+            unmoved(moved)?;
+        }
+        let message = format!("the cluster changed while the lock was waited for: now {}", plan.summary());
+        self.session.events.emit(Event::Note { message });
+        self.preflight(&plan).await?;
+        Ok(plan)
     }
 
     async fn apply(&self, plan: &Plan, deadline: Instant, cancel: CancellationToken) -> anyhow::Result<Applied> {

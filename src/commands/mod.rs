@@ -19,7 +19,7 @@ mod text;
 mod uninstall;
 mod verify;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, PlanArgs, Verb};
 use crate::error::{Failure, Kind};
 use crate::report::Terminal;
 use clap::CommandFactory;
@@ -34,9 +34,10 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
     let session = Session::new(cli.global, terminal, cancel);
     let done = match cli.verb {
         Verb::Render => render::run(&session).await,
-        Verb::Plan(arguments) => return plan::run(&session, arguments.detailed_exitcode).await,
+        Verb::Plan(arguments) => return plan::run(&session, &arguments).await,
         Verb::Deploy(arguments) if arguments.dry_run => {
-            return plan::run(&session, arguments.detailed_exitcode).await;
+            let arguments = PlanArgs { detailed_exitcode: arguments.detailed_exitcode, out: None };
+            return plan::run(&session, &arguments).await;
         }
         Verb::Deploy(arguments) => deploy::run(&session, &arguments).await,
         Verb::Verify(arguments) => verify::run(&session, &arguments).await,

@@ -1,18 +1,26 @@
 //! `plan`: what a deploy would change.
 
 use super::session::{Session, Target};
-use crate::cluster::observe;
+use crate::cli::PlanArgs;
+use crate::cluster::observe::{identity, observe};
 use crate::config::{Config, Profile};
-use crate::error::Kind;
+use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
-use crate::plan::{Action, Plan, plan};
+use crate::plan::{Action, Frozen, Plan, plan};
 use crate::render::Bundle;
 use crate::report::table::aligned;
 use console::style;
+use serde::Deserialize;
 use serde_json::json;
+use std::io::Write;
+use std::path::Path;
 
-/// Shows the plan; 2 when `detailed_exitcode` and there are changes.
-pub(super) async fn run(session: &Session<'_>, detailed_exitcode: bool) -> anyhow::Result<u8> {
+/// Bytes in the longest file of a plan: all charts in base64 are some 10 MiB.
+const LONGEST: u64 = 256 << 20;
+
+/// Shows the plan, and writes it to a file where that is wanted; 2 when the exit code shall tell that there
+/// are changes.
+pub(super) async fn run(session: &Session<'_>, arguments: &PlanArgs) -> anyhow::Result<u8> {
     let (config, bundle) = session.bundle().await?;
     let (target, plan) = session
         .unless_interrupted(async {
@@ -21,6 +29,10 @@ pub(super) async fn run(session: &Session<'_>, detailed_exitcode: bool) -> anyho
             Ok((target, plan))
         })
         .await?;
+    let written = match &arguments.out {
+        Some(file) => Some(write(session, file, &target, &config, &bundle, &plan).await?),
+        None => None,
+    };
     let value = json!({
         "context": target.cluster.context,
         "profile": config.profile,
@@ -29,9 +41,74 @@ pub(super) async fn run(session: &Session<'_>, detailed_exitcode: bool) -> anyho
         })).collect::<Vec<_>>(),
         "unchanged": plan.unchanged,
         "summary": plan.summary(),
+        "digest": written,
     });
-    session.terminal.result("plan", value, &text(&plan, &config, &target));
-    Ok(if detailed_exitcode && !plan.is_empty() { Kind::ChangesPending.exit_code() } else { 0 })
+    let mut text = text(&plan, &config, &target);
+    if let (Some(file), Some(digest)) = (&arguments.out, &written) {
+        text.push_str(&format!(
+            "Written to {} ({digest}).\n  drivemaster-mon deploy{} --plan {}\n",
+            file.display(),
+            session.sandbox_option(),
+            file.display()
+        ));
+    }
+    session.terminal.result("plan", value, &text);
+    Ok(if arguments.detailed_exitcode && !plan.is_empty() { Kind::ChangesPending.exit_code() } else { 0 })
+}
+
+/// Freezes the plan into `file`, which only its owner may read. Returns its digest.
+async fn write(
+    session: &Session<'_>,
+    file: &Path,
+    target: &Target,
+    config: &Config,
+    bundle: &Bundle,
+    plan: &Plan,
+) -> anyhow::Result<String> {
+    let frozen = Frozen {
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: session.unless_interrupted(identity(&target.cluster)).await?,
+        configuration: serde_json::to_value(config)?,
+        bundle: bundle.clone(),
+        steps: plan.outlines(),
+    };
+    let (text, digest) = frozen.encode()?;
+    let put = || {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+        fresh.write_all(text.as_bytes())?;
+        fresh.persist(file)?;
+        Ok::<_, std::io::Error>(())
+    };
+    put().map_err(|error| {
+        Failure::new(Kind::Usage, format!("cannot write the plan to `{}`", file.display()))
+            .hint("`--out FILE` names a file in a folder that can be written")
+            .caused_by(error)
+    })?;
+    Ok(digest)
+}
+
+/// Reads the plan of `file`, which this very program must have made.
+pub(super) fn read(file: &Path) -> anyhow::Result<(Frozen, Config)> {
+    let name = file.display().to_string();
+    let text = super::text::read_within(file, LONGEST).map_err(|error| {
+        Failure::new(Kind::Usage, format!("cannot read the plan `{name}`"))
+            .hint("`drivemaster-mon plan --out FILE` makes one")
+            .caused_by(error)
+    })?;
+    let (frozen, _) = Frozen::decode(&name, &text)?;
+    let own = env!("CARGO_PKG_VERSION");
+    let again = "drivemaster-mon plan --out FILE makes a new one";
+    if frozen.program != own {
+        let message = format!("the plan `{name}` was made by drivemaster-mon {}, this is {own}", frozen.program);
+        return Err(Failure::new(Kind::Refused, message).hint(again).into());
+    }
+    let config = Config::deserialize(&frozen.configuration).map_err(|error| {
+        Failure::new(Kind::Usage, format!("the configuration in the plan `{name}` cannot be read"))
+            .hint(again)
+            .caused_by(error)
+    })?;
+    Ok((frozen, config))
 }
 
 /// Observes the cluster and plans.

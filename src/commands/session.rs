@@ -38,6 +38,20 @@ pub(super) fn chart_cache() -> Option<PathBuf> {
     Some(cache.join("drivemaster-mon").join("charts"))
 }
 
+/// The same helm, which is killed when this process is: what it would still do, the next deploy would not
+/// know of.
+#[cfg(target_os = "linux")]
+fn bound(helm: Helm) -> Helm {
+    let parent = std::process::id().to_string();
+    helm.launched_by(PathBuf::from("/proc/self/exe"), vec![crate::process::BOUND_MODE.to_owned(), parent])
+}
+
+/// The same helm: only Linux ends a process with its parent.
+#[cfg(not(target_os = "linux"))]
+fn bound(helm: Helm) -> Helm {
+    helm
+}
+
 /// A cluster to work with, and the helm for it.
 pub(super) struct Target {
     /// The connection.
@@ -162,7 +176,7 @@ impl<'a> Session<'a> {
             }
             path.push(inherited);
         }
-        Helm::locate(self.global.helm.as_deref(), Some(&path))
+        Helm::locate(self.global.helm.as_deref(), Some(&path)).map(bound)
     }
 
     /// `work`, unless Ctrl-C comes first. Only for work that leaves nothing half-done when dropped.

@@ -11,10 +11,18 @@ const LONGEST: u64 = 1 << 20;
 /// # Errors
 /// Where it cannot be read, is longer than 1 MiB or is not UTF-8.
 pub(super) fn read(path: &Path) -> Result<String> {
+    read_within(path, LONGEST)
+}
+
+/// The text of the file at `path`, which may have `longest` bytes.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_within(path: &Path, longest: u64) -> Result<String> {
     let mut content = Vec::new();
-    std::fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LONGEST {
-        return Err(Error::new(ErrorKind::FileTooLarge, "it is longer than 1 MiB"));
+    std::fs::File::open(path)?.take(longest + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > longest {
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("it is longer than {} MiB", longest >> 20)));
     }
     String::from_utf8(content).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
 }

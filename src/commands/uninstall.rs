@@ -69,8 +69,7 @@ async fn remove(
 ) -> anyhow::Result<()> {
     let helm = session.helm(target)?;
     session.events.emit(Event::StageStarted { stage: Stage::Uninstall });
-    let context =
-        UninstallContext { cluster: target.cluster.clone(), helm, events: session.events.clone(), cancel };
+    let context = UninstallContext { cluster: target.cluster.clone(), helm, events: session.events.clone(), cancel };
     uninstall(plan, context).await
 }
 

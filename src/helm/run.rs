@@ -59,6 +59,8 @@ pub struct Context {
 pub struct Helm {
     program: PathBuf,
     context: Context,
+    /// What starts it, with these arguments before its own.
+    launcher: Option<(PathBuf, Vec<String>)>,
     grace: Duration,
     version: Arc<OnceCell<Version>>,
 }
@@ -88,13 +90,20 @@ impl Helm {
                         .hint("install Helm 4 (or 3.14 and later), see https://helm.sh/docs/intro/install")
                 })?,
         };
-        Ok(Helm { program, context: Context::default(), grace: GRACE, version: Arc::default() })
+        Ok(Helm { program, context: Context::default(), launcher: None, grace: GRACE, version: Arc::default() })
     }
 
     /// The same helm, working on the cluster of `context`.
     #[must_use]
     pub fn with_context(mut self, context: Context) -> Self {
         self.context = context;
+        self
+    }
+
+    /// The same helm, started by the program `launcher` with `arguments` before helm's path and words.
+    #[must_use]
+    pub fn launched_by(mut self, launcher: PathBuf, arguments: Vec<String>) -> Self {
+        self.launcher = Some((launcher, arguments));
         self
     }
 
@@ -241,7 +250,14 @@ impl Helm {
     /// Runs one call to its end. Must not be dropped before: helm would be killed hard and leave
     /// its release `pending`. Cancel it by the token.
     pub(super) async fn run(&self, call: Call, cancel: &CancellationToken) -> Result<Finished> {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.launcher {
+            Some((launcher, arguments)) => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
         command.args(&call.argv).args(&self.context.arguments);
         for variable in FOREIGN_VARIABLES {
             command.env_remove(variable);

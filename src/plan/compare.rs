@@ -150,7 +150,14 @@ fn judge_release(
     };
     let update = |reason: Reason, change: String| Some((Action::Update, reason, vec![change]));
     if seen.status != "deployed" {
-        let reason = Reason::Repair { status: seen.status.clone() };
+        let status = seen.status.clone();
+        // Whoever holds our lock knows that no helm of ours is at work any more; of others nobody knows.
+        let ours = seen.chart_digest.is_some() && status.starts_with("pending-");
+        let reason = match status.as_str() {
+            "uninstalling" => Reason::Stuck { status },
+            pending if pending.starts_with("pending-") && !ours => Reason::Stuck { status },
+            _ => Reason::Repair { status },
+        };
         return update(reason, format!("revision {} is `{}`", seen.revision, seen.status));
     }
     if seen.chart_digest.as_deref() != Some(&*chart_digest(&release.chart)) {
@@ -180,6 +187,7 @@ fn in_order(releases: &[Release]) -> Vec<&Release> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::render::bundle::{Chart, Expected};
@@ -324,6 +332,26 @@ mod tests {
             assert_eq!(plan.steps[0].reason, reason, "{name}");
             assert_eq!(plan.steps[0].action, Action::Update, "{name}");
             assert!(!plan.steps[0].changes.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_helm_of_ours_left_in_the_middle_is_repaired_and_what_another_left_is_not() {
+        let reason = |status: &str, ours: bool| {
+            let seen = ObservedRelease {
+                status: status.to_owned(),
+                chart_digest: ours.then(|| "d".to_owned()),
+                ..ObservedRelease::default()
+            };
+            judge_release(&release("a", &[]), Some(&seen), "api").map(|(_, reason, _)| reason.to_string()).unwrap()
+        };
+        for (status, ours, expected) in [
+            ("pending-install", true, "repair (pending-install)"),
+            ("pending-upgrade", false, "stuck (pending-upgrade)"),
+            ("uninstalling", true, "stuck (uninstalling)"),
+            ("failed", false, "repair (failed)"),
+        ] {
+            assert_eq!(reason(status, ours), expected);
         }
     }
 

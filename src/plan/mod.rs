@@ -4,11 +4,14 @@ pub mod certificate;
 pub mod compare;
 pub mod definitions;
 pub mod difference;
+pub mod frozen;
 pub mod model;
 mod moved;
 
 pub use compare::plan;
+pub use frozen::{ClusterIdentity, Frozen};
 pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
+pub use moved::{Outline, moved};
 
 impl Plan {
     /// True when nothing is to be done.

@@ -3,7 +3,7 @@
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{GeneratedSecret, Release, WebhookCertificate};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -81,7 +81,7 @@ pub struct Step {
 }
 
 /// What happens to a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is made.
@@ -104,7 +104,7 @@ impl Action {
 }
 
 /// Why a step is in the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Reason {
     /// It is not there.
@@ -122,6 +122,11 @@ pub enum Reason {
         /// The status it was left in.
         status: String,
     },
+    /// Another helm works on it, or was killed in the middle: that cannot be told, and nothing is done.
+    Stuck {
+        /// The status it was left in.
+        status: String,
+    },
     /// It is no longer wanted.
     Prune,
 }
@@ -135,6 +140,7 @@ impl fmt::Display for Reason {
             Reason::ApiVersions => formatter.write_str("api-versions"),
             Reason::Drift => formatter.write_str("drift"),
             Reason::Repair { status } => write!(formatter, "repair ({status})"),
+            Reason::Stuck { status } => write!(formatter, "stuck ({status})"),
             Reason::Prune => formatter.write_str("prune"),
         }
     }

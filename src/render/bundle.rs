@@ -2,11 +2,11 @@
 
 pub use crate::chart::Chart;
 use crate::object::{Manifest, ObjectRef};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Everything that is to stand in the cluster.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bundle {
     /// The namespaces, first of all.
@@ -52,7 +52,7 @@ impl Bundle {
 
 /// An object of our own that comes after releases, such as an experiment after the controller whose
 /// webhook judges it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LateObject {
     /// The object.
@@ -62,7 +62,7 @@ pub struct LateObject {
 }
 
 /// A Secret that must be there before the deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequiredSecret {
     /// Namespace.
@@ -74,7 +74,7 @@ pub struct RequiredSecret {
 }
 
 /// One key of a required Secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequiredKey {
     /// The key.
@@ -88,7 +88,7 @@ pub struct RequiredKey {
 }
 
 /// What the value of a key must look like; judged without ever showing it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecretForm {
     /// Anything that is not empty.
@@ -112,7 +112,7 @@ pub enum SecretForm {
 }
 
 /// A Secret that is generated when it is not there, and never changed afterwards.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedSecret {
     /// Namespace.
@@ -127,7 +127,7 @@ pub struct GeneratedSecret {
 
 /// The serving certificate of admission webhooks: made in this process with an authority of its own,
 /// whose key is forgotten at once; kept in a Secret with the keys `ca`, `cert` and `key`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookCertificate {
     /// Namespace of the Secret and of the Service.
@@ -163,7 +163,7 @@ pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
 }
 
 /// One Helm release.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Release {
     /// Release name.
@@ -179,7 +179,7 @@ pub struct Release {
 }
 
 /// What the deployed bundle is expected to do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Expected {
     /// Scrape jobs.
@@ -191,7 +191,7 @@ pub struct Expected {
 }
 
 /// One scrape job that must have targets, all up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpectedTarget {
     /// `job` label.
@@ -207,7 +207,7 @@ pub struct ExpectedTarget {
 }
 
 /// One rule group that must be loaded and healthy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpectedRuleGroup {
     /// Name of the group.
@@ -217,7 +217,7 @@ pub struct ExpectedRuleGroup {
 }
 
 /// One dashboard that must be provisioned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExpectedDashboard {
     /// Namespace of its ConfigMap.

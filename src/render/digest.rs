@@ -41,6 +41,16 @@ pub fn api_digest(versions: &BTreeSet<String>) -> String {
     short(hash)
 }
 
+/// The whole SHA-256 of a document, with its name in front: over its JSON with sorted keys.
+pub fn document_digest(document: &Value) -> String {
+    let mut text = String::new();
+    canonical(document, &mut text);
+    Sha256::digest(text.as_bytes()).iter().fold("sha256:".to_owned(), |mut digest, byte| {
+        let _ = write!(digest, "{byte:02x}");
+        digest
+    })
+}
+
 fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {

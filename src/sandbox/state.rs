@@ -1,7 +1,7 @@
 //! The folder of one sandbox: what is in it, and the record that says who runs it.
 
-use crate::process::ProcessRef;
 use crate::error::{Failure, Kind};
+use crate::process::ProcessRef;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

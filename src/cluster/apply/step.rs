@@ -11,14 +11,14 @@ use crate::error::{Failure, Kind};
 use crate::event::{Cause, Event};
 use crate::helm::Labels;
 use crate::object::{Manifest, ObjectRef};
-use crate::plan::model::FIELD_MANAGER;
-use crate::plan::{Action, Step, Target};
+use crate::plan::model::{CHART_DIGEST_LABEL, FIELD_MANAGER};
+use crate::plan::{Action, Reason, Step, Target};
 use crate::ready::chain::is_awaited;
 use crate::render::bundle::{GeneratedSecret, Release};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::Status;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -176,6 +176,11 @@ fn random_password() -> Result<String> {
 
 /// Installs or upgrades the release, then waits until its workloads are ready.
 async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<String> {
+    if let Reason::Repair { status } = &step.reason
+        && status.starts_with("pending-")
+    {
+        forget_pending(release, worker).await?;
+    }
     let labels = Labels::of(release, &worker.api_digest);
     worker.helm.upgrade(release, &labels, worker.deadline, &worker.stop_helm).await?;
     let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
@@ -186,6 +191,22 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
         1 => "1 workload ready".to_owned(),
         count => format!("{count} workloads ready"),
     })
+}
+
+/// Takes away the revision that a killed helm of ours left `pending-*`: helm would wait for it forever.
+/// The revision before it is the newest then, and its number is given once.
+async fn forget_pending(release: &Release, worker: &Worker) -> Result<()> {
+    let api: Api<Secret> = Api::namespaced(worker.cluster.client.clone(), &release.namespace);
+    let pending = "pending-install,pending-upgrade,pending-rollback";
+    let selector = format!("owner=helm,name={},status in ({pending}),{CHART_DIGEST_LABEL}", release.name);
+    let parameters = ListParams::default().labels(&selector);
+    let what = format!("list the revisions of the release `{}`", release.name);
+    for revision in ask(&what, || api.list_metadata(&parameters)).await?.items {
+        let Some(name) = revision.metadata.name else { continue };
+        let reference = ObjectRef::namespaced("v1", "Secret", &release.namespace, &name);
+        delete(&worker.cluster.client, &reference, revision.metadata.uid.as_deref()).await?;
+    }
+    Ok(())
 }
 
 async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Result<()> {

@@ -13,8 +13,8 @@ use crate::object::ObjectRef;
 use crate::plan::model::FIELD_MANAGER;
 use anyhow::Result;
 use holder::Holder;
-use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use standing::{Standing, standing};
@@ -161,8 +161,10 @@ impl Lock {
         if !self.holder.holds(&lease) {
             return;
         }
-        let preconditions =
-            Preconditions { uid: lease.metadata.uid.clone(), resource_version: lease.metadata.resource_version.clone() };
+        let preconditions = Preconditions {
+            uid: lease.metadata.uid.clone(),
+            resource_version: lease.metadata.resource_version.clone(),
+        };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         // Where this fails, the lock ends by itself.
         let _ = self.api.delete(LEASE, &parameters).await;

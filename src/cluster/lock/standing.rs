@@ -1,8 +1,8 @@
 //! What a Lease says of who may deploy. Pure but for a look at the processes of this machine.
 
 use super::holder::Holder;
-use k8s_openapi::jiff::{Timestamp, Unit};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::jiff::{Timestamp, Unit};
 
 /// How it stands with the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -246,12 +246,10 @@ pub fn claimed_classes(objects: &[Manifest]) -> BTreeSet<Option<String>> {
     classes
 }
 
-/// The releases that the plan repairs because an earlier helm left them in the middle.
+/// The releases that another helm left in the middle.
 pub fn stuck_releases(steps: &[Step]) -> Vec<(String, String, String)> {
     let stuck = steps.iter().filter_map(|step| match (&step.target, &step.reason) {
-        (Target::Release { release }, Reason::Repair { status })
-            if status.starts_with("pending-") || status == "uninstalling" =>
-        {
+        (Target::Release { release }, Reason::Stuck { status }) => {
             Some((release.namespace.clone(), release.name.clone(), status.clone()))
         }
         _ => None,
