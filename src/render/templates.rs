@@ -92,7 +92,8 @@ const FOLDERS: [(&str, IsTemplate); 5] = [
 
 /// Whether `alerts/<path>` is a file of rules.
 pub(super) fn is_rule_file(path: &str) -> bool {
-    path.ends_with(".yaml") && !path.ends_with(".test.yaml") && path != "contract.yaml" && !path.contains('/')
+    let is_data = ["contract.yaml", "programs.yaml"].contains(&path);
+    path.ends_with(".yaml") && !path.ends_with(".test.yaml") && !is_data && !path.contains('/')
 }
 
 /// Where definitions of objectives stand.
@@ -298,6 +299,7 @@ mod tests {
             ("application.yaml", true),
             ("application.test.yaml", false),
             ("contract.yaml", false),
+            ("programs.yaml", false),
             ("README.md", false),
         ] {
             assert_eq!(is_rule_file(path), is_rules, "{path}");

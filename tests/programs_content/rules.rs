@@ -71,7 +71,7 @@ fn without_an_exporter_no_rule_asks_for_it() {
 }
 
 #[test]
-fn rules_ask_only_for_metrics_of_the_contract() {
+fn rules_ask_only_for_metrics_of_the_contract_and_for_what_rules_record() {
     let rules = rules(&config("existing"));
     let recorded: BTreeSet<&str> = rules.iter().filter_map(|rule| rule["record"].as_str()).collect();
     for rule in &rules {
