@@ -91,7 +91,10 @@ const FOLDERS: [(&str, IsTemplate); 4] = [
 
 /// Whether `alerts/<path>` is a file of rules.
 pub(super) fn is_rule_file(path: &str) -> bool {
-    path.ends_with(".yaml") && !path.ends_with(".test.yaml") && path != "contract.yaml" && !path.contains('/')
+    path.ends_with(".yaml")
+        && !path.ends_with(".test.yaml")
+        && !["contract.yaml", "firing.yaml"].contains(&path)
+        && !path.contains('/')
 }
 
 /// Whether `dashboards/<path>` is a dashboard.
@@ -289,6 +292,7 @@ mod tests {
             ("application.yaml", true),
             ("application.test.yaml", false),
             ("contract.yaml", false),
+            ("firing.yaml", false),
             ("README.md", false),
         ] {
             assert_eq!(is_rule_file(path), is_rules, "{path}");
