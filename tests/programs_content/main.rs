@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod dashboards;
+mod healthy;
 mod mutants;
 mod platform;
 mod rules;
