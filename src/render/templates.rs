@@ -92,7 +92,7 @@ const FOLDERS: [(&str, IsTemplate); 5] = [
 
 /// Whether `alerts/<path>` is a file of rules.
 pub(super) fn is_rule_file(path: &str) -> bool {
-    let is_data = ["contract.yaml", "programs.yaml"].contains(&path);
+    let is_data = ["contract.yaml", "firing.yaml", "programs.yaml"].contains(&path);
     path.ends_with(".yaml") && !path.ends_with(".test.yaml") && !is_data && !path.contains('/')
 }
 
@@ -299,6 +299,7 @@ mod tests {
             ("application.yaml", true),
             ("application.test.yaml", false),
             ("contract.yaml", false),
+            ("firing.yaml", false),
             ("programs.yaml", false),
             ("README.md", false),
         ] {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod dashboards;
+mod healthy;
+mod mutants;
 mod platform;
 mod rules;
 mod simulated;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The rule files by name, as they are deployed.
-fn rule_files(config: &Config) -> BTreeMap<String, String> {
+pub(crate) fn rule_files(config: &Config) -> BTreeMap<String, String> {
     deployed(config, "drivemaster-rules")
 }
 
@@ -30,7 +30,7 @@ fn rules(config: &Config) -> Vec<Value> {
 }
 
 /// Names and texts of the unit tests in `alerts/` and `alerts/slo/`.
-fn unit_tests() -> Vec<(String, String)> {
+pub(crate) fn unit_tests() -> Vec<(String, String)> {
     let folders = ["alerts", "alerts/slo"].map(|folder| std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap());
     let entries = folders.into_iter().flatten().map(|entry| entry.unwrap());
     let tests = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));

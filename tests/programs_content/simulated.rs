@@ -39,12 +39,12 @@ const BURNING: &[(&str, &str)] = &[
     ("ErrorBudgetBurnRateHigh", "postgresql"),
 ];
 
-fn services() -> Vec<PlatformService> {
+pub(crate) fn services() -> Vec<PlatformService> {
     config("existing").platform.services
 }
 
 /// Every pod that is scraped: job, Kubernetes Service, pod.
-fn targets() -> Vec<(String, String, String)> {
+pub(crate) fn targets() -> Vec<(String, String, String)> {
     let pod =
         |job: &str, service: &str, suffix: &str| (job.to_owned(), service.to_owned(), format!("{service}-{suffix}"));
     let of_services = services();
@@ -54,7 +54,7 @@ fn targets() -> Vec<(String, String, String)> {
 }
 
 /// The series with the labels of its target, which give way to those it has itself.
-fn labelled(series: &str, target: &[(&str, &str)]) -> String {
+pub(crate) fn labelled(series: &str, target: &[(&str, &str)]) -> String {
     let (name, own) = series.split_once('{').unwrap_or((series, "}"));
     let own = own.trim_end_matches('}');
     let has = |label: &str| own.starts_with(&format!("{label}=")) || own.contains(&format!(",{label}="));
