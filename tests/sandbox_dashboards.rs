@@ -1,0 +1,93 @@
+//! The dashboards on a sandbox: every panel is answered by the real Prometheus, and one that is not says why.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::sandbox::Sandbox;
+
+const DASHBOARDS: [&str; 5] =
+    ["application-overview", "infrastructure-overview", "learning-analytics", "slo", "stack-health"];
+
+/// Queries without an answer, and what is said of them.
+const EMPTY: [(&str, &str); 6] = [
+    ("sum(http_request_total)", "metric `http_request_total` was not seen within 1h"),
+    ("http_requests_total{job=\"nobody\"}", "no series of `http_requests_total` matches `job=\"nobody\"`"),
+    (
+        "rate(http_requests_total[1s])",
+        "no series of `http_requests_total` has two samples within 1s: the window is shorter than two scrapes, or the first ones",
+    ),
+    ("0 * sum(up) / (0 * sum(up))", "no traffic: it divides nothing by nothing"),
+    ("up > 1", "its series are there, but the expression leaves none of them"),
+    ("sum(up) by", "Prometheus refuses its query"),
+];
+
+#[test]
+fn every_panel_is_answered_and_an_empty_one_says_why() {
+    let sandbox = Sandbox::up();
+    sandbox.run(&["deploy", "--no-verify"]).exits(0);
+    every_panel_shows_data(&sandbox);
+    an_empty_panel_says_why(&sandbox);
+    panels_of_a_database_that_is_gone_say_so(&sandbox);
+}
+
+fn every_panel_shows_data(sandbox: &Sandbox) {
+    let checks = checks(&sandbox.run(&["verify", "-o", "json", "--only", "dashboards"]).exits(0).json());
+    for uid in DASHBOARDS {
+        let check = &checks[&format!("dashboards/drivemaster-{uid}")];
+        assert_eq!(check["outcome"], "pass", "{uid}");
+        let evidence = lines(check);
+        println!("{uid}: {}", evidence.join("; "));
+        let numbers: Vec<usize> = evidence[0].split(' ').filter_map(|word| word.parse().ok()).collect();
+        let [shown, panels, answered, queries] = numbers[..] else { panic!("{}", evidence[0]) };
+        // The platform is well: nothing but what tells of alerts is empty.
+        let empty = evidence.get(1).map_or(0, |line| line.split(", ").count());
+        assert_eq!((shown + empty, answered + empty), (panels, queries), "{uid}: {evidence:?}");
+        assert!(panels >= 10 && empty <= 1, "{uid}: {evidence:?}");
+    }
+}
+
+fn an_empty_panel_says_why(sandbox: &Sandbox) {
+    let panels: Vec<Value> = EMPTY.iter().enumerate().map(|(index, (query, _))| {
+        json!({ "id": index + 1, "type": "stat", "title": format!("Panel {index}"), "gridPos": { "w": 4, "h": 4 }, "targets": [{ "refId": "A", "expr": query }] })
+    }).collect();
+    let model = json!({ "uid": "team", "title": "Team", "schemaVersion": 42, "time": { "from": "now-1h", "to": "now" },
+        "templating": { "list": [] }, "annotations": { "list": [] }, "panels": panels });
+    sandbox.run.file("team/dashboards/team.json", &model.to_string());
+    let verify = ["verify", "-o", "json", "--only", "dashboards/team", "--timeout", "1", "--overlay", "team"];
+    let check = checks(&sandbox.run(&verify).exits(1).json())["dashboards/team"].clone();
+    assert_eq!(check["reason"], "6 of 6 panels without data");
+    for (index, (line, (query, why))) in lines(&check).iter().zip(EMPTY).enumerate() {
+        assert!(line.starts_with(&format!("`Panel {index}`: {why}")), "`{query}`: {line}");
+    }
+}
+
+fn panels_of_a_database_that_is_gone_say_so(sandbox: &Sandbox) {
+    sandbox.run(&["sandbox", "scenario", "set", "database-down", "redis"]).exits(0);
+    let only = "dashboards/drivemaster-infrastructure-overview";
+    // Until the next scrape it is as before.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let evidence = loop {
+        let document = sandbox.run(&["verify", "-o", "json", "--only", only, "--timeout", "1"]).json();
+        if checks(&document)[only]["outcome"] == "fail" {
+            break lines(&checks(&document)[only]);
+        }
+        assert!(std::time::Instant::now() < end, "{document}");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    };
+    let gone = "`Clients`: the series of `redis_connected_clients{job=\"redis\"}` have ended";
+    assert!(evidence.iter().any(|line| line == gone), "{evidence:?}");
+    assert!(!evidence.iter().any(|line| line.contains("pg_")), "{evidence:?}");
+    sandbox.run(&["sandbox", "scenario", "clear"]).exits(0);
+}
+
+/// The checks of a report by id.
+fn checks(document: &Value) -> serde_json::Map<String, Value> {
+    let checks = document["checks"].as_array().unwrap().iter();
+    checks.map(|check| (check["id"].as_str().unwrap().to_owned(), check.clone())).collect()
+}
+
+fn lines(check: &Value) -> Vec<String> {
+    check["evidence"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect()
+}
