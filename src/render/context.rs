@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
 /// addresses in the cluster and outside (`openUrl`: its Ingress, else where `port-forward` puts it); `exporters`, a list of the catalogue's rows with `mode`;
-/// `services`, `scrapeJobs`, `platformServiceNames` and `monitoredNamespaces`, lists; `probes` with the
+/// `services`, `slos` by name, `scrapeJobs`, `platformServiceNames` and `monitoredNamespaces`, lists; `probes` with the
 /// names of their jobs and the public URLs.
 ///
 /// # Errors
@@ -33,6 +33,7 @@ pub(super) fn context(config: &Config) -> Result<Value> {
         "components": components,
         "exporters": exporters,
         "services": config.platform.services,
+        "slos": {},
         "scrapeJobs": jobs,
         "platformServiceNames": platform_services,
         "masks": masks::context(),

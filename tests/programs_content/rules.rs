@@ -37,8 +37,7 @@ pub(crate) fn is_recorded(metric: &str) -> bool {
         let rules = rules(&config("existing"));
         rules.iter().filter_map(|rule| rule["record"].as_str()).map(str::to_owned).collect()
     });
-    // The rules of objectives are made from their definitions.
-    recorded.contains(metric) || metric.starts_with("slo:")
+    recorded.contains(metric)
 }
 
 /// The names of the alerts, with the dashboards that they lead to.
