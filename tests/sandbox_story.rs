@@ -80,6 +80,8 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
         "rules/healthy",
         "alerts/watchdog-arrives",
         "dashboards/provisioned",
+        "dashboards/drivemaster-application-overview",
+        "dashboards/drivemaster-stack-health",
     ] {
         assert_eq!(outcomes[id], "pass", "{id}");
     }
