@@ -103,7 +103,8 @@ fn asked(sandbox: &Sandbox, queries: &[&str]) -> Value {
 
 fn an_empty_panel_says_why(sandbox: &Sandbox) {
     let check = asked(sandbox, &EMPTY.map(|(query, _)| query));
-    assert_eq!(check["reason"], "6 of 6 panels without data");
+    let reason = check["reason"].as_str().unwrap();
+    assert!(reason.starts_with("6 of 6 panels without data"), "{reason}");
     for (index, (line, (query, why))) in lines(&check).iter().zip(EMPTY).enumerate() {
         assert!(line.starts_with(&format!("`Panel {index}`: {why}")), "`{query}`: {line}");
     }
