@@ -81,6 +81,7 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
         "alerts/watchdog-arrives",
         "dashboards/provisioned",
         "dashboards/drivemaster-application-overview",
+        "dashboards/drivemaster-slo",
         "dashboards/drivemaster-stack-health",
     ] {
         assert_eq!(outcomes[id], "pass", "{id}");

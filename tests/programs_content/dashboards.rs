@@ -89,10 +89,10 @@ fn each_profile_has_the_dashboards_of_what_it_runs() {
         let of = shown().iter().filter(|shown| shown.name.starts_with(start));
         of.map(|shown| shown.read.uid.trim_start_matches("drivemaster-")).collect()
     };
-    let local = ["application-overview", "infrastructure-overview", "learning-analytics", "stack-health"];
+    let local = ["application-overview", "infrastructure-overview", "learning-analytics", "slo", "stack-health"];
     assert_eq!(uids("local "), local);
     // Nothing tells of the infrastructure.
-    assert_eq!(uids("bare "), ["application-overview", "learning-analytics", "stack-health"]);
+    assert_eq!(uids("bare "), ["application-overview", "learning-analytics", "slo", "stack-health"]);
     assert_eq!(uids("production "), [&["application-overview", "chaos"][..], &local[1..]].concat());
 }
 
@@ -282,6 +282,10 @@ const SPECIFIED: &[(&str, &[&str])] = &[
             "Dropout risk",
             "Notification effectiveness",
         ],
+    ),
+    (
+        "drivemaster-slo",
+        &["Objectives", "Indicators", "Error budget left", "Burn rate now", "Breaches", "Days observed"],
     ),
     (
         "drivemaster-chaos",

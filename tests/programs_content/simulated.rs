@@ -29,6 +29,16 @@ const SCENARIOS: &[(&str, Option<(&str, &str)>)] = &[
     ("database-down elasticsearch", Some(("ElasticsearchDown", "elasticsearch"))),
 ];
 
+/// What these scenarios burn of the objectives' budgets in twelve minutes. It goes on after they are
+/// cleared: the longer of the short windows still see them.
+const BURNING: &[(&str, &str)] = &[
+    ("SLOErrorRateBreach", "user-service"),
+    ("SLOAvailabilityBreach", "content-service"),
+    ("ErrorBudgetBurnRateHigh", "content-service"),
+    ("SLODatabaseAvailabilityBreach", "postgresql"),
+    ("ErrorBudgetBurnRateHigh", "postgresql"),
+];
+
 fn services() -> Vec<PlatformService> {
     config("existing").platform.services
 }
@@ -129,8 +139,9 @@ fn assert_promtool_passes<'a>(scenarios: impl Iterator<Item = &'a str>, checks: 
 
 #[test]
 fn each_scenario_makes_its_alert_fire_and_no_other_and_clearing_it_ends_it() {
-    let expression = "count by (alertname, service) (ALERTS{alertstate=\"firing\", alertname!=\"Watchdog\"})";
-    let check = |step: usize, firing: &[(&str, &str)]| {
+    let alerts = "count by (alertname, service) (ALERTS{alertstate=\"firing\", alertname!=\"Watchdog\", slo=\"\"})";
+    let objectives = "group by (alertname, service) (ALERTS{alertstate=\"firing\", slo!=\"\"})";
+    let check = |step: usize, expression: &str, firing: &[(&str, &str)]| {
         let samples: Vec<Value> = firing
             .iter()
             .map(|(alert, service)| json!({ "labels": format!("{{alertname=\"{alert}\", service=\"{service}\"}}"), "value": 1 }))
@@ -138,20 +149,27 @@ fn each_scenario_makes_its_alert_fire_and_no_other_and_clearing_it_ends_it() {
         json!({ "expr": expression, "eval_time": seconds(step), "exp_samples": samples })
     };
     let firing: Vec<(&str, &str)> = SCENARIOS.iter().filter_map(|(_, firing)| *firing).collect();
-    let checks = [check(SET - 1, &[]), check(CLEARED - 1, &firing), check(END, &[])];
+    let checks = [
+        check(SET - 1, alerts, &[]),
+        check(SET - 1, objectives, &[]),
+        check(CLEARED - 1, alerts, &firing),
+        check(CLEARED - 1, objectives, BURNING),
+        check(END, alerts, &[]),
+    ];
     assert_promtool_passes(SCENARIOS.iter().map(|(scenario, _)| *scenario), &checks);
 }
 
 const APPLICATION: &str = "drivemaster-application-overview";
 const INFRASTRUCTURE: &str = "drivemaster-infrastructure-overview";
 const LEARNING: &str = "drivemaster-learning-analytics";
+const SLO: &str = "drivemaster-slo";
 
 /// The queries of each panel of the platform's dashboards that must not be empty, by title. What the other dashboards
 /// show, no simulated platform tells.
 fn queries_of_the_platform() -> Vec<(String, String)> {
     let shown = dashboards::local(&config("existing"));
     let of_the_platform =
-        shown.iter().filter(|shown| [APPLICATION, INFRASTRUCTURE, LEARNING].contains(&&*shown.read.uid));
+        shown.iter().filter(|shown| [APPLICATION, INFRASTRUCTURE, LEARNING, SLO].contains(&&*shown.read.uid));
     of_the_platform
         .flat_map(|shown| {
             let may_be_empty =
