@@ -179,6 +179,9 @@ fn a_threshold_has_slices_that_are_bad_good_or_unknown() {
     assert_eq!(slice("unknown"), known);
     let earlier = "last_over_time(slo:sli_slice:bad{slo=\"orders\",service=~\"shop|till\"}[1h])";
     assert_eq!(slice("bad"), format!("{known} or group by (service) ({earlier})"));
+    let bad = expression(&definition(&threshold("gte", 0.75, "unknown")).unwrap(), "slo:sli_bad:rate5m");
+    let slices = "slo:sli_slice:bad{slo=\"orders\"}";
+    assert_eq!(bad, format!("avg_over_time({slices}[5m]) and {slices} offset 4m"));
 }
 
 #[test]
