@@ -149,6 +149,9 @@ pub enum Verb {
         drivemaster-mon uninstall --all --yes"
     )]
     Uninstall(UninstallArgs),
+    /// The dashboards as a person sees them.
+    #[command(subcommand)]
+    Dashboards(DashboardsVerb),
     /// Upstream charts of profile `production`: what is locked, what is published, the archives.
     #[command(subcommand)]
     Charts(ChartsVerb),
@@ -258,6 +261,29 @@ pub struct UninstallArgs {
     /// Also remove volumes, generated Secrets and namespaces.
     #[arg(long)]
     pub all: bool,
+}
+
+/// The verbs of `dashboards`.
+#[derive(Debug, Subcommand)]
+pub enum DashboardsVerb {
+    /// Draw every panel of every dashboard, with what Prometheus answers now, into one HTML page.
+    #[command(after_help = "Examples:\n  drivemaster-mon dashboards preview --sandbox --range 15m\n  \
+        drivemaster-mon dashboards preview --overlay team --out team.html    before they are deployed")]
+    Preview(PreviewArgs),
+}
+
+/// Arguments of `dashboards preview`.
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// Where the page is written (default: `dashboards.html` here).
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// How far back, such as `30m` (default: as far as each dashboard looks when it is opened).
+    #[arg(long, value_name = "DURATION")]
+    pub range: Option<String>,
+    /// Reach Prometheus at a URL instead of through the API server: `prometheus=http://...`.
+    #[arg(long = "endpoint", value_name = "COMPONENT=URL")]
+    pub endpoints: Vec<String>,
 }
 
 /// The verbs of `charts`.

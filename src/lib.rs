@@ -19,6 +19,7 @@ pub mod helm;
 pub mod labels;
 pub mod object;
 pub mod plan;
+pub mod preview;
 pub mod promql;
 pub mod ready;
 pub mod render;

@@ -3,6 +3,7 @@
 mod access;
 mod charts;
 mod config;
+mod dashboards;
 mod deploy;
 mod images;
 mod overlay;
@@ -43,6 +44,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
+        Verb::Dashboards(verb) => dashboards::run(&session, &verb).await,
         Verb::Charts(verb) => charts::run(&session, &verb).await,
         Verb::Secrets(verb) => return secrets::run(&session, &verb).await,
         Verb::Images => images::run(&session).await,

@@ -6,6 +6,7 @@ use drivemaster_mon::stack::EXPORTERS;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// The rule files by name, as they are deployed.
 pub(crate) fn rule_files(config: &Config) -> BTreeMap<String, String> {
@@ -27,6 +28,23 @@ fn rules(config: &Config) -> Vec<Value> {
     let list = |value: &Value| value.as_array().unwrap().clone();
     let groups = |text: &String| list(&serde_yaml::from_str::<Value>(text).unwrap()["groups"]);
     rule_files(config).values().flat_map(groups).flat_map(|group| list(&group["rules"])).collect()
+}
+
+/// Whether a rule records the series `metric`.
+pub(crate) fn is_recorded(metric: &str) -> bool {
+    static RECORDED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    let recorded = RECORDED.get_or_init(|| {
+        let rules = rules(&config("existing"));
+        rules.iter().filter_map(|rule| rule["record"].as_str()).map(str::to_owned).collect()
+    });
+    recorded.contains(metric)
+}
+
+/// The names of the alerts, with the dashboards that they lead to.
+pub(crate) fn dashboards_of_alerts(config: &Config) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let alerts = rules(config).into_iter().filter(|rule| rule["alert"].is_string());
+    alerts.map(|rule| (text(&rule["alert"]), text(&rule["annotations"]["dashboard"]))).collect()
 }
 
 /// Names and texts of the unit tests in `alerts/` and `alerts/slo/`.
