@@ -27,3 +27,4 @@ pub mod sandbox;
 pub mod secrets;
 pub mod stack;
 pub mod telemetry;
+pub mod validate;

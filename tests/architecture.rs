@@ -20,6 +20,7 @@ const PURE: &[&str] = &[
     "render",
     "plan",
     "ready",
+    "validate",
 ];
 
 /// What a pure module does not name.
@@ -51,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flows", &["config", "stack"]),
     ("render", &["chart", "config", "error", "flows", "object", "stack"]),
     ("secrets", &["render"]),
+    ("validate", &["chart", "config", "contract", "error", "object", "promql", "render", "stack"]),
     ("plan", &["chart", "object", "render", "stack"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),
@@ -58,7 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["error"]),
     ("access", &["cluster", "config", "error", "stack"]),
     ("checks", &["cluster", "config", "error", "event", "object", "ready", "render", "stack", "telemetry", "plan"]),
-    ("report", &["error", "event", "object"]),
+    ("report", &["error", "event", "object", "validate"]),
     ("sandbox", &["config", "contract", "error", "event", "object", "render", "stack", "cluster", "plan"]),
 ];
 

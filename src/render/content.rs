@@ -17,6 +17,30 @@ const RULES_CONFIG_MAP: &str = "drivemaster-rules";
 /// Folder of our dashboards in Grafana.
 const DASHBOARD_FOLDER: &str = "DriveMaster";
 
+/// A file of rules or a dashboard: its template and what that renders to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedFile {
+    /// Path among the sources, such as `alerts/application.yaml`.
+    pub path: String,
+    /// The template.
+    pub template: String,
+    /// What it renders to.
+    pub text: String,
+}
+
+/// Every file of rules and every dashboard as text, whatever is wrong with it.
+pub(super) fn texts(sources: &Sources, templates: &Templates) -> Result<Vec<RenderedFile>> {
+    let mut found = Vec::new();
+    for (folder, is_content) in [("alerts/", is_rule_file as fn(&str) -> bool), ("dashboards/", is_dashboard)] {
+        for (file, template) in sources.below(folder).filter(|(file, _)| is_content(file)) {
+            let path = format!("{folder}{file}");
+            let text = templates.render(&path)?;
+            found.push(RenderedFile { path, template: String::from_utf8_lossy(template).into_owned(), text });
+        }
+    }
+    Ok(found)
+}
+
 #[derive(Deserialize)]
 struct RuleFile {
     groups: Vec<RuleGroup>,

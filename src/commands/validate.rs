@@ -1,0 +1,131 @@
+//! `validate`: judge everything offline.
+
+use super::session::Session;
+use crate::cli::{SeverityArg, ValidateArgs};
+use crate::config::Config;
+use crate::contract::Contract;
+use crate::error::{Failure, Kind};
+use crate::render::{RenderedFile, Sources, scrape_job_names, texts};
+use crate::report::findings::{Format, text};
+use crate::report::table::aligned;
+use crate::validate::{Foreign, Judged, Own, Severity, Text, Verdict, codes, judge_foreign, judge_own};
+use include_dir::{Dir, include_dir};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The pages about alerts; only their names are looked at.
+static RUNBOOKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/docs/runbooks");
+
+pub(super) async fn run(session: &Session<'_>, arguments: &ValidateArgs) -> anyhow::Result<()> {
+    if arguments.list {
+        list(session);
+        return Ok(());
+    }
+    known_kinds(&arguments.skip)?;
+    let format = session.global.output.as_deref().and_then(Format::named).unwrap_or(Format::Human);
+    let fail_on = match arguments.fail_on {
+        SeverityArg::Error => Severity::Error,
+        SeverityArg::Warning => Severity::Warning,
+        SeverityArg::Info => Severity::Info,
+    };
+    let config = session.config()?;
+    let mut verdict = if arguments.rules.is_empty() && arguments.dashboards.is_empty() {
+        own(session, &config).await?
+    } else {
+        judge_foreign(&foreign(arguments)?, &config)?
+    };
+    let is_skipped = |id: &str| arguments.skip.iter().any(|skip| id == skip || id.split('/').next() == Some(skip));
+    verdict.findings.retain(|finding| !is_skipped(finding.code.id));
+    session.terminal.stdout(&text(&verdict, format, fail_on)?);
+    match verdict.findings.iter().filter(|finding| finding.severity >= fail_on).count() {
+        0 => Ok(()),
+        count => Err(Failure::new(Kind::Negative, format!("{count} findings")).already_shown().into()),
+    }
+}
+
+/// Judges what a deploy would install.
+async fn own(session: &Session<'_>, config: &Config) -> anyhow::Result<Verdict> {
+    let (sources, overlaid) = session.sources()?;
+    let files = texts(config, &sources)?;
+    let judged = |folder: &str| -> Vec<Judged> {
+        let below = files.iter().filter(|file| file.path.starts_with(folder));
+        below.map(|file| judged_of(file, session.global.overlay.as_deref(), &overlaid)).collect()
+    };
+    let own = Own {
+        rules: judged("alerts/"),
+        tests: unit_tests(&sources),
+        runbooks: RUNBOOKS.files().map(|file| format!("docs/runbooks/{}", file.path().display())).collect(),
+        jobs: scrape_job_names(config),
+    };
+    judge_own(&own, config)
+}
+
+/// `file` with its template by the name that a person knows it by.
+fn judged_of(file: &RenderedFile, overlay: Option<&Path>, overlaid: &BTreeSet<String>) -> Judged {
+    let name = match overlay.filter(|_| overlaid.contains(&file.path)) {
+        Some(folder) => folder.join(&file.path).display().to_string(),
+        None => file.path.clone(),
+    };
+    Judged { text: Text::new(name.clone(), &*file.text), template: Some(Text::new(name, &*file.template)) }
+}
+
+/// Everything that the unit tests of the rules say.
+fn unit_tests(sources: &Sources) -> String {
+    let tests = sources.below("alerts/").filter(|(path, _)| path.ends_with(".test.yaml"));
+    tests.map(|(_, content)| String::from_utf8_lossy(content)).collect()
+}
+
+/// The files that `arguments` name.
+fn foreign(arguments: &ValidateArgs) -> anyhow::Result<Foreign> {
+    let read = |path: &PathBuf| -> anyhow::Result<Judged> {
+        Ok(Judged::file(Text::new(path.display().to_string(), read_file(path)?)))
+    };
+    let contract = match &arguments.contract {
+        Some(path) => Some(Contract::parse(&path.display().to_string(), &read_file(path)?).map_err(|error| {
+            Failure::new(Kind::Usage, format!("`{}` is no contract", path.display()))
+                .hint("it has the form of alerts/contract.yaml")
+                .caused_by(error)
+        })?),
+        None => None,
+    };
+    Ok(Foreign { rules: arguments.rules.iter().map(read).collect::<anyhow::Result<_>>()?, contract })
+}
+
+/// The text of a file that a person named.
+fn read_file(path: &Path) -> anyhow::Result<String> {
+    let failed = || Failure::new(Kind::Usage, format!("cannot read `{}`", path.display()));
+    // Reading a pipe would wait for its writer.
+    if path.exists() && !path.is_file() {
+        return Err(failed().caused_by(std::io::Error::other("it is not a regular file")));
+    }
+    super::text::read(path).map_err(|error| failed().caused_by(error))
+}
+
+/// Fails for a kind or category that there is not.
+fn known_kinds(words: &[String]) -> anyhow::Result<()> {
+    let is_known = |word: &&String| codes().iter().any(|code| code.id == *word || code.category() == *word);
+    match words.iter().find(|word| !is_known(word)) {
+        Some(word) => Err(Failure::new(Kind::Usage, format!("`--skip {word}`: there is no such kind of finding"))
+            .hint("`drivemaster-mon validate --list` lists them")
+            .into()),
+        None => Ok(()),
+    }
+}
+
+fn list(session: &Session<'_>) {
+    let rows: Vec<Vec<String>> = codes()
+        .iter()
+        .map(|code| vec![code.id.to_owned(), code.severity.word().to_owned(), code.title.to_owned()])
+        .collect();
+    let kinds: Vec<_> = codes()
+        .iter()
+        .map(|code| {
+            json!({
+                "code": code.id, "severity": code.severity, "foreign": code.foreign,
+                "title": code.title, "fix": code.fix, "doc": code.doc(),
+            })
+        })
+        .collect();
+    session.terminal.result("findings", json!({ "kinds": kinds }), &aligned(&rows));
+}
