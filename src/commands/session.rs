@@ -1,6 +1,6 @@
 //! What every verb shares: the configuration, the cluster, helm, and the way out.
 
-use crate::chart::Charts;
+use crate::chart::{Chart, Charts};
 use crate::chart::lock::Lock;
 use crate::cli::{GlobalArgs, ProfileArg};
 use crate::cluster::{Cluster, ConnectOptions, connect};
@@ -11,7 +11,7 @@ use crate::helm::Helm;
 use crate::helm::charts::{PATIENCE, Store};
 use crate::render::{Bundle, Sources, needed_charts, render_from};
 use crate::report::Terminal;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,25 @@ impl<'a> Session<'a> {
     pub(super) async fn bundle_of(&self, config: &Config, sources: &Sources) -> anyhow::Result<Bundle> {
         let needed = needed_charts(config);
         let charts = if needed.is_empty() { Charts::new() } else { self.charts(&needed).await? };
+        render_from(config, sources, &charts)
+    }
+
+    /// What `config` renders to from `sources`, without asking any repository: charts that are not at hand
+    /// are empty.
+    pub(super) fn bundle_at_hand(&self, config: &Config, sources: &Sources) -> anyhow::Result<Bundle> {
+        let needed = needed_charts(config);
+        let (lock, name) = self.lock()?;
+        let store = self.store(&lock, &name);
+        let mut charts = store.load_at_hand(&needed)?;
+        for name in needed {
+            let version = store.locked(name)?.version.clone();
+            charts.entry(name.to_owned()).or_insert_with(|| Chart {
+                name: name.to_owned(),
+                app_version: version.clone(),
+                version,
+                files: BTreeMap::new(),
+            });
+        }
         render_from(config, sources, &charts)
     }
 

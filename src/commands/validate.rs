@@ -4,8 +4,7 @@ use super::session::Session;
 use crate::cli::{SeverityArg, ValidateArgs};
 use crate::config::Config;
 use crate::contract::Contract;
-use crate::error::{Failure, Kind};
-use crate::render::{RenderedFile, Sources, scrape_job_names, texts};
+use crate::error::{Failure, Kind, chain_of};
 use crate::report::findings::{Format, text};
 use crate::report::table::aligned;
 use crate::validate::{Foreign, Judged, Own, Severity, Text, Verdict, codes, judge_foreign, judge_own};
@@ -31,7 +30,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &ValidateArgs) -> anyh
     };
     let config = session.config()?;
     let mut verdict = if arguments.rules.is_empty() && arguments.dashboards.is_empty() {
-        own(session, &config).await?
+        own(session, &config)?
     } else {
         judge_foreign(&foreign(arguments)?, &config)?
     };
@@ -45,35 +44,27 @@ pub(super) async fn run(session: &Session<'_>, arguments: &ValidateArgs) -> anyh
 }
 
 /// Judges what a deploy would install.
-async fn own(session: &Session<'_>, config: &Config) -> anyhow::Result<Verdict> {
+fn own(session: &Session<'_>, config: &Config) -> anyhow::Result<Verdict> {
     let (sources, overlaid) = session.sources()?;
-    let files = texts(config, &sources)?;
-    let judged = |folder: &str| -> Vec<Judged> {
-        let below = files.iter().filter(|file| file.path.starts_with(folder));
-        below.map(|file| judged_of(file, session.global.overlay.as_deref(), &overlaid)).collect()
+    let overlay = session.global.overlay.as_deref();
+    let name_of = |path: &str| match overlay.filter(|_| overlaid.contains(path)) {
+        Some(folder) => folder.join(path).display().to_string(),
+        None => path.to_owned(),
     };
+    // What is wrong with a rule or dashboard keeps it from being rendered, and is told better than by that.
+    let bundle = session.bundle_at_hand(config, &sources);
     let own = Own {
-        rules: judged("alerts/"),
-        tests: unit_tests(&sources),
+        config,
+        sources: &sources,
+        name_of: &name_of,
         runbooks: RUNBOOKS.files().map(|file| format!("docs/runbooks/{}", file.path().display())).collect(),
-        jobs: scrape_job_names(config),
+        bundle: bundle.as_ref().map_err(|error| chain_of(error).join(": ")),
     };
-    judge_own(&own, config)
-}
-
-/// `file` with its template by the name that a person knows it by.
-fn judged_of(file: &RenderedFile, overlay: Option<&Path>, overlaid: &BTreeSet<String>) -> Judged {
-    let name = match overlay.filter(|_| overlaid.contains(&file.path)) {
-        Some(folder) => folder.join(&file.path).display().to_string(),
-        None => file.path.clone(),
-    };
-    Judged { text: Text::new(name.clone(), &*file.text), template: Some(Text::new(name, &*file.template)) }
-}
-
-/// Everything that the unit tests of the rules say.
-fn unit_tests(sources: &Sources) -> String {
-    let tests = sources.below("alerts/").filter(|(path, _)| path.ends_with(".test.yaml"));
-    tests.map(|(_, content)| String::from_utf8_lossy(content)).collect()
+    let verdict = judge_own(&own)?;
+    match bundle {
+        Err(error) if verdict.findings.is_empty() => Err(error),
+        _ => Ok(verdict),
+    }
 }
 
 /// The files that `arguments` name.
@@ -89,7 +80,53 @@ fn foreign(arguments: &ValidateArgs) -> anyhow::Result<Foreign> {
         })?),
         None => None,
     };
-    Ok(Foreign { rules: arguments.rules.iter().map(read).collect::<anyhow::Result<_>>()?, contract })
+    let mut dashboards = BTreeSet::new();
+    for folder in &arguments.dashboards {
+        collect(folder, 0, &mut dashboards)?;
+    }
+    Ok(Foreign {
+        rules: arguments.rules.iter().map(read).collect::<anyhow::Result<_>>()?,
+        dashboards: dashboards.iter().map(read).collect::<anyhow::Result<_>>()?,
+        contract,
+    })
+}
+
+/// The most dashboards that are read, and how deep folders may stand in each other.
+const MOST_DASHBOARDS: usize = 1000;
+const DEEPEST: usize = 16;
+
+/// The JSON files below `path`, or itself. Symbolic links are not followed: they may lead anywhere, and in
+/// circles; one that a person names is.
+fn collect(path: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow::Result<()> {
+    let failed = || Failure::new(Kind::Usage, format!("cannot read `{}`", path.display()));
+    if depth == 0 && !path.is_dir() {
+        found.insert(path.to_owned());
+        return Ok(());
+    }
+    if depth > DEEPEST {
+        return Err(failed()
+            .caused_by(std::io::Error::other(format!("more than {DEEPEST} folders in each other")))
+            .into());
+    }
+    for entry in std::fs::read_dir(path).map_err(|error| failed().caused_by(error))? {
+        let entry = entry.map_err(|error| failed().caused_by(error))?;
+        let kind = entry.file_type().map_err(|error| failed().caused_by(error))?;
+        let path = entry.path();
+        if kind.is_dir() {
+            collect(&path, depth + 1, found)?;
+        } else if kind.is_file() && path.extension().is_some_and(|ending| ending == "json") {
+            found.insert(path);
+        }
+        if found.len() > MOST_DASHBOARDS {
+            return Err(failed()
+                .caused_by(std::io::Error::other(format!("more than {MOST_DASHBOARDS} dashboards")))
+                .into());
+        }
+    }
+    if depth == 0 && found.is_empty() {
+        return Err(failed().caused_by(std::io::Error::other("there is no `.json` file in it")).into());
+    }
+    Ok(())
 }
 
 /// The text of a file that a person named.

@@ -35,11 +35,23 @@ pub(super) fn texts(sources: &Sources, templates: &Templates) -> Result<Vec<Rend
     for (folder, is_content) in [("alerts/", is_rule_file as fn(&str) -> bool), ("dashboards/", is_dashboard)] {
         for (file, template) in sources.below(folder).filter(|(file, _)| is_content(file)) {
             let path = format!("{folder}{file}");
-            let text = templates.render(&path)?;
+            let mut text = templates.render(&path)?;
+            if folder == "dashboards/"
+                && let Ok(mut model) = serde_json::from_str::<Value>(&text)
+            {
+                place_panels(&mut model);
+                text = format!("{model:#}\n");
+            }
             found.push(RenderedFile { path, template: String::from_utf8_lossy(template).into_owned(), text });
         }
     }
     Ok(found)
+}
+
+fn place_panels(model: &mut Value) {
+    if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
+        grid::place(panels);
+    }
 }
 
 #[derive(Deserialize)]
@@ -123,9 +135,7 @@ pub(super) fn dashboards(
         }
         let mut model: Value = serde_json::from_str(&text)
             .map_err(|error| wrong("renders to invalid JSON".to_owned()).caused_by(error))?;
-        if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
-            grid::place(panels);
-        }
+        place_panels(&mut model);
         let text = |key: &str| {
             let value = model.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
             value

@@ -22,12 +22,14 @@ mod strict;
 mod templates;
 mod yaml;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Release};
 pub use content::RenderedFile;
+pub use files::object_files;
 pub use namespaces::namespaces;
 pub use releases::needed_charts;
 pub use secrets::required as required_secrets;
 pub use sources::{Sources, values_layer};
+pub use yaml::to_yaml;
 
 use crate::chart::Charts;
 use crate::chart::crds::{crds, ours};

@@ -1,9 +1,10 @@
 //! Every kind of finding there is.
 
 use super::finding::Code;
-use super::{promql, rules};
+use super::{dashboards, objects, promql, routes, rules, values};
 
 /// Every kind of finding, in the order of the documentation.
 pub fn codes() -> Vec<&'static Code> {
-    [rules::CODES, promql::CODES].into_iter().flatten().copied().collect()
+    let all = [rules::CODES, promql::CODES, dashboards::CODES, routes::CODES, values::CODES, objects::CODES];
+    all.into_iter().flatten().copied().collect()
 }

@@ -50,7 +50,7 @@ impl Text {
     }
 
     /// The byte at `position`, or the end.
-    fn offset(&self, position: Position) -> usize {
+    pub(super) fn offset(&self, position: Position) -> usize {
         let (line, column) = position;
         let Some(start) = self.lines.get(line.saturating_sub(1)) else { return self.content.len() };
         let letter = self.content[*start..].char_indices().nth(column.saturating_sub(1));
@@ -104,6 +104,12 @@ impl Judged {
     /// The place of the first of `needles` that stands in `part` of the rendered text, or of the start
     /// of that part; in the template where `anchor` and the needle stand there too.
     pub fn place(&self, part: &Part, anchor: Option<&Anchor>, needles: &[&str]) -> Place {
+        let end = part.end.map_or(self.text.content.len(), |end| self.text.offset(end));
+        self.place_in((self.text.offset(part.start), end), anchor, needles)
+    }
+
+    /// The same with a part from one byte to another.
+    pub fn place_in(&self, span: (usize, usize), anchor: Option<&Anchor>, needles: &[&str]) -> Place {
         let in_template = self.template.as_ref().zip(anchor).and_then(|(template, anchor)| {
             let span = anchor.find(&template.content)?;
             needles.iter().find_map(|needle| find_word(&template.content, span, needle)).map(|found| (template, found))
@@ -112,7 +118,6 @@ impl Judged {
             return template.place(start, end, false);
         }
         let content = &self.text.content;
-        let span = (self.text.offset(part.start), part.end.map_or(content.len(), |end| self.text.offset(end)));
         let rendered = self.template.is_some();
         let found = needles.iter().find_map(|needle| find_word(content, span, needle));
         let (start, end) = found.unwrap_or_else(|| first_line(content, span.0));

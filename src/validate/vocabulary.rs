@@ -31,6 +31,8 @@ pub(super) struct Known {
     pub(super) only_grows: bool,
     /// A divisor that needs a guard.
     pub(super) may_be_zero: bool,
+    /// Unit of its values; `None` where nobody says.
+    pub(super) unit: Option<String>,
     /// How often it is scraped, in seconds.
     pub(super) interval: f64,
 }
@@ -80,6 +82,7 @@ impl Vocabulary {
                 buckets: Vec::new(),
                 only_grows: true,
                 may_be_zero: false,
+                unit: None,
                 interval: self.interval,
             };
             learned.add(name.clone(), known);
@@ -99,6 +102,9 @@ impl Vocabulary {
                 here.jobs = here.jobs.take().zip(known.jobs).map(|(left, right)| &left | &right);
                 here.interval = here.interval.min(known.interval);
                 here.buckets.extend(known.buckets);
+                if here.unit != known.unit {
+                    here.unit = None;
+                }
                 if here.metric_type != known.metric_type {
                     here.metric_type = None;
                 }
@@ -131,6 +137,7 @@ fn series_of(metric: &Metric, is_made: bool, jobs: Option<&BTreeSet<String>>, in
         buckets: Vec::new(),
         only_grows: metric.only_grows,
         may_be_zero: metric.may_be_zero,
+        unit: Some(metric.unit.clone()),
         interval,
     };
     let with = |label: &str| {
@@ -141,7 +148,8 @@ fn series_of(metric: &Metric, is_made: bool, jobs: Option<&BTreeSet<String>>, in
     };
     let name = &metric.name;
     let counter = Known { metric_type: Some(MetricType::Counter), ..base.clone() };
-    let parts = [(format!("{name}_sum"), counter.clone()), (format!("{name}_count"), counter)];
+    let count = Known { unit: None, ..counter.clone() };
+    let parts = [(format!("{name}_sum"), counter), (format!("{name}_count"), count)];
     match metric.metric_type {
         MetricType::Counter | MetricType::Gauge => vec![(name.clone(), base)],
         MetricType::Histogram => {

@@ -2,6 +2,7 @@
 
 use super::{Rule, RuleFile, Scope, finding};
 use crate::promql::{Expr, selectors, visit};
+use crate::validate::dashboards::uid_of;
 use crate::validate::finding::{Code, Finding, Severity};
 
 pub(super) const NO_CONDITION: Code = Code::new(
@@ -41,6 +42,14 @@ pub(super) const NO_RUNBOOK: Code = Code::new(
     Severity::Error,
     "the page that the alert names is not there",
     "write the page: meaning, first queries, likely causes, how to silence",
+)
+.foreign(Severity::Info);
+
+pub(super) const NO_DASHBOARD: Code = Code::new(
+    "alerts/no-dashboard",
+    Severity::Error,
+    "the dashboard that the alert names is not there",
+    "name the uid of a dashboard that is deployed",
 )
 .foreign(Severity::Info);
 
@@ -101,6 +110,12 @@ pub(super) fn judge(
     {
         let name = page.trim_start_matches(RUNBOOKS);
         report(&NO_RUNBOOK, "annotations", &[page, name, "runbook_url"], format!("there is no page `{page}`"));
+    }
+    let uid = rule.annotations.get("dashboard").and_then(|url| uid_of(url));
+    if let (Some(uid), Some(known)) = (uid, &scope.dashboards)
+        && !known.contains(&uid)
+    {
+        report(&NO_DASHBOARD, "annotations", &[&uid, "dashboard"], format!("no dashboard has the uid `{uid}`"));
     }
     if let Some(tests) = &scope.tests
         && !names(tests, alert)

@@ -13,6 +13,9 @@ pub(super) const MALFORMED: Code = Code::new(
     "a file of rules is `groups:`, a list of `name` and `rules`; or an object of kind PrometheusRule",
 );
 
+/// The most documents in one file.
+const MOST_DOCUMENTS: usize = 100;
+
 /// One document of rules: a whole file, or one object of a file with several.
 #[derive(Debug)]
 pub(in crate::validate) struct RuleFile<'j> {
@@ -86,6 +89,11 @@ impl<'j> RuleFile<'j> {
     pub(in crate::validate) fn read(judged: &'j Judged) -> Result<Vec<RuleFile<'j>>, Vec<Finding>> {
         let mut files = Vec::new();
         let mut findings = Vec::new();
+        // Each document carries the lines before it, so that its places are those of the file.
+        if judged.text.content.lines().filter(|line| is_separator(line)).count() > MOST_DOCUMENTS {
+            let message = format!("more than {MOST_DOCUMENTS} documents in one file");
+            return Err(vec![malformed(judged.whole(), message)]);
+        }
         for text in documents(&judged.text.content) {
             match Document::parse(&judged.text.name, &text) {
                 Ok(document) => match Self::of(judged, document) {
@@ -125,6 +133,7 @@ impl<'j> RuleFile<'j> {
             None => return Err(wrong(&document, "", "there is no `groups`")),
         };
         let mut file = RuleFile { judged, document, groups: Vec::new(), rules: Vec::new() };
+        let mut seen = Seen::new();
         for (index, group) in groups.iter().enumerate() {
             let pointer = format!("{groups_at}/{index}");
             let Value::Object(keys) = group else {
@@ -140,7 +149,7 @@ impl<'j> RuleFile<'j> {
                 let Value::Object(keys) = rule else {
                     return Err(wrong(&file.document, &pointer, "a rule is not a map"));
                 };
-                let rule = rule_of(keys, pointer, index, &file.rules);
+                let rule = rule_of(keys, pointer, index, &mut seen);
                 file.rules.push(rule);
             }
             file.groups.push(Group { name: text(keys, "name").unwrap_or_default(), keys: keys.clone(), pointer });
@@ -209,9 +218,14 @@ fn texts(keys: &Map<String, Value>, key: &str) -> BTreeMap<String, String> {
     map.into_iter().flatten().map(|(name, value)| (name.clone(), word(value))).collect()
 }
 
-fn rule_of(keys: &Map<String, Value>, pointer: String, group: usize, before: &[Rule]) -> Rule {
+/// How many rules of each name came before.
+type Seen = BTreeMap<(Option<String>, Option<String>), usize>;
+
+fn rule_of(keys: &Map<String, Value>, pointer: String, group: usize, seen: &mut Seen) -> Rule {
     let (alert, record) = (text(keys, "alert"), text(keys, "record"));
-    let occurrence = before.iter().filter(|other| other.alert == alert && other.record == record).count();
+    let count = seen.entry((alert.clone(), record.clone())).or_default();
+    let occurrence = *count;
+    *count += 1;
     Rule {
         expression: text(keys, "expr").unwrap_or_default(),
         labels: texts(keys, "labels"),
@@ -225,13 +239,16 @@ fn rule_of(keys: &Map<String, Value>, pointer: String, group: usize, before: &[R
     }
 }
 
+fn is_separator(line: &str) -> bool {
+    line.trim_end() == "---" || line.starts_with("--- ")
+}
+
 /// The documents of `text`, each with as many lines before it as it has in the file.
 fn documents(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for (index, line) in text.lines().enumerate() {
-        let is_separator = line.trim_end() == "---" || line.starts_with("--- ");
         match documents.last_mut() {
-            Some(document) if !is_separator => {
+            Some(document) if !is_separator(line) => {
                 document.push_str(line);
                 document.push('\n');
             }

@@ -6,6 +6,7 @@ mod expressions;
 mod file;
 mod structure;
 
+pub(super) use alerts::SEVERITIES;
 pub(super) use file::RuleFile;
 
 use super::finding::{Code, Finding, NotJudged, Severity, Verdict};
@@ -31,10 +32,14 @@ pub(super) const CODES: &[&Code] = &[
     &alerts::UNKNOWN_SEVERITY,
     &alerts::MISSING_ANNOTATION,
     &alerts::NO_RUNBOOK,
+    &alerts::NO_DASHBOARD,
     &alerts::NO_TEST,
     &annotations::BAD_TEMPLATE,
     &annotations::UNKEPT_LABEL,
 ];
+
+/// The most findings that are told.
+const MOST_FINDINGS: usize = 500;
 
 /// Whose files are judged, and what is known besides.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +52,8 @@ pub(super) struct Scope {
     pub(super) tests: Option<String>,
     /// The pages about alerts, as paths.
     pub(super) runbooks: BTreeSet<String>,
+    /// The uids of the dashboards; `None` where there may be others.
+    pub(super) dashboards: Option<BTreeSet<String>>,
 }
 
 impl Scope {
@@ -80,8 +87,13 @@ pub(super) fn judge(files: &[Judged], vocabulary: &mut Vocabulary, scope: &Scope
     vocabulary.alerts =
         scope.own.then(|| readable.iter().flat_map(|file| &file.rules).filter_map(|rule| rule.alert.clone()).collect());
     structure::judge(&readable, scope, &mut verdict.findings);
-    for file in &readable {
+    'files: for file in &readable {
         for rule in &file.rules {
+            if verdict.findings.len() >= MOST_FINDINGS {
+                let reason = format!("there are more than {MOST_FINDINGS} findings");
+                verdict.not_judged.push(NotJudged { subject: "the rest of the rules".to_owned(), reason });
+                break 'files;
+            }
             let expression = expressions::judge(file, rule, vocabulary, scope, &mut verdict.findings);
             alerts::judge(file, rule, expression.as_ref(), scope, &mut verdict.findings);
             annotations::judge(file, rule, expression.as_ref(), vocabulary, scope, &mut verdict.findings);
