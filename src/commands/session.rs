@@ -1,7 +1,7 @@
 //! What every verb shares: the configuration, the cluster, helm, and the way out.
 
-use crate::chart::{Chart, Charts};
 use crate::chart::lock::Lock;
+use crate::chart::{Chart, Charts};
 use crate::cli::{GlobalArgs, ProfileArg};
 use crate::cluster::{Cluster, ConnectOptions, connect};
 use crate::config::{Config, Layer, Profile, resolve};

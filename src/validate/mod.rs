@@ -13,6 +13,7 @@ mod promql;
 mod rendered;
 mod routes;
 mod rules;
+mod uses;
 mod values;
 mod vocabulary;
 
@@ -21,3 +22,4 @@ pub use finding::{Code, Finding, NotJudged, Severity, Verdict};
 pub use foreign::{Foreign, judge_foreign};
 pub use own::{Own, judge_own};
 pub use place::{Judged, Text};
+pub use uses::{Uses, uses};

@@ -192,6 +192,7 @@ fn find_word(content: &str, span: (usize, usize), needle: &str) -> Option<(usize
 
 /// From the first letter at or after `start` to the end of its line.
 fn first_line(content: &str, start: usize) -> (usize, usize) {
+    let start = start + content[start..].find(|letter: char| !letter.is_whitespace()).unwrap_or(0);
     let rest = &content[start..];
     let line = rest.split(['\n', '\r']).next().unwrap_or_default();
     (start, start + line.trim_end().len())

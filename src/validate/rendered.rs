@@ -15,11 +15,23 @@ impl<'j> Rendered<'j> {
         Rendered { judged, document: Document::parse(&judged.text.name, &judged.text.content).ok() }
     }
 
-    /// The place of the first of `needles` at `pointer`; in the template where one stands there.
-    pub(super) fn place(&self, pointer: &str, needles: &[&str]) -> Place {
-        let Some(document) = &self.document else { return self.judged.whole() };
+    /// The place of the first of `needles` at `pointer`; in the template where one stands below `anchor`.
+    pub(super) fn place_below(&self, pointer: &str, anchor: &Anchor, needles: &[&str]) -> Place {
+        match self.part(pointer) {
+            Some(part) => self.judged.place(&part, Some(anchor), needles),
+            None => self.judged.whole(),
+        }
+    }
+
+    fn part(&self, pointer: &str) -> Option<Part> {
+        let document = self.document.as_ref()?;
         let start = document.position(pointer).unwrap_or((1, 1));
-        let part = Part { start, end: document.position_after(pointer).filter(|end| *end > start) };
+        Some(Part { start, end: document.position_after(pointer).filter(|end| *end > start) })
+    }
+
+    /// The same, wherever in the template one stands.
+    pub(super) fn place(&self, pointer: &str, needles: &[&str]) -> Place {
+        let Some(part) = self.part(pointer) else { return self.judged.whole() };
         let anchors = needles.iter().filter(|needle| !needle.is_empty()).map(|needle| Anchor {
             names: vec![(*needle).to_owned()],
             occurrence: 0,

@@ -101,7 +101,7 @@ fn unknown(values: &Value, defaults: &Value, chart: &Chart) -> Vec<Problem> {
     names.extend(subcharts(chart));
     let given = values.as_object().into_iter().flatten().map(|(key, _)| key);
     given
-        .filter(|key| !names.contains(key))
+        .filter(|key| !names.contains(key) && !is_read(chart, key))
         .map(|key| Problem {
             code: &UNKNOWN_VALUE,
             pointer: format!("/{key}"),
@@ -109,6 +109,16 @@ fn unknown(values: &Value, defaults: &Value, chart: &Chart) -> Vec<Problem> {
             fix: nearest(key, &names).map(|near| format!("did you mean `{near}`?")),
         })
         .collect()
+}
+
+/// Whether a template of the chart reads the value `key`, as many do with `fullnameOverride`.
+fn is_read(chart: &Chart, key: &str) -> bool {
+    let reading = format!("Values.{key}");
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    chart.files.iter().filter(|(path, _)| path.starts_with("templates/")).any(|(_, content)| {
+        let text = String::from_utf8_lossy(content);
+        text.match_indices(&reading).any(|(index, found)| !text[index + found.len()..].starts_with(is_word))
+    })
 }
 
 /// The names that the values of subcharts stand below.

@@ -29,6 +29,8 @@ pub(super) struct Known {
     pub(super) buckets: Vec<f64>,
     /// A gauge whose rate has a meaning.
     pub(super) only_grows: bool,
+    /// A counter whose value itself says something.
+    pub(super) value_tells: bool,
     /// A divisor that needs a guard.
     pub(super) may_be_zero: bool,
     /// Unit of its values; `None` where nobody says.
@@ -81,6 +83,7 @@ impl Vocabulary {
                 jobs: None,
                 buckets: Vec::new(),
                 only_grows: true,
+                value_tells: false,
                 may_be_zero: false,
                 unit: None,
                 interval: self.interval,
@@ -136,6 +139,7 @@ fn series_of(metric: &Metric, is_made: bool, jobs: Option<&BTreeSet<String>>, in
         jobs: jobs.cloned(),
         buckets: Vec::new(),
         only_grows: metric.only_grows,
+        value_tells: metric.value_tells,
         may_be_zero: metric.may_be_zero,
         unit: Some(metric.unit.clone()),
         interval,

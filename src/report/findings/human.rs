@@ -48,23 +48,24 @@ fn group(finding: &Finding) -> Group<'_> {
         Severity::Info => Level::INFO,
     };
     let file = if place.rendered { format!("{} (rendered)", place.file) } else { place.file.clone() };
-    let mut origin = Origin::path(one_line(&file));
-    let mut group = level.primary_title(one_line(&finding.message)).id(finding.code.id).element(match place.line {
-        0 => origin,
-        line => {
-            origin = origin.line(line).char_column(place.column);
-            origin
-        }
-    });
-    if place.line > 0 {
+    let title = level.primary_title(one_line(&finding.message)).id(finding.code.id);
+    let group = if place.line == 0 {
+        title.element(Origin::path(one_line(&file)))
+    } else {
         let excerpt = one_line(&place.excerpt);
         let before: String = excerpt.chars().take(place.column - 1 - place.excerpt_start).collect();
         let meant: String = excerpt.chars().skip(before.chars().count()).take(place.length).collect();
         let start = before.len();
         let span = start..(start + meant.len()).max(start);
-        // The place stands in the line above already, and of a long line only a part is here.
-        let snippet = Snippet::source(excerpt).line_start(place.line).path(None::<String>);
-        group = group.element(snippet.annotation(AnnotationKind::Primary.span(span)));
-    }
+        let snippet = Snippet::source(excerpt).line_start(place.line).annotation(AnnotationKind::Primary.span(span));
+        match place.excerpt_start {
+            0 => title.element(snippet.path(one_line(&file))),
+            // Of a long line only a part is here, so its columns are not those of the line.
+            _ => {
+                let origin = Origin::path(one_line(&file)).line(place.line).char_column(place.column);
+                title.element(origin).element(snippet)
+            }
+        }
+    };
     group.element(Level::HELP.message(one_line(&finding.fix))).element(Level::NOTE.message(finding.code.doc()))
 }

@@ -179,6 +179,20 @@ pub(super) fn uids(files: &[Judged]) -> BTreeSet<String> {
     files.iter().filter_map(|judged| model(judged)?.get("uid")?.as_str().map(str::to_owned)).collect()
 }
 
+/// Each query of the panels of a dashboard that can be read, variables filled in, as `dashboard: panel`.
+pub(super) fn queries_of(judged: &Judged) -> Vec<(String, String)> {
+    let Ok(Some(file)) = DashboardFile::read(judged) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (_, panel) in &file.panels {
+        let title = panel.get("title").and_then(Value::as_str).unwrap_or_default();
+        let targets = panel.get("targets").and_then(Value::as_array).into_iter().flatten();
+        for text in targets.filter_map(|target| target.get("expr")?.as_str()) {
+            found.push((format!("{}: {title}", file.title()), queries::filled_in(&file.model, text)));
+        }
+    }
+    found
+}
+
 /// The dashboards of `files`.
 pub(super) fn judge(files: &[Judged], vocabulary: &Vocabulary, scope: &Scope) -> Verdict {
     let mut verdict = Verdict::default();

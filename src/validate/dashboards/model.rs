@@ -110,7 +110,7 @@ pub(super) fn asks(panel: &Value) -> bool {
 pub(super) fn judge_dashboard(report: &mut Report<'_, '_>, earlier: &[DashboardFile<'_>]) {
     let file = report.file;
     match file.uid() {
-        None => report.of_dashboard(&NO_UID, "/title", &[], "it has no `uid`".to_owned()),
+        None => report.of_dashboard(&NO_UID, "/title", &[file.title()], "it has no `uid`".to_owned()),
         Some(uid) => {
             if let Some(other) = earlier.iter().find(|other| other.uid() == Some(uid)) {
                 let message = format!("`{}` has the uid `{uid}` too", other.title());

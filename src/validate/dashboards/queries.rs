@@ -105,6 +105,11 @@ fn of_text(
     expression
 }
 
+/// `text` with values for its variables.
+pub(super) fn filled_in(model: &Value, text: &str) -> String {
+    expand(text, &values(model)).text
+}
+
 fn variables(model: &Value) -> &[Value] {
     model.pointer("/templating/list").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }

@@ -91,6 +91,20 @@ fn strict(schema: &Value, depth: usize) -> Value {
         };
         made.insert(key.clone(), value);
     }
+    // In OpenAPI 3.0 these say whether the bound itself is left out.
+    for (bound, exclusive) in [("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")] {
+        match made.get(exclusive).and_then(Value::as_bool) {
+            Some(true) => {
+                if let Some(limit) = made.remove(bound) {
+                    made.insert(exclusive.to_owned(), limit);
+                }
+            }
+            Some(false) => {
+                made.remove(exclusive);
+            }
+            None => {}
+        }
+    }
     if is("x-kubernetes-int-or-string") {
         made.remove("anyOf");
         made.insert("type".to_owned(), json!(["integer", "string"]));
@@ -131,6 +145,7 @@ mod tests {
                         "free": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
                         "labels": { "type": "object", "additionalProperties": { "type": "string" } },
                         "none": { "type": "integer", "nullable": true },
+                        "share": { "type": "number", "minimum": 0, "exclusiveMinimum": true, "maximum": 1, "exclusiveMaximum": false },
                     } } } } } }] },
         }));
         let definitions = [definition];
@@ -140,12 +155,20 @@ mod tests {
             definitions.judge(&Manifest(object)).unwrap().unwrap()
         };
         assert_eq!(
-            of(json!({ "x": "5s", "port": "http", "free": { "a": 1 }, "labels": { "a": "b" }, "none": null })),
+            of(
+                json!({ "x": "5s", "port": "http", "free": { "a": 1 }, "labels": { "a": "b" }, "none": null, "share": 1 })
+            ),
             []
         );
         let unknown = of(json!({ "x": "5s", "y": 1 }));
         assert_eq!((unknown[0].is_unknown, unknown[0].pointer.as_str()), (true, "/spec/y"));
-        for wrong in [json!({}), json!({ "x": 5 }), json!({ "x": "5m" }), json!({ "x": "5s", "labels": { "a": 1 } })] {
+        for wrong in [
+            json!({}),
+            json!({ "x": 5 }),
+            json!({ "x": "5m" }),
+            json!({ "x": "5s", "share": 0 }),
+            json!({ "x": "5s", "labels": { "a": 1 } }),
+        ] {
             assert!(of(wrong).iter().any(|problem| !problem.is_unknown));
         }
         let other = Manifest(json!({ "apiVersion": "a.io/v2", "kind": "B" }));

@@ -143,7 +143,8 @@ fn raw(expression: &Expr, vocabulary: &Vocabulary, problems: &mut Vec<Problem>) 
 
 fn of_value(selector: &VectorSelector, vocabulary: &Vocabulary) -> Option<Problem> {
     let name = selector.name.as_deref()?;
-    let is_counter = vocabulary.get(name)?.metric_type == Some(MetricType::Counter);
+    let known = vocabulary.get(name)?;
+    let is_counter = known.metric_type == Some(MetricType::Counter) && !known.value_tells;
     is_counter.then(|| Problem::new(&MISSING_RATE, format!("the value of `{name}`, which is a counter"), name))
 }
 

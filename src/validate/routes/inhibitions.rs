@@ -3,7 +3,8 @@
 use super::matchers::{self, alternatives, contradiction};
 use super::{Alerts, Report, error, items};
 use crate::promql::Matcher;
-use crate::validate::finding::Code;
+use crate::validate::finding::{Code, Finding};
+use crate::validate::place::Anchor;
 use serde_json::Value;
 
 pub(super) const IMPOSSIBLE_INHIBITION: Code = error(
@@ -20,7 +21,20 @@ pub(super) fn judge(configuration: &Value, alerts: &Alerts, report: &mut Report<
         let target = matchers::read(rule, ["target_matchers", "target_match", "target_match_re"], &at, alerts, report);
         let equal: Vec<&str> = items(rule, "equal").iter().filter_map(Value::as_str).collect();
         if let Some((needle, message)) = problem(&source, &target, &equal) {
-            report.add(&IMPOSSIBLE_INHIBITION, &at, &[&needle], format!("inhibition {}: {message}", index + 1), None);
+            let anchor = Anchor {
+                names: vec!["- source_matchers".to_owned()],
+                occurrence: index,
+                next: &["- source_matchers"],
+                key: None,
+            };
+            let code = &IMPOSSIBLE_INHIBITION;
+            report.findings.push(Finding {
+                code,
+                severity: code.severity,
+                message: format!("inhibition {}: {message}", index + 1),
+                fix: code.fix.to_owned(),
+                place: report.rendered.place_below(&at, &anchor, &[&needle]),
+            });
         }
     }
 }

@@ -56,7 +56,13 @@ pub(super) fn judge(configuration: &Value, alerts: &Alerts, report: &mut Report<
         let name = receiver.get("name").and_then(Value::as_str).unwrap_or_default();
         if !receivers.insert(name.to_owned()) {
             let message = format!("two receivers are called `{name}`");
-            report.add(&DUPLICATE_RECEIVER, &format!("/receivers/{index}/name"), &[name], message, None);
+            report.add(
+                &DUPLICATE_RECEIVER,
+                &format!("/receivers/{index}/name"),
+                &[&format!("name: {name}"), name],
+                message,
+                None,
+            );
         }
     }
     let Some(route) = configuration.get("route").filter(|route| route.is_object()) else {

@@ -108,6 +108,13 @@ pub(super) fn judge(files: &[Judged], vocabulary: &mut Vocabulary, scope: &Scope
     verdict
 }
 
+/// The name and the expression of every rule that can be read.
+pub(super) fn expressions_of(judged: &Judged) -> Vec<(String, String)> {
+    let files = RuleFile::read(judged).unwrap_or_default();
+    let rules = files.into_iter().flat_map(|file| file.rules);
+    rules.filter_map(|rule| Some((rule.alert.or(rule.record)?, rule.expression))).collect()
+}
+
 /// A finding about `rule`: the offending text is one of `needles`, below its `key`.
 fn finding(
     file: &RuleFile<'_>,
