@@ -26,6 +26,7 @@ pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secrets;
+pub mod slo;
 pub mod stack;
 pub mod telemetry;
 pub mod validate;

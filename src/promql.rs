@@ -6,6 +6,7 @@ pub use promql_parser::parser::{
     AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, VectorMatchCardinality, VectorSelector,
 };
 pub use promql_parser::util::{display_duration, parse_duration};
+use std::fmt;
 
 /// The longest expression that is read, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -23,6 +24,15 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// Whether a range of samples is asked for, as in `m[5m]`.
     pub is_range: bool,
+}
+
+impl fmt::Display for Selector {
+    /// As PromQL, without any range.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.metric.as_deref().unwrap_or_default())?;
+        let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        if matchers.is_empty() { Ok(()) } else { write!(formatter, "{{{}}}", matchers.join(",")) }
+    }
 }
 
 /// Reads `text`.

@@ -114,7 +114,7 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
 /// [`crate::error::Kind::Usage`] for a bad template with its file, line and column.
 pub fn texts(config: &Config, sources: &Sources) -> Result<Vec<RenderedFile>> {
     let templates = templates::Templates::new(sources, &context::context(config)?)?;
-    content::texts(sources, &templates)
+    content::texts(config, sources, &templates)
 }
 
 /// The names of all scrape jobs, also of the one that finds Services by their annotations.

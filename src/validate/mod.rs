@@ -13,6 +13,7 @@ mod promql;
 mod rendered;
 mod routes;
 mod rules;
+mod slo;
 mod uses;
 mod values;
 mod vocabulary;

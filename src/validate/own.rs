@@ -6,10 +6,10 @@ use super::place::{Judged, Text};
 use super::routes;
 use super::rules::{self, Scope};
 use super::vocabulary::Vocabulary;
-use super::{objects, values};
+use super::{objects, slo, values};
 use crate::config::model::{Config, Profile};
 use crate::contract::Contract;
-use crate::render::{Bundle, Sources, scrape_job_names, texts, to_yaml};
+use crate::render::{Bundle, RenderedFile, Sources, scrape_job_names, texts, to_yaml};
 use anyhow::Result;
 use std::collections::BTreeSet;
 
@@ -39,12 +39,8 @@ pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
     let mut vocabulary = Vocabulary::new(&contracts, own.config, scrape_job_names(own.config));
     let files = texts(own.config, own.sources)?;
     let judged = |folder: &str| -> Vec<Judged> {
-        let below = files.iter().filter(|file| file.path.starts_with(folder));
-        let both = below.map(|file| {
-            let name = (own.name_of)(&file.path);
-            Judged { text: Text::new(name.clone(), &*file.text), template: Some(Text::new(name, &*file.template)) }
-        });
-        both.collect()
+        let below = files.iter().filter(|file| file.path.starts_with(folder) && file.problems.is_empty());
+        below.map(|file| judged_of(own, file)).collect()
     };
     let dashboards = judged("dashboards/");
     let tests = own.sources.below("alerts/").filter(|(path, _)| path.ends_with(".test.yaml"));
@@ -57,6 +53,9 @@ pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
     };
     let mut verdict = rules::judge(&judged("alerts/"), &mut vocabulary, &scope);
     verdict.extend(dashboards::judge(&dashboards, &vocabulary, &scope));
+    for file in files.iter().filter(|file| !file.problems.is_empty()) {
+        verdict.findings.extend(slo::findings(&judged_of(own, file), &file.problems));
+    }
     match &own.bundle {
         Ok(bundle) => verdict.extend(of_bundle(own, bundle, &vocabulary)),
         Err(reason) => {
@@ -66,6 +65,11 @@ pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
     }
     verdict.settle();
     Ok(verdict)
+}
+
+fn judged_of(own: &Own<'_>, file: &RenderedFile) -> Judged {
+    let name = (own.name_of)(&file.path);
+    Judged { text: Text::new(name.clone(), &*file.text), template: Some(Text::new(name, &*file.template)) }
 }
 
 fn of_bundle(own: &Own<'_>, bundle: &Bundle, vocabulary: &Vocabulary) -> Verdict {

@@ -82,7 +82,9 @@ pub(super) fn judge(configuration: &Value, alerts: &Alerts, report: &mut Report<
     for (index, name) in items(configuration, "receivers").iter().filter_map(|item| item["name"].as_str()).enumerate() {
         if !used.contains(name) {
             let message = format!("no route names the receiver `{name}`");
-            report.add(&UNUSED_RECEIVER, &format!("/receivers/{index}/name"), &[name], message, None);
+            let needles = [format!("name: {name}"), format!("name: \"{name}\""), name.to_owned()];
+            let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
+            report.add(&UNUSED_RECEIVER, &format!("/receivers/{index}/name"), &needles, message, None);
         }
     }
 }

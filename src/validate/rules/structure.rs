@@ -66,15 +66,16 @@ const OF_RULE: [&str; 7] = ["alert", "record", "expr", "for", "keep_firing_for",
 
 /// The groups and rules of all `files`.
 pub(super) fn judge(files: &[RuleFile<'_>], scope: &Scope, findings: &mut Vec<Finding>) {
-    let mut series: BTreeMap<(Option<&str>, Option<&str>, Labels<'_>), &str> = BTreeMap::new();
+    let mut series: BTreeMap<(&str, Option<&str>, Labels<'_>), &str> = BTreeMap::new();
     for file in files {
         of_groups(file, scope, findings);
         for rule in &file.rules {
             of_rule(file, rule, scope, findings);
             let group = &file.groups[rule.group];
             let key = (
-                rule.alert.as_deref(),
-                rule.record.as_deref(),
+                rule.record.as_deref().or(rule.alert.as_deref()).unwrap_or_default(),
+                // The labels of an alert are also those of its expression.
+                rule.alert.as_ref().map(|_| rule.expression.as_str()),
                 labels(group.keys.get("labels"), rule.keys.get("labels")),
             );
             if let Some(other) = series.insert(key, &group.name) {
