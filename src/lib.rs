@@ -30,3 +30,4 @@ pub mod secrets;
 pub mod slo;
 pub mod stack;
 pub mod telemetry;
+pub mod validate;

@@ -23,6 +23,7 @@ const PURE: &[&str] = &[
     "render",
     "plan",
     "ready",
+    "validate",
 ];
 
 /// What a pure module does not name.
@@ -57,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("slo", &["config", "contract", "promql"]),
     ("render", &["chart", "config", "contract", "error", "flows", "object", "slo", "stack"]),
     ("secrets", &["render"]),
+    ("validate", &["chart", "config", "contract", "error", "object", "promql", "render", "stack"]),
     ("plan", &["chart", "object", "render", "stack"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),
@@ -68,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "cluster",
             "config",
+            "contract",
             "dashboard",
             "error",
             "event",
@@ -80,7 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "plan",
         ],
     ),
-    ("report", &["error", "event", "object"]),
+    ("report", &["error", "event", "object", "validate"]),
     ("sandbox", &["config", "contract", "error", "event", "object", "render", "stack", "cluster", "plan"]),
 ];
 

@@ -288,6 +288,71 @@ fn the_page_about_routing_has_the_truth_table() {
     assert_generated("docs/routing.md", "inhibitions", &pairs);
 }
 
+#[test]
+fn the_page_about_validate_lists_every_kind_of_finding() {
+    use drivemaster_mon::validate::codes;
+    let mut text = String::new();
+    let mut category = "";
+    for code in codes() {
+        if code.category() != category {
+            category = code.category();
+            text.push_str(&format!("\n### {category}\n"));
+        }
+        let anchor = code.id.replace('/', "-");
+        let weight = match code.severity == code.foreign {
+            true => code.severity.word().to_owned(),
+            false => format!("{}; {} in other people's files", code.severity.word(), code.foreign.word()),
+        };
+        text.push_str(&format!("\n<a id=\"{anchor}\"></a>\n`{}` ({weight}): {}. {}.\n", code.id, code.title, code.fix));
+    }
+    text.push('\n');
+    assert_generated("docs/validate.md", "findings", &text);
+}
+
+#[test]
+fn the_page_about_metrics_says_who_uses_each_metric_of_the_contract() {
+    use drivemaster_mon::contract::Contract;
+    use drivemaster_mon::render::Sources;
+    use drivemaster_mon::validate::uses;
+
+    let uses = uses(&resolve(Some(Profile::Production), &[], &[], &[]).unwrap(), &Sources::embedded()).unwrap();
+    let list = |names: Vec<&String>| match names.len() {
+        0 => "-".to_owned(),
+        _ => names.iter().map(|name| name.replace('|', "\\|")).collect::<Vec<_>>().join(", "),
+    };
+    let mut text = String::new();
+    for (file, contract) in [("contract", Contract::embedded()), ("programs", Contract::programs())] {
+        for (exporter, metrics) in contract.unwrap().exporters {
+            text.push_str(&format!("\n### {exporter} (`alerts/{file}.yaml`)\n\n"));
+            text.push_str(
+                "| metric | type | unit | labels | meaning | rules | panels |\n|---|---|---|---|---|---|---|\n",
+            );
+            for metric in metrics {
+                let series = ["", "_bucket", "_sum", "_count"].map(|end| format!("{}{end}", metric.name));
+                let of = || series.iter().filter_map(|name| uses.get(name));
+                let rules: std::collections::BTreeSet<&String> = of().flat_map(|uses| &uses.rules).collect();
+                let panels: std::collections::BTreeSet<&String> = of().flat_map(|uses| &uses.panels).collect();
+                let specified = metric.specified_as.as_ref().filter(|name| **name != metric.name);
+                let name = match specified {
+                    Some(specified) => format!("`{}` (specified as `{specified}`)", metric.name),
+                    None => format!("`{}`", metric.name),
+                };
+                text.push_str(&format!(
+                    "| {name} | {} | {} | {} | {} | {} | {} |\n",
+                    metric.metric_type.word(),
+                    metric.unit,
+                    metric.labels.join(", "),
+                    metric.meaning.replace('|', "\\|"),
+                    list(rules.into_iter().collect()),
+                    list(panels.into_iter().collect()),
+                ));
+            }
+        }
+    }
+    text.push('\n');
+    assert_generated("docs/metrics.md", "metrics", &text);
+}
+
 /// Holds the part `name` of a page against `wanted`, or writes it with `UPDATE_GOLDEN`.
 fn assert_generated(page: &str, name: &str, wanted: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);

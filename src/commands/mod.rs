@@ -17,6 +17,7 @@ mod session;
 mod status;
 mod text;
 mod uninstall;
+mod validate;
 mod verify;
 
 use crate::cli::{Cli, Verb};
@@ -34,6 +35,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
     let session = Session::new(cli.global, terminal, cancel);
     let done = match cli.verb {
         Verb::Render => render::run(&session).await,
+        Verb::Validate(arguments) => validate::run(&session, &arguments).await,
         Verb::Plan(arguments) => return plan::run(&session, arguments.detailed_exitcode).await,
         Verb::Deploy(arguments) if arguments.dry_run => {
             return plan::run(&session, arguments.detailed_exitcode).await;

@@ -15,6 +15,7 @@ pub mod schema;
 pub use document::Document;
 pub use layers::{Layer, merge, resolve};
 pub use model::{Config, Profile};
+pub use samples::duration_seconds;
 
 use std::fmt;
 

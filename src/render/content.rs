@@ -21,6 +21,63 @@ const RULES_CONFIG_MAP: &str = "drivemaster-rules";
 /// Folder of our dashboards in Grafana.
 const DASHBOARD_FOLDER: &str = "DriveMaster";
 
+/// A file of rules or a dashboard: its template and what that renders to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedFile {
+    /// Path among the sources, such as `alerts/application.yaml`.
+    pub path: String,
+    /// The template.
+    pub template: String,
+    /// What it renders to; the rules of the objective where it defines one that can be read.
+    pub text: String,
+    /// What is wrong with the objective that it defines, each problem with the path of its key.
+    pub problems: Vec<String>,
+}
+
+/// Every file of rules and every dashboard as text, whatever is wrong with it.
+pub(super) fn texts(config: &Config, sources: &Sources, templates: &Templates) -> Result<Vec<RenderedFile>> {
+    let mut found = Vec::new();
+    for (folder, is_content) in [("alerts/", is_rule_file as fn(&str) -> bool), ("dashboards/", is_dashboard)] {
+        for (file, template) in sources.below(folder).filter(|(file, _)| is_content(file)) {
+            let path = format!("{folder}{file}");
+            let mut text = templates.render(&path)?;
+            if folder == "dashboards/"
+                && let Ok(mut model) = serde_json::from_str::<Value>(&text)
+            {
+                place_panels(&mut model);
+                text = format!("{model:#}\n");
+            }
+            let template = String::from_utf8_lossy(template).into_owned();
+            found.push(RenderedFile { path, template, text, problems: Vec::new() });
+        }
+    }
+    let contract = Contract::embedded()?;
+    for (file, template) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
+        let path = format!("{SLO_FOLDER}{file}");
+        let mut text = templates.render(&path)?;
+        let document = parse_yaml(&path, &text)?;
+        if document.is_null() {
+            continue;
+        }
+        let read = slo::read(document, &contract);
+        let problems = match read {
+            Ok(definition) => {
+                text = to_yaml(&slo::rules(&definition, &config.slo.interval));
+                Vec::new()
+            }
+            Err(problems) => problems,
+        };
+        found.push(RenderedFile { path, template: String::from_utf8_lossy(template).into_owned(), text, problems });
+    }
+    Ok(found)
+}
+
+fn place_panels(model: &mut Value) {
+    if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
+        grid::place(panels);
+    }
+}
+
 #[derive(Deserialize)]
 struct RuleFile {
     groups: Vec<RuleGroup>,
@@ -140,9 +197,7 @@ pub(super) fn dashboards(
         }
         let mut model: Value = serde_json::from_str(&text)
             .map_err(|error| wrong("renders to invalid JSON".to_owned()).caused_by(error))?;
-        if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
-            grid::place(panels);
-        }
+        place_panels(&mut model);
         let text = |key: &str| {
             let value = model.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
             value
