@@ -1,21 +1,20 @@
 //! The metrics side of profile `production`, judged by the programs it is for: helm renders the upstream
 //! charts with our values, promtool and amtool read what comes out, a real Alertmanager inhibits.
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
 use base64::Engine as _;
-use drivemaster_mon::chart::{Charts, archive};
-use drivemaster_mon::config::{Config, Layer, Profile, resolve};
-use drivemaster_mon::render::{Bundle, Sources, needed_charts, render, render_from};
+use drivemaster_mon::config::Profile;
+use drivemaster_mon::render::{Bundle, render};
 use drivemaster_mon::stack::KUBERNETES_JOBS;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use support::{charts::charts_dir, tool};
+use support::rendered::{self, bundle, config, containers, find, names, of_kind, own, pod_templates};
+use support::tool;
 
 /// The releases of the metrics side.
 const RELEASES: [&str; 6] = [
@@ -26,96 +25,15 @@ const RELEASES: [&str; 6] = [
     "kafka-exporter",
     "elasticsearch-exporter",
 ];
-const KUBERNETES: &str = "1.37.2";
-
-fn config(profile: Profile, more: &str) -> Config {
-    resolve(Some(profile), &[], &[Layer::new("test", more)], &[]).unwrap()
-}
-
-/// The archive of the chart called `name`.
-fn archive_of(name: &str) -> PathBuf {
-    let is_version = |rest: &str| rest.starts_with(|letter: char| letter.is_ascii_digit());
-    let is_it = |path: &PathBuf| {
-        let file = path.file_name().unwrap().to_str().unwrap();
-        file.strip_prefix(&format!("{name}-")).is_some_and(is_version)
-    };
-    let mut entries = std::fs::read_dir(charts_dir()).unwrap().map(|entry| entry.unwrap().path());
-    entries.find(is_it).unwrap_or_else(|| panic!("there is no archive of chart `{name}`"))
-}
-
-fn bundle(more: &str) -> Bundle {
-    let config = config(Profile::Production, more);
-    let charts: Charts = needed_charts(&config)
-        .into_iter()
-        .map(|name| {
-            let path = archive_of(name);
-            (name.to_owned(), archive::read(&path.display().to_string(), &std::fs::read(&path).unwrap()).unwrap())
-        })
-        .collect();
-    render_from(&config, &Sources::embedded(), &charts).unwrap()
-}
-
-fn documents(yaml: &str) -> Vec<Value> {
-    serde_yaml::Deserializer::from_str(yaml)
-        .map(|document| Value::deserialize(document).unwrap())
-        .filter(|document| !document.is_null())
-        .collect()
-}
 
 /// What helm makes of the metrics side of `bundle`.
 fn templated(bundle: &Bundle, helm: &str) -> Vec<Value> {
-    let mut objects = Vec::new();
-    for release in bundle.releases.iter().filter(|release| RELEASES.contains(&release.name.as_str())) {
-        let mut child = Command::new(tool(helm))
-            .args(["template", &release.name])
-            .arg(archive_of(&release.chart.name))
-            .args(["--namespace", &release.namespace, "--skip-crds", "--kube-version", KUBERNETES])
-            .args(["--api-versions", "monitoring.coreos.com/v1", "--values", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(release.values.to_string().as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{helm} on `{}`: {err}", release.name);
-        objects.extend(documents(&out));
-    }
-    objects
-}
-
-fn of_kind<'o>(objects: &'o [Value], kind: &'o str) -> impl Iterator<Item = &'o Value> {
-    objects.iter().filter(move |object| object["kind"] == kind)
-}
-
-fn names(objects: &[Value], kind: &str) -> BTreeSet<String> {
-    of_kind(objects, kind).map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
-}
-
-fn find<'o>(objects: &'o [Value], kind: &'o str, name: &str) -> &'o Value {
-    of_kind(objects, kind)
-        .find(|object| object["metadata"]["name"] == name)
-        .unwrap_or_else(|| panic!("no {kind} {name}"))
-}
-
-fn own(bundle: &Bundle) -> Vec<Value> {
-    bundle.objects.iter().map(|manifest| manifest.0.clone()).collect()
+    let releases = bundle.releases.iter().filter(|release| RELEASES.contains(&release.name.as_str()));
+    releases.flat_map(|release| rendered::templated(release, helm)).collect()
 }
 
 fn pod_specs(objects: &[Value]) -> Vec<(String, Value)> {
-    let workloads = ["Deployment", "StatefulSet", "DaemonSet", "Job"];
-    let is_workload = |object: &&Value| workloads.iter().any(|kind| object["kind"] == *kind);
-    let named = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
-    objects
-        .iter()
-        .filter(is_workload)
-        .map(|object| (named(object), object["spec"]["template"]["spec"].clone()))
-        .collect()
-}
-
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["containers", "initContainers"].into_iter().flat_map(|key| pod[key].as_array().into_iter().flatten())
+    pod_templates(objects).into_iter().map(|(name, template)| (name, template["spec"].clone())).collect()
 }
 
 /// What of Pod Security `restricted` the pod breaks.
@@ -193,20 +111,10 @@ fn only_the_node_exporter_needs_more_than_pod_security_restricted() {
 }
 
 #[test]
-fn only_the_operator_may_read_secrets() {
+fn grafanas_sidecar_may_read_config_maps_and_nothing_else() {
     let bundle = bundle("");
     let mut objects = templated(&bundle, "helm");
     objects.extend(own(&bundle));
-    let mut readers = BTreeSet::new();
-    for role in of_kind(&objects, "ClusterRole").chain(of_kind(&objects, "Role")) {
-        for rule in role["rules"].as_array().into_iter().flatten() {
-            let resources = rule["resources"].as_array().into_iter().flatten();
-            if resources.clone().any(|resource| resource == "secrets" || resource == "*") {
-                readers.insert(role["metadata"]["name"].as_str().unwrap().to_owned());
-            }
-        }
-    }
-    assert_eq!(readers, BTreeSet::from(["prometheus-kube-prometheus-operator".to_owned()]));
     let grafana = find(&objects, "Role", "prometheus-grafana");
     assert_eq!(
         grafana["rules"],
@@ -215,6 +123,8 @@ fn only_the_operator_may_read_secrets() {
     let binding = find(&objects, "RoleBinding", "prometheus-grafana");
     let account = binding["subjects"][0]["name"].as_str().unwrap();
     assert!(names(&objects, "ServiceAccount").contains(account), "{account}");
+    let others = of_kind(&objects, "RoleBinding").chain(of_kind(&objects, "ClusterRoleBinding"));
+    assert_eq!(others.filter(|binding| binding["subjects"].to_string().contains(account)).count(), 1);
 }
 
 #[test]

@@ -6,7 +6,9 @@
 
 pub mod document;
 pub mod layers;
+mod logs;
 pub mod model;
+mod profiles;
 mod protection;
 mod samples;
 pub mod schema;

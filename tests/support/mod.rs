@@ -4,6 +4,8 @@
 #[cfg(feature = "sandbox")]
 pub mod charts;
 #[cfg(feature = "sandbox")]
+pub mod rendered;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 
 use std::ffi::OsStr;
