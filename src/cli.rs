@@ -401,20 +401,50 @@ pub struct SandboxRun {
     pub command: Vec<std::ffi::OsString>,
 }
 
+/// What `sandbox scenario set` takes; a test holds it against the table of scenarios.
+#[cfg(feature = "sandbox")]
+const SCENARIOS: &str = "\
+Scenarios; what stands in brackets may be left out:
+  errors SERVICE [PERCENT%]
+  latency SERVICE [MILLISECONDSms]
+  down SERVICE|EXPORTER
+  instance-down SERVICE
+  database-down EXPORTER
+  memory SERVICE|redis|node [PERCENT%]
+  cpu SERVICE|node [PERCENT%]
+  load [LOAD]
+  disk [node|elasticsearch] [PERCENT%]
+  connections postgresql|redis [PERCENT%]
+  cache-misses postgresql|redis [PERCENT%]
+  replication-lag [SECONDSs]
+  kafka-lag [MESSAGES]
+  elasticsearch-red
+  effectiveness-low [SCORE]
+  engagement-low [SECONDSs]
+Several hold at once; docs/scenarios.md says what each does.
+
+Examples:
+  drivemaster-mon sandbox scenario set errors user-service 8%
+  drivemaster-mon sandbox scenario set down content-service
+  drivemaster-mon sandbox scenario set kafka-lag";
+
 /// The verbs of `sandbox scenario`.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Subcommand)]
 pub enum ScenarioVerb {
     /// Start a scenario, such as `errors user-service 8%` or `down content-service`.
-    #[command(after_help = "Examples:\n  drivemaster-mon sandbox scenario set errors user-service 8%\n  \
-        drivemaster-mon sandbox scenario set down content-service")]
+    #[command(after_help = SCENARIOS)]
     Set {
         /// The scenario.
         #[arg(required = true, value_name = "WORD")]
         words: Vec<String>,
     },
-    /// End every scenario.
-    Clear,
+    /// End every scenario, or the one that is named, such as `errors user-service`.
+    Clear {
+        /// The scenario, with or without its amount.
+        #[arg(value_name = "WORD")]
+        words: Vec<String>,
+    },
     /// The scenarios that are on.
     List,
 }

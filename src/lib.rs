@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod contract;
+pub mod dashboard;
 pub mod error;
 pub mod event;
 pub mod flows;

@@ -3,6 +3,7 @@
 pub use promql_parser::label::{MatchOp, Matcher};
 pub use promql_parser::parser::Expr;
 use promql_parser::parser::VectorSelector;
+pub use promql_parser::util::{display_duration, parse_duration};
 
 /// One selector of series in an expression.
 #[derive(Debug, Clone, PartialEq)]

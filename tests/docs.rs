@@ -144,13 +144,43 @@ fn the_page_about_security_lists_the_flows_of_the_catalogue() {
         ));
     }
     table.push('\n');
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (head, rest) = page.split_once("<!-- flows: generated, `make golden` -->\n").unwrap();
-    let (_, tail) = rest.split_once("<!-- end of flows -->").unwrap();
-    let wanted = format!("{head}<!-- flows: generated, `make golden` -->\n{table}<!-- end of flows -->{tail}");
+    assert_generated("docs/security.md", "flows", &table);
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn the_page_about_scenarios_and_the_help_list_those_of_the_simulator() {
+    use clap::CommandFactory;
+    use drivemaster_mon::sandbox::platform::forms::FORMS;
+
+    let mut table = String::from("\n| scenario | what happens | where an amount is left out |\n|---|---|---|\n");
+    for form in FORMS {
+        let usual = form.amount.map_or_else(|| "-".to_owned(), |amount| format!("`{}`", amount.written(amount.usual)));
+        table.push_str(&format!("| `{}` | {} | {usual} |\n", form.usage().replace('|', "\\|"), form.meaning));
+    }
+    table.push('\n');
+    assert_generated("docs/scenarios.md", "scenarios", &table);
+
+    let mut command = drivemaster_mon::cli::Cli::command();
+    command.build();
+    let path = ["sandbox", "scenario", "set"];
+    let set = path.iter().fold(&command, |command, name| command.find_subcommand(name).unwrap());
+    let help = set.get_after_help().unwrap().to_string();
+    let lines = help.lines().skip_while(|line| !line.starts_with("Scenarios")).skip(1);
+    let listed: Vec<&str> = lines.map_while(|line| line.strip_prefix("  ")).collect();
+    assert_eq!(listed, FORMS.iter().map(|form| form.usage()).collect::<Vec<_>>());
+}
+
+/// Holds the part `name` of a page against `wanted`, or writes it with `UPDATE_GOLDEN`.
+fn assert_generated(page: &str, name: &str, wanted: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (start, end) = (format!("<!-- {name}: generated, `make golden` -->\n"), format!("<!-- end of {name} -->"));
+    let (head, rest) = text.split_once(&start).unwrap();
+    let (_, tail) = rest.split_once(&end).unwrap();
+    let wanted = format!("{head}{start}{wanted}{end}{tail}");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &wanted).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted, "docs/security.md is stale; run `make golden`");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted, "{page} is stale; run `make golden`");
 }

@@ -4,6 +4,7 @@ pub use crate::telemetry::alertmanager::HeldAlert;
 pub use crate::telemetry::http::Readiness;
 pub use crate::telemetry::prometheus::{ActiveTarget, Rule, RuleGroup, Targets};
 
+pub use crate::dashboard::Cause;
 use crate::ready::Snapshot;
 use crate::stack::WorkloadKind;
 pub use crate::telemetry::prometheus::{PrometheusAlert, Sample};
@@ -53,6 +54,8 @@ pub enum Need {
     Services,
     /// [`Facts::dashboards`].
     Dashboards,
+    /// [`Facts::panels`].
+    Panels,
     /// [`Facts::programs`].
     Programs,
     /// [`Facts::targets`].
@@ -162,6 +165,39 @@ pub struct SpanSeries {
     pub edges: Vec<Sample>,
 }
 
+/// What Prometheus answers to the queries of one dashboard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DashboardFact {
+    /// The model cannot be read, for this reason.
+    Unreadable(String),
+    /// Its panels that ask something, and what else it asks.
+    Panels(Vec<PanelFact>),
+}
+
+/// What Prometheus answers to the queries of one panel, of a variable or of marks on the time axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PanelFact {
+    /// What it is, for people.
+    pub title: String,
+    /// Whether it is a panel.
+    pub is_panel: bool,
+    /// Whether it may be empty while all is well.
+    pub may_be_empty: bool,
+    /// Its queries.
+    pub queries: Vec<QueryFact>,
+}
+
+/// What Prometheus answers to one query.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueryFact {
+    /// So many series with a number.
+    Data(usize),
+    /// No number, and why.
+    Empty(Cause),
+    /// It is refused, for this reason.
+    Refused(String),
+}
+
 /// What Pod Security does in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSecurityFact {
@@ -186,6 +222,8 @@ pub struct Facts {
     pub services: Fact<BTreeMap<String, ServiceFact>>,
     /// The ConfigMap of each expected dashboard, by namespace and name.
     pub dashboards: Fact<BTreeMap<(String, String), Option<ConfigMap>>>,
+    /// What Prometheus answers to each expected dashboard, by uid.
+    pub panels: Fact<BTreeMap<String, DashboardFact>>,
     /// What the readiness path of each enabled component answers, by key.
     pub programs: BTreeMap<&'static str, Fact<Readiness>>,
     /// The targets of Prometheus.
@@ -263,6 +301,7 @@ impl Default for Facts {
             namespaces: BTreeMap::new(),
             services: not_asked(),
             dashboards: not_asked(),
+            panels: not_asked(),
             programs: BTreeMap::new(),
             targets: not_asked(),
             rules: not_asked(),

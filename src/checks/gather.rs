@@ -2,6 +2,7 @@
 //! the cluster; what is sent to Loki and to the Collector to be found again stands in `round_trip`.
 
 mod cluster;
+mod panels;
 mod protection;
 mod routes;
 
@@ -71,6 +72,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
             // After the rules, so that no evaluation lies in the future of this clock by much.
             when!(Rules, prometheus(reach, async |prometheus| prometheus.now().await)),
             when!(Alerts, prometheus(reach, async |prometheus| prometheus.alerts().await)),
+            when!(Panels, prometheus(reach, async |prometheus| panels::panels(&prometheus, config, bundle).await)),
             when!(Probes, prometheus(reach, async |prometheus| prometheus.query("probe_success").await)),
             when!(
                 KnownAlertmanagers,
@@ -114,6 +116,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         rules,
         now,
         alerts,
+        panels,
         probes,
         known_alertmanagers,
         loaded_routes,
@@ -130,6 +133,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         namespaces,
         services,
         dashboards,
+        panels,
         programs,
         targets,
         rules,

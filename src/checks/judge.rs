@@ -6,6 +6,7 @@ mod alerts_firing;
 mod api_server;
 mod chaos_paused;
 mod dashboards;
+mod dashboards_answered;
 mod logs_retention;
 mod logs_round_trip;
 mod logs_scrubbed;
@@ -57,6 +58,7 @@ pub(super) const REGISTRY: &[Check] = &[
     watchdog::CHECK,
     alerts_firing::CHECK,
     dashboards::CHECK,
+    dashboards_answered::CHECK,
     programs::GRAFANA,
     programs::LOKI,
     programs::ALLOY,

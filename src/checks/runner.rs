@@ -182,10 +182,12 @@ fn matches(pattern: &str, id: &str) -> bool {
 
 /// The ids of the results that a check makes.
 fn ids_of(check: &Check, bundle: &Bundle) -> Vec<String> {
-    if check.id == "targets/<job>" {
-        bundle.expected.targets.iter().map(|target| format!("targets/{}", target.job)).collect()
-    } else {
-        vec![check.id.to_owned()]
+    match check.id {
+        "targets/<job>" => bundle.expected.targets.iter().map(|target| format!("targets/{}", target.job)).collect(),
+        "dashboards/<uid>" => {
+            bundle.expected.dashboards.iter().map(|dashboard| format!("dashboards/{}", dashboard.uid)).collect()
+        }
+        id => vec![id.to_owned()],
     }
 }
 

@@ -141,10 +141,14 @@ async fn scenario(session: &Session<'_>, verb: ScenarioVerb) -> anyhow::Result<(
     let name = session.global.sandbox.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
     let on = match verb {
         ScenarioVerb::Set { words } => client::scenario_set(&name, &words).await?,
-        ScenarioVerb::Clear => client::scenario_clear(&name).await?,
+        ScenarioVerb::Clear { words } => client::scenario_clear(&name, &words).await?,
         ScenarioVerb::List => client::scenario_list(&name).await?,
     };
-    let text = if on.is_empty() { "no scenario is on\n".to_owned() } else { format!("{}\n", on.join("\n")) };
+    let text = if on.is_empty() {
+        "no scenario is on; `sandbox scenario set --help` lists them\n".to_owned()
+    } else {
+        format!("{}\n", on.join("\n"))
+    };
     session.terminal.result("scenarios", json!({ "scenarios": on }), &text);
     Ok(())
 }

@@ -1,10 +1,14 @@
-//! The metrics contract, read from `alerts/contract.yaml`.
+//! The metrics contract, read from `alerts/contract.yaml`, and the metrics of other programs that rules
+//! and panels use, from `alerts/programs.yaml`.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The contract as text.
 const CONTRACT: &str = include_str!("../../alerts/contract.yaml");
+
+/// The metrics of other programs as text.
+const PROGRAMS: &str = include_str!("../../alerts/programs.yaml");
 
 /// Key of the services among the contract's exporters.
 pub const SERVICE: &str = "service";
@@ -41,6 +45,15 @@ pub struct Metric {
     /// Name in the specification, where the programs of today use another one.
     #[serde(default)]
     pub specified_as: Option<String>,
+    /// A gauge that only grows, so that its rate has a meaning.
+    #[serde(default)]
+    pub only_grows: bool,
+    /// A gauge whose 0 means something, such as `unlimited`, so that dividing by it needs a guard.
+    #[serde(default)]
+    pub may_be_zero: bool,
+    /// Its labels depend on what the series is about, as those of `ALERTS` do.
+    #[serde(default)]
+    pub open_labels: bool,
 }
 
 /// What kind of series a metric is.
@@ -53,6 +66,8 @@ pub enum MetricType {
     Gauge,
     /// Cumulative buckets with a sum and a count.
     Histogram,
+    /// Quantiles with a sum and a count.
+    Summary,
 }
 
 impl MetricType {
@@ -62,6 +77,7 @@ impl MetricType {
             MetricType::Counter => "counter",
             MetricType::Gauge => "gauge",
             MetricType::Histogram => "histogram",
+            MetricType::Summary => "summary",
         }
     }
 }
@@ -72,7 +88,23 @@ impl Contract {
     /// # Errors
     /// Only when the embedded file is broken, which its tests rule out.
     pub fn embedded() -> anyhow::Result<Self> {
-        serde_yaml::from_str(CONTRACT).map_err(|error| anyhow::anyhow!("cannot read `alerts/contract.yaml`: {error}"))
+        Self::parse("alerts/contract.yaml", CONTRACT)
+    }
+
+    /// The metrics of other programs, by program.
+    ///
+    /// # Errors
+    /// As [`Contract::embedded`].
+    pub fn programs() -> anyhow::Result<Self> {
+        Self::parse("alerts/programs.yaml", PROGRAMS)
+    }
+
+    /// Reads `text` of the file `name`.
+    ///
+    /// # Errors
+    /// What is not of the form that `alerts/contract.yaml` describes.
+    pub fn parse(name: &str, text: &str) -> anyhow::Result<Self> {
+        serde_yaml::from_str(text).map_err(|error| anyhow::anyhow!("cannot read the contract `{name}`: {error}"))
     }
 
     /// The metrics of the exporter with the key `exporter`, in the file's order.
@@ -152,6 +184,17 @@ mod tests {
             assert!(names.insert(&metric.name), "`{}` stands twice", metric.name);
             assert_eq!(metric.metric_type == MetricType::Histogram, !metric.buckets.is_empty(), "{}", metric.name);
             assert!(metric.buckets.windows(2).all(|pair| pair[0] < pair[1]), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn metrics_of_other_programs_are_of_the_same_form_and_stand_once_in_each_program() {
+        for (program, metrics) in Contract::programs().unwrap().exporters {
+            let mut names = BTreeSet::new();
+            for metric in metrics {
+                assert!(names.insert(metric.name.clone()), "`{}` stands twice in `{program}`", metric.name);
+                assert_eq!(metric.metric_type == MetricType::Histogram, !metric.buckets.is_empty(), "{}", metric.name);
+            }
         }
     }
 

@@ -36,6 +36,18 @@ impl Bundle {
     pub fn own_objects(&self) -> impl Iterator<Item = &Manifest> {
         self.crds.iter().chain(&self.objects).chain(self.late_objects.iter().map(|late| &late.manifest))
     }
+
+    /// The model of `dashboard`, as it is deployed.
+    pub fn model_of(&self, dashboard: &ExpectedDashboard) -> Option<serde_json::Value> {
+        let named = |manifest: &&Manifest| {
+            let of = |key: &str| manifest.0["metadata"][key].as_str();
+            manifest.0["kind"] == "ConfigMap"
+                && of("namespace") == Some(&dashboard.namespace)
+                && of("name") == Some(&dashboard.config_map)
+        };
+        let files = self.objects.iter().find(named)?.0["data"].as_object()?;
+        files.values().find_map(|text| serde_json::from_str(text.as_str()?).ok())
+    }
 }
 
 /// An object of our own that comes after releases, such as an experiment after the controller whose

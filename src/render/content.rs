@@ -1,6 +1,7 @@
 //! Rules and dashboards as objects of our own.
 
 use super::bundle::{ExpectedDashboard, ExpectedRuleGroup};
+use super::grid;
 use super::labelled;
 use super::releases::parse_yaml;
 use super::sources::Sources;
@@ -77,7 +78,7 @@ pub(super) fn rules(
     Ok((files.into_iter().collect(), groups))
 }
 
-/// One ConfigMap for each dashboard, and what Grafana is to show.
+/// One ConfigMap for each dashboard, and what Grafana is to show. A template that renders to nothing is none.
 ///
 /// # Errors
 /// [`Kind::Usage`] naming the file that is not the bare model of a dashboard.
@@ -91,8 +92,16 @@ pub(super) fn dashboards(
     for (file, _) in sources.below("dashboards/").filter(|(file, _)| is_dashboard(file)) {
         let path = format!("dashboards/{file}");
         let wrong = |what: String| Failure::new(Kind::Usage, format!("template `{path}` {what}"));
-        let model: Value = serde_json::from_str(&templates.render(&path)?)
+        let text = templates.render(&path)?;
+        // It is about something that is not there.
+        if text.trim().is_empty() {
+            continue;
+        }
+        let mut model: Value = serde_json::from_str(&text)
             .map_err(|error| wrong("renders to invalid JSON".to_owned()).caused_by(error))?;
+        if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
+            grid::place(panels);
+        }
         let text = |key: &str| {
             let value = model.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
             value

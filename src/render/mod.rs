@@ -6,6 +6,7 @@ mod content;
 mod context;
 pub mod digest;
 pub mod files;
+mod grid;
 pub mod images;
 mod ingress;
 mod jobs;

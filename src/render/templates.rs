@@ -91,7 +91,8 @@ const FOLDERS: [(&str, IsTemplate); 4] = [
 
 /// Whether `alerts/<path>` is a file of rules.
 pub(super) fn is_rule_file(path: &str) -> bool {
-    path.ends_with(".yaml") && !path.ends_with(".test.yaml") && path != "contract.yaml" && !path.contains('/')
+    let is_data = ["contract.yaml", "programs.yaml"].contains(&path);
+    path.ends_with(".yaml") && !path.ends_with(".test.yaml") && !is_data && !path.contains('/')
 }
 
 /// Whether `dashboards/<path>` is a dashboard.
@@ -289,6 +290,7 @@ mod tests {
             ("application.yaml", true),
             ("application.test.yaml", false),
             ("contract.yaml", false),
+            ("programs.yaml", false),
             ("README.md", false),
         ] {
             assert_eq!(is_rule_file(path), is_rules, "{path}");

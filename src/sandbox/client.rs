@@ -157,12 +157,13 @@ pub async fn scenario_set(name: &str, words: &[String]) -> Result<Vec<String>> {
     scenarios(name, &Ask::SetScenario { words: words.to_vec() }).await
 }
 
-/// Lets the simulated platform of the sandbox `name` run well again.
+/// Lets the simulated platform of the sandbox `name` run well again, or ends the scenario that
+/// `words` name. Gives the scenarios that are still on.
 ///
 /// # Errors
-/// [`Kind::CouldNotAsk`] when it does not run.
-pub async fn scenario_clear(name: &str) -> Result<Vec<String>> {
-    scenarios(name, &Ask::ClearScenarios).await
+/// [`Kind::Usage`] when `words` name no scenario that is on; [`Kind::CouldNotAsk`] when it does not run.
+pub async fn scenario_clear(name: &str, words: &[String]) -> Result<Vec<String>> {
+    scenarios(name, &Ask::ClearScenarios { words: words.to_vec() }).await
 }
 
 /// The scenarios that are on in the sandbox `name`.

@@ -26,8 +26,11 @@ pub(super) enum Ask {
         /// As the person wrote it, such as `errors user-service 8%`.
         words: Vec<String>,
     },
-    /// No scenario any more.
-    ClearScenarios,
+    /// No scenario any more, or one fewer.
+    ClearScenarios {
+        /// The one to end, as the person wrote it; empty for all.
+        words: Vec<String>,
+    },
 }
 
 /// What it answers.

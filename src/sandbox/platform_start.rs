@@ -103,8 +103,24 @@ impl Platform {
     /// # Errors
     /// When they name none of this platform.
     pub(super) fn set_scenario(&self, words: &[String]) -> Result<()> {
+        self.simulator.set_scenario(self.scenario(words)?)
+    }
+
+    /// Turns off the scenario that `words` name, or every one where there are no words.
+    ///
+    /// # Errors
+    /// When they name none that is on.
+    pub(super) fn clear_scenarios(&self, words: &[String]) -> Result<()> {
+        if words.is_empty() {
+            self.simulator.clear();
+            return Ok(());
+        }
+        self.simulator.clear_one(&self.scenario(words)?)
+    }
+
+    fn scenario(&self, words: &[String]) -> Result<Scenario> {
         let services: Vec<String> = self.services.iter().map(|service| service.name.clone()).collect();
-        self.simulator.set_scenario(Scenario::parse(words, &services)?)
+        Scenario::parse(words, &services)
     }
 }
 

@@ -271,17 +271,19 @@ impl Sandbox {
     async fn answer(&self, ask: Ask) -> Answer {
         match ask {
             Ask::Status => Answer::Status { status: Box::new(self.status().await) },
-            Ask::Scenarios => Answer::Scenarios { scenarios: self.platform.scenarios() },
-            Ask::ClearScenarios => {
-                self.platform.simulator.clear();
-                Answer::Scenarios { scenarios: self.platform.scenarios() }
-            }
-            Ask::SetScenario { words } => match self.platform.set_scenario(&words) {
-                Ok(()) => Answer::Scenarios { scenarios: self.platform.scenarios() },
-                Err(error) => Answer::Refused {
-                    message: format!("{error:#}"),
-                    hint: failure_of(&error).and_then(|failure| failure.hint.clone()),
-                },
+            Ask::Scenarios => self.scenarios_after(Ok(())),
+            Ask::ClearScenarios { words } => self.scenarios_after(self.platform.clear_scenarios(&words)),
+            Ask::SetScenario { words } => self.scenarios_after(self.platform.set_scenario(&words)),
+        }
+    }
+
+    /// The scenarios that are on after a change that went as `changed` tells.
+    fn scenarios_after(&self, changed: Result<()>) -> Answer {
+        match changed {
+            Ok(()) => Answer::Scenarios { scenarios: self.platform.scenarios() },
+            Err(error) => Answer::Refused {
+                message: format!("{error:#}"),
+                hint: failure_of(&error).and_then(|failure| failure.hint.clone()),
             },
         }
     }

@@ -1,8 +1,8 @@
 //! Follows the objects that simulated pages are made from, from the first time one is asked for.
 
-use super::Shared;
 use super::watch::follow;
-use crate::sandbox::stand_in::cluster::Cluster;
+use super::{Shared, simulated};
+use crate::sandbox::stand_in::cluster::{Cluster, platform_service};
 use anyhow::{Result, anyhow};
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
@@ -13,6 +13,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use kube::runtime::reflector::Store;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a page may wait for the first lists.
@@ -80,6 +81,17 @@ pub(super) async fn snapshot(shared: &Shared) -> Result<Cluster> {
     });
     let listed = tokio::time::timeout(DEADLINE, stores.listed()).await;
     listed.map_err(|_| anyhow!("the API server does not list its objects in time"))??;
-    let down = shared.simulator.down().into_iter().map(|service| (shared.layout.namespace.clone(), service));
-    Ok(Cluster { pods: shared.pods(), down: down.collect(), ..stores.state() })
+    let namespace = &shared.layout.namespace;
+    let pods = shared.pods();
+    let now = simulated::now();
+    let (mut down, mut usage) = (BTreeSet::new(), BTreeMap::new());
+    for pod in pods.iter().filter(|pod| pod.metadata.namespace.as_ref() == Some(namespace)) {
+        let (Some(service), Some(name)) = (platform_service(pod), pod.metadata.name.as_deref()) else { continue };
+        let key = (namespace.clone(), name.to_owned());
+        if shared.simulator.refuses(service, name, now) {
+            down.insert(key.clone());
+        }
+        usage.extend(shared.simulator.usage(service, name, now).map(|used| (key, used)));
+    }
+    Ok(Cluster { pods, down, usage, ..stores.state() })
 }

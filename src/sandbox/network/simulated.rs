@@ -76,6 +76,6 @@ pub(super) async fn listen(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) -> Res
 }
 
 /// Seconds since 1970.
-fn now() -> f64 {
+pub(super) fn now() -> f64 {
     Timestamp::now().as_duration().as_secs_f64()
 }

@@ -2,6 +2,7 @@
 
 use super::cluster;
 use super::directory::{Destination, Purpose};
+use super::simulated::now;
 use super::tls;
 use super::wire::{self, Closed, Request, refuse};
 use super::{Shared, kubelet_access};
@@ -15,7 +16,6 @@ use axum::body::Body;
 use axum::http::{Method, Response, StatusCode, header};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::Ingress;
-use k8s_openapi::jiff::Timestamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,9 +183,4 @@ async fn of_kubelet(shared: &Shared, name: &str, request: &Request) -> Response<
 fn metrics(page: String) -> Response<Body> {
     let built = Response::builder().header(header::CONTENT_TYPE, exposition::CONTENT_TYPE).body(Body::from(page));
     built.unwrap_or_else(|_| refuse(StatusCode::INTERNAL_SERVER_ERROR, "the page is not valid"))
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    Timestamp::now().as_duration().as_secs_f64()
 }

@@ -2,6 +2,7 @@
 //! believable, deterministic traffic. Pure: no clock, no network; time is an argument.
 
 pub(super) mod exposition;
+pub mod forms;
 mod kube_state;
 mod pages;
 pub mod scenario;
@@ -9,6 +10,7 @@ mod timeline;
 mod traffic;
 mod workloads;
 
+pub use pages::Usage;
 pub use scenario::Scenario;
 pub use workloads::workloads;
 
@@ -16,6 +18,7 @@ use crate::config::model::PlatformService;
 use crate::contract::Contract;
 use crate::error::{Failure, Kind};
 use crate::stack::Exporter;
+use forms::Trouble;
 use pages::Moment;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,6 +74,16 @@ struct State {
     pods: BTreeMap<String, (String, f64)>,
 }
 
+impl State {
+    /// Name of the first pod of `service`, of those that are still asked.
+    fn first_pod(&self, service: &str) -> Option<String> {
+        let latest = self.pods.values().map(|(_, asked)| *asked).fold(0.0, f64::max);
+        let recent = |asked: f64| latest - asked < POD_GONE_SECONDS;
+        let mut pods = self.pods.iter();
+        pods.find(|(_, (of, asked))| of == service && recent(*asked)).map(|(name, _)| name.clone())
+    }
+}
+
 impl Simulator {
     /// A simulator of `services` and `exporters` in `namespace`. Time begins with the first
     /// question.
@@ -108,7 +121,7 @@ impl Simulator {
         let mut state = self.state();
         let now = state.timeline.ask(now);
         state.pods.insert(pod.to_owned(), (kubernetes_service.to_owned(), now));
-        if state.timeline.effect(kubernetes_service, now).refused {
+        if state.timeline.effect(kubernetes_service, pod, now).refused() {
             return Answer::Refused;
         }
         let body = match (path, exporter) {
@@ -122,13 +135,21 @@ impl Simulator {
             }
             ("/metrics", Some(exporter)) if exporter.key == KUBE_STATE => self.kube_state(&state, now),
             ("/metrics", Some(exporter)) => {
-                let database_down = state.timeline.effect(exporter.service, now).database_down;
+                let database_down = state.timeline.effect(exporter.service, pod, now).database_down();
                 let moment = self.moment(&state, kubernetes_service, pod, now);
                 pages::exporter_page(&self.contract, &self.traffic, exporter.key, database_down, &moment)
             }
             _ => return not_found(),
         };
         Answer::new(200, exposition::CONTENT_TYPE, body)
+    }
+
+    /// What `pod` of a service uses at the Unix time `now` (seconds); `None` of anything else.
+    pub fn usage(&self, service: &str, pod: &str, now: f64) -> Option<Usage> {
+        let service = self.services.iter().find(|known| known.name == service)?;
+        let mut state = self.state();
+        let now = state.timeline.ask(now);
+        Some(pages::usage(&self.traffic, &self.moment(&state, &service.name, pod, now)))
     }
 
     /// Turns `scenario` on from the latest time asked about, in place of one that says the same of
@@ -142,11 +163,34 @@ impl Simulator {
             || self.exporters.iter().any(|exporter| exporter.service == target);
         if !simulated {
             return Err(Failure::new(Kind::Usage, format!("`{target}` is not simulated on this sandbox"))
-                .hint("only services and exporters of `platform:` with mode `existing` are")
+                .hint("only services of `platform:` are, and its exporters that are not `none`")
                 .into());
         }
-        self.state().timeline.set(scenario);
+        let mut state = self.state();
+        let scenario = if scenario.trouble() == Trouble::InstanceDown {
+            let pod = state.first_pod(scenario.target()).ok_or_else(|| {
+                let message = format!("nobody has asked a pod of `{target}` yet", target = scenario.target());
+                Failure::new(Kind::Usage, message).hint("try again after its first scrape")
+            })?;
+            scenario.for_pod(&pod)
+        } else {
+            scenario
+        };
+        state.timeline.set(scenario);
         Ok(())
+    }
+
+    /// Turns off what says the same of the same target as `scenario`, whatever its amount.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when it is not on.
+    pub fn clear_one(&self, scenario: &Scenario) -> anyhow::Result<()> {
+        if self.state().timeline.clear_one(scenario) {
+            return Ok(());
+        }
+        let on: Vec<String> = self.scenarios().iter().map(ToString::to_string).collect();
+        let on = if on.is_empty() { "no scenario is on".to_owned() } else { format!("on: {}", on.join(", ")) };
+        Err(Failure::new(Kind::Usage, format!("scenario `{scenario}` is not on")).hint(on).into())
     }
 
     /// Turns every scenario off.
@@ -159,11 +203,9 @@ impl Simulator {
         self.state().timeline.active().to_vec()
     }
 
-    /// The services and exporters that refuse connections, by the name of their Kubernetes Service.
-    pub fn down(&self) -> Vec<String> {
-        let state = self.state();
-        let down = state.timeline.active().iter().filter(|scenario| matches!(scenario, Scenario::Down { .. }));
-        down.map(|scenario| scenario.target().to_owned()).collect()
+    /// Whether `pod` of `kubernetes_service` refuses connections at the Unix time `now` (seconds).
+    pub fn refuses(&self, kubernetes_service: &str, pod: &str, now: f64) -> bool {
+        self.state().timeline.effect(kubernetes_service, pod, now).refused()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -175,7 +217,7 @@ impl Simulator {
         let is_service = self.services.iter().any(|known| known.name == service);
         let phase = fraction(self.seed, [service]);
         // While a service is down it serves nothing; what an exporter watches goes on without it.
-        let idle = |effect: &timeline::Effect| effect.database_down || (is_service && effect.refused);
+        let idle = |effect: &timeline::Effect| effect.database_down() || (is_service && effect.refused());
         let weight = if is_service {
             let pods = f64::from(self.traffic.service(service).pods);
             (1.0 + 0.1 * (2.0 * fraction(self.seed, [service, pod]) - 1.0)) / pods
@@ -190,7 +232,8 @@ impl Simulator {
             started: state.timeline.started(now),
             phase,
             weight,
-            stretches: state.timeline.stretches(service, now, phase, idle),
+            effect: state.timeline.effect(service, pod, now),
+            stretches: state.timeline.stretches((service, pod), now, phase, idle),
         }
     }
 
@@ -203,7 +246,7 @@ impl Simulator {
                 _ => "elasticsearch",
             };
             let exporter = self.exporters.iter().find(|exporter| exporter.key == key);
-            exporter.is_none_or(|exporter| !state.timeline.effect(exporter.service, now).database_down)
+            exporter.is_none_or(|exporter| !state.timeline.effect(exporter.service, "", now).database_down())
         };
         let checks = &self.traffic.service(service).checks;
         let checks: Vec<(&str, bool)> = checks.iter().map(|check| (check.as_str(), healthy(check))).collect();
@@ -211,23 +254,26 @@ impl Simulator {
     }
 
     fn kube_state(&self, state: &State, now: f64) -> String {
-        let ready = |service: &str| !state.timeline.effect(service, now).refused;
+        let refused = |service: &str, pod: &str| state.timeline.effect(service, pod, now).refused();
         let pods: Vec<_> = state
             .pods
             .iter()
             .filter(|(_, (_, asked))| now - asked < POD_GONE_SECONDS)
-            .map(|(name, (service, _))| kube_state::PodState { name, service, ready: ready(service) })
+            .map(|(name, (service, _))| kube_state::PodState { name, service, ready: !refused(service, name) })
             .collect();
         let services =
             self.services.iter().map(|service| (service.name.as_str(), self.traffic.service(&service.name).pods));
         let exporters = self.exporters.iter().map(|exporter| (exporter.service, 1));
+        let available = |name: &str, wanted: u32| {
+            let struck =
+                |scenario: &&Scenario| scenario.trouble() == Trouble::InstanceDown && scenario.target() == name;
+            let one_down = u32::from(state.timeline.active().iter().any(|scenario| struck(&scenario)));
+            // No pod has the empty name: what strikes it strikes all.
+            if refused(name, "") { 0 } else { wanted.saturating_sub(one_down) }
+        };
         let deployments: Vec<_> = services
             .chain(exporters)
-            .map(|(name, wanted)| kube_state::DeploymentState {
-                name,
-                wanted,
-                available: if ready(name) { wanted } else { 0 },
-            })
+            .map(|(name, wanted)| kube_state::DeploymentState { name, wanted, available: available(name, wanted) })
             .collect();
         kube_state::page(&self.contract, &self.namespace, &pods, &deployments)
     }

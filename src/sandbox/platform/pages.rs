@@ -1,7 +1,7 @@
 //! The pages that services and exporters answer with.
 
 use super::exposition::Page;
-use super::timeline::Stretch;
+use super::timeline::{Effect, Stretch};
 use super::traffic::{Course, Series, ServiceTraffic, StatusShare, Traffic, fraction, mean, pace, share_up_to};
 use crate::contract::{Contract, Metric, SERVICE};
 use serde_json::json;
@@ -22,19 +22,17 @@ pub(super) struct Moment<'a> {
     pub phase: f64,
     /// Share of the service's traffic that goes to this pod.
     pub weight: f64,
+    /// What holds now.
+    pub effect: Effect,
     /// The time since the start.
     pub stretches: Vec<Stretch>,
 }
 
 impl Moment<'_> {
-    /// What a rate has counted since the start; `share` is the part that counts in a stretch.
+    /// What a rate of the service has counted since the start; `share` is the part that counts in a
+    /// stretch.
     fn counted(&self, rate: f64, share: impl Fn(&Stretch) -> f64) -> f64 {
         self.stretches.iter().map(|stretch| rate * self.weight * stretch.flow * share(stretch)).sum()
-    }
-
-    /// What every request takes longer now, in seconds.
-    fn added_now(&self) -> f64 {
-        self.stretches.last().map_or(0.0, |stretch| stretch.effect.added)
     }
 
     /// The value as an exporter would give it: whole where the unit is countable. Rounded down, so
@@ -43,22 +41,27 @@ impl Moment<'_> {
         page.sample(&metric.name, labels, rounded(&metric.unit, value));
     }
 
-    /// A histogram of `rate` observations a second. `added` is what a stretch adds to each.
+    /// A histogram of `rate` observations a second; `observed` tells the median in a stretch and
+    /// what is added to each observation.
     fn histogram(
         &self,
         page: &mut Page,
         metric: &Metric,
         labels: &[(&str, &str)],
-        rate: f64,
-        (median, steepness): (f64, f64),
-        added: impl Fn(&Stretch) -> f64,
+        (rate, steepness): (f64, f64),
+        observed: impl Fn(&Stretch) -> (f64, f64),
     ) {
-        let buckets: Vec<f64> = metric
-            .buckets
-            .iter()
-            .map(|bound| self.counted(rate, |stretch| share_up_to(*bound, median, steepness, added(stretch))).floor())
-            .collect();
-        let sum = self.counted(rate, |stretch| mean(median, steepness, added(stretch)));
+        let up_to = |bound: f64, stretch: &Stretch| {
+            let (median, added) = observed(stretch);
+            share_up_to(bound, median, steepness, added)
+        };
+        let mean_of = |stretch: &Stretch| {
+            let (median, added) = observed(stretch);
+            mean(median, steepness, added)
+        };
+        let buckets: Vec<f64> =
+            metric.buckets.iter().map(|bound| self.counted(rate, |stretch| up_to(*bound, stretch)).floor()).collect();
+        let sum = self.counted(rate, mean_of);
         let count = self.counted(rate, |_| 1.0).floor();
         page.histogram(&metric.name, labels, &metric.buckets, &buckets, (rounded(&metric.unit, sum), count));
     }
@@ -66,32 +69,50 @@ impl Moment<'_> {
     /// The samples of `series`, with `own` added to each one's labels.
     fn series(&self, page: &mut Page, metric: &Metric, series: &Series, own: &[(&str, &str)]) {
         let combinations = series.combinations();
-        // The metric's name is left out: two metrics of the same thing then differ alike, so that
-        // correct answers never outnumber answers.
-        let leaning = |combination: &[(&str, &str)]| {
-            let parts = combination.iter().flat_map(|(label, value)| [*label, *value]);
-            1.0 + series.differs * (2.0 * fraction(self.seed, parts) - 1.0)
-        };
-        let sum: f64 = combinations.iter().map(|combination| leaning(combination)).sum();
-        for combination in &combinations {
+        let leanings: Vec<f64> = combinations.iter().map(|combination| self.leaning(series, combination)).collect();
+        let sum: f64 = leanings.iter().sum();
+        for (combination, leaning) in combinations.iter().zip(leanings) {
             let labels: Vec<(&str, &str)> = combination.iter().chain(own).copied().collect();
-            let share = leaning(combination) / sum;
+            let share = leaning / sum;
             match series.course {
-                Course::Counted { rate } => {
-                    self.sample(page, metric, &labels, self.counted(rate * share, |_| 1.0));
-                }
+                Course::Counted { rate } => self.sample(page, metric, &labels, self.count(series, rate, share)),
                 Course::Observed { rate, median, steepness } => {
-                    self.histogram(page, metric, &labels, rate * share, (median, steepness), |_| 0.0);
+                    let observed = |stretch: &Stretch| (series.struck(&stretch.effect).unwrap_or(median), 0.0);
+                    self.histogram(page, metric, &labels, (rate * share, steepness), observed);
                 }
                 Course::Level { level, swing } => {
-                    let pod = 1.0 + series.differs * 0.2 * (2.0 * fraction(self.seed, [self.pod]) - 1.0);
-                    let waved = 1.0 + swing * (pace(self.now, self.phase) - 1.0);
-                    let value = level * leaning(combination) * pod * waved;
+                    // What a scenario says holds on average over the combinations, on every pod.
+                    let struck = series.struck(&self.effect).map(|level| level * share * combinations.len() as f64);
+                    let value = struck.unwrap_or_else(|| self.waved(series, level * leaning, swing));
                     let most = if metric.unit == "ratio" { 1.0 } else { f64::INFINITY };
                     self.sample(page, metric, &labels, value.min(most));
                 }
             }
         }
+    }
+
+    /// How much more or less than the others a combination has. The metric's name is left out: two
+    /// metrics of the same thing then differ alike, so that correct answers never outnumber answers.
+    fn leaning(&self, series: &Series, combination: &[(&str, &str)]) -> f64 {
+        let parts = combination.iter().flat_map(|(label, value)| [*label, *value]);
+        1.0 + series.differs * (2.0 * fraction(self.seed, parts) - 1.0)
+    }
+
+    /// What the `share` of a counter that belongs to one combination has counted since the start.
+    /// A scenario's rate is steady: the waves of traffic would blur its amount.
+    fn count(&self, series: &Series, rate: f64, share: f64) -> f64 {
+        let weight = if series.each_pod { 1.0 } else { self.weight };
+        let counted = |stretch: &Stretch| match series.struck(&stretch.effect) {
+            Some(rate) => rate * weight * stretch.seconds,
+            None => rate * weight * stretch.flow,
+        };
+        share * self.stretches.iter().map(counted).sum::<f64>()
+    }
+
+    /// A level of this pod now, as the waves have it.
+    fn waved(&self, series: &Series, level: f64, swing: f64) -> f64 {
+        let pod = 1.0 + series.differs * 0.2 * (2.0 * fraction(self.seed, [self.pod]) - 1.0);
+        level * pod * (1.0 + swing * (pace(self.now, self.phase) - 1.0))
     }
 }
 
@@ -111,7 +132,7 @@ pub(super) fn service_page(contract: &Contract, traffic: &Traffic, moment: &Mome
             "http_request_duration_seconds" => durations(&mut body, metric, model, moment),
             "http_requests_in_flight" => {
                 // Little's law: what is in flight is the arrival rate times the time it stays.
-                let stay = mean(model.median, model.steepness, moment.added_now());
+                let stay = mean(model.median, model.steepness, moment.effect.added());
                 let arriving = model.requests_per_second * moment.weight * pace(moment.now, moment.phase);
                 moment.sample(&mut body, metric, &[("service", moment.service)], arriving * stay);
             }
@@ -131,7 +152,7 @@ pub(super) fn service_page(contract: &Contract, traffic: &Traffic, moment: &Mome
 }
 
 fn requests(page: &mut Page, metric: &Metric, traffic: &Traffic, model: &ServiceTraffic, moment: &Moment<'_>) {
-    let failing = |stretch: &Stretch| stretch.effect.errors.unwrap_or(traffic.server_errors);
+    let failing = |stretch: &Stretch| stretch.effect.errors().unwrap_or(traffic.server_errors);
     for route in &model.routes {
         let rate = model.requests_per_second * route.share;
         let mut answer = |status: &StatusShare, share: &dyn Fn(&Stretch) -> f64| {
@@ -156,7 +177,35 @@ fn durations(page: &mut Page, metric: &Metric, model: &ServiceTraffic, moment: &
     for route in &model.routes {
         let labels = [("method", route.method.as_str()), ("route", route.route.as_str()), ("service", moment.service)];
         let rate = model.requests_per_second * route.share;
-        moment.histogram(page, metric, &labels, rate, (model.median, model.steepness), |stretch| stretch.effect.added);
+        let observed = |stretch: &Stretch| (model.median, stretch.effect.added());
+        moment.histogram(page, metric, &labels, (rate, model.steepness), observed);
+    }
+}
+
+/// What a pod uses at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Memory, in bytes.
+    pub memory: f64,
+    /// Processor time since the start, in seconds.
+    pub cpu_seconds: f64,
+}
+
+/// What the process of a service's pod uses, as its own page tells it.
+pub(super) fn usage(traffic: &Traffic, moment: &Moment<'_>) -> Usage {
+    let value = |name: &str| {
+        let series = traffic.every_service.iter().find(|series| series.metric == name);
+        series.map_or(0.0, |series| match series.course {
+            Course::Level { level, swing } => series
+                .struck(&moment.effect)
+                .unwrap_or_else(|| moment.waved(series, level * moment.leaning(series, &[]), swing)),
+            Course::Counted { rate } => moment.count(series, rate, 1.0),
+            Course::Observed { .. } => 0.0,
+        })
+    };
+    Usage {
+        memory: value("process_resident_memory_bytes").floor(),
+        cpu_seconds: rounded("seconds", value("process_cpu_seconds_total")),
     }
 }
 

@@ -1,3 +1,5 @@
+mod scenarios;
+
 use super::*;
 use crate::contract::{Metric, MetricType, SERVICE};
 use crate::stack::EXPORTERS;

@@ -3,6 +3,8 @@
 //! A counter is the integral of its rate since the start, so it is continuous and never falls,
 //! whatever a scenario does to the rate in between.
 
+use super::forms::Trouble;
+use super::timeline::Effect;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -84,6 +86,23 @@ pub(super) struct Series {
     pub course: Course,
     /// Share by which combinations and pods differ.
     pub differs: f64,
+    /// Whether a rate is that of each pod.
+    pub each_pod: bool,
+    /// What scenarios make of it.
+    pub under: BTreeMap<Trouble, Line>,
+}
+
+/// A straight line over the amount of a scenario. It stands for the level, the rate or, in a
+/// histogram, the median.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    /// Its value at amount 0.
+    #[serde(default)]
+    pub base: f64,
+    /// What each unit of the amount adds.
+    #[serde(default)]
+    pub each: f64,
 }
 
 /// What a series does over time.
@@ -114,7 +133,7 @@ pub(super) enum Course {
 
 /// A series as written.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SeriesFile {
     metric: String,
     #[serde(default)]
@@ -126,6 +145,10 @@ struct SeriesFile {
     swing: Option<f64>,
     #[serde(default)]
     differs: f64,
+    #[serde(default)]
+    each_pod: bool,
+    #[serde(default)]
+    under: BTreeMap<Trouble, Line>,
 }
 
 impl TryFrom<SeriesFile> for Series {
@@ -138,7 +161,14 @@ impl TryFrom<SeriesFile> for Series {
             (None, Some(level), None, None, swing) => Course::Level { level, swing: swing.unwrap_or(0.0) },
             _ => return Err(format!("`{}` needs rate, or level, or rate with median and steepness", file.metric)),
         };
-        Ok(Series { metric: file.metric, labels: file.labels, course, differs: file.differs })
+        Ok(Series {
+            metric: file.metric,
+            labels: file.labels,
+            course,
+            differs: file.differs,
+            each_pod: file.each_pod,
+            under: file.under,
+        })
     }
 }
 
@@ -158,6 +188,14 @@ impl Traffic {
 }
 
 impl Series {
+    /// What the newest scenario that strikes it makes of it.
+    pub(super) fn struck(&self, effect: &Effect) -> Option<f64> {
+        effect.newest_first().find_map(|(trouble, amount)| {
+            let line = self.under.get(&trouble)?;
+            Some(line.base + line.each * amount)
+        })
+    }
+
     /// Every combination of the label values, in a stable order.
     pub(super) fn combinations(&self) -> Vec<Vec<(&str, &str)>> {
         let mut combinations = vec![Vec::new()];

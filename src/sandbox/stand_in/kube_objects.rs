@@ -49,8 +49,8 @@ fn deployments(families: &mut Families, cluster: &Cluster) {
         let labels = [("namespace", namespace), ("deployment", name)];
         let spec = deployment.spec.as_ref();
         let status = deployment.status.clone().unwrap_or_default();
-        let down = cluster.down.contains(&(namespace.to_owned(), name.to_owned()));
-        let ready = |number: Option<i32>| if down { 0.0 } else { count(number) };
+        let down = cluster.down_of(namespace, name) as f64;
+        let ready = |number: Option<i32>| (count(number) - down).max(0.0);
         for (family, value) in [
             ("kube_deployment_spec_replicas", f64::from(spec.and_then(|spec| spec.replicas).unwrap_or(1))),
             ("kube_deployment_metadata_generation", generation(deployment.metadata.generation)),

@@ -50,7 +50,7 @@ fn cluster() -> Cluster {
                 "resources": { "requests": { "storage": "1Gi" } } },
             "status": { "phase": "Bound" },
         }))],
-        down: [("drivemaster".to_owned(), "down".to_owned())].into(),
+        down: [("drivemaster".to_owned(), "down-0".to_owned())].into(),
         ..Cluster::default()
     }
 }
@@ -84,8 +84,8 @@ fn pods_of_a_service_that_is_down_are_not_ready_whatever_their_status_says() {
     for line in [
         "kube_pod_status_ready{namespace=\"drivemaster\",pod=\"down-0\",uid=\"u-1\",condition=\"false\"} 1",
         "kube_pod_status_ready{namespace=\"drivemaster\",pod=\"down-0\",uid=\"u-1\",condition=\"true\"} 0",
-        "kube_deployment_status_replicas_available{namespace=\"drivemaster\",deployment=\"down\"} 0",
-        "kube_deployment_status_replicas_unavailable{namespace=\"drivemaster\",deployment=\"down\"} 2",
+        "kube_deployment_status_replicas_available{namespace=\"drivemaster\",deployment=\"down\"} 1",
+        "kube_deployment_status_replicas_unavailable{namespace=\"drivemaster\",deployment=\"down\"} 1",
     ] {
         assert!(page.lines().any(|known| known == line), "{line}\n{page}");
     }

@@ -107,14 +107,14 @@ pub fn cadvisor(cluster: &Cluster, node: &Node, now: f64) -> String {
     }
     for pod in pods_of(cluster, name) {
         for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
-            of_container(&mut families, pod, container, now);
+            of_container(&mut families, cluster, pod, container, now);
         }
         network(&mut families, pod, now);
     }
     families.into_page().into_body()
 }
 
-fn of_container(families: &mut Families, pod: &Pod, container: &Container, now: f64) {
+fn of_container(families: &mut Families, cluster: &Cluster, pod: &Pod, container: &Container, now: f64) {
     let (namespace, name) = place(&pod.metadata);
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let id = format!("/kubepods/pod{uid}/{}", container.name);
@@ -135,17 +135,21 @@ fn of_container(families: &mut Families, pod: &Pod, container: &Container, now: 
     };
     let part = fraction(0, [namespace, name, container.name.as_str()]);
     let memory_limit = amount(true, "memory");
-    let memory = match (memory_limit, amount(false, "memory")) {
-        (Some(limit), _) => limit * (0.25 + 0.3 * part),
-        (None, Some(request)) => request * (0.5 + 0.3 * part),
-        (None, None) => MEMORY * (1.0 + part),
+    // A simulated service tells the same of its process; each of its pods has one container.
+    let usage = cluster.usage.get(&(namespace.to_owned(), name.to_owned()));
+    let memory = match (usage, memory_limit, amount(false, "memory")) {
+        (Some(usage), _, _) => usage.memory,
+        (None, Some(limit), _) => limit * (0.25 + 0.3 * part),
+        (None, None, Some(request)) => request * (0.5 + 0.3 * part),
+        (None, None, None) => MEMORY * (1.0 + part),
     }
     .floor();
     let cores = amount(false, "cpu").map_or(CPU * (1.0 + part), |request| request * (0.15 + 0.25 * part));
     let started = standard::started(pod);
     let age = (now - started).max(0.0);
+    let cpu_seconds = usage.map_or(cores * age, |usage| usage.cpu_seconds);
     let of_all = [&labels[..], &[("cpu", "total")]].concat();
-    families.add("container_cpu_usage_seconds_total", &of_all, (cores * age * 1000.0).floor() / 1000.0);
+    families.add("container_cpu_usage_seconds_total", &of_all, (cpu_seconds * 1000.0).floor() / 1000.0);
     for (family, value) in [
         ("container_memory_working_set_bytes", memory),
         ("container_memory_usage_bytes", (memory * 1.2).floor()),
@@ -303,6 +307,16 @@ mod tests {
         assert!(!early.contains("pod=\"other\""));
         let limited = early.lines().filter(|line| line.starts_with("container_cpu_cfs_periods_total{"));
         assert_eq!(limited.count(), 1, "only a container with a limit is throttled");
+    }
+
+    #[test]
+    fn a_container_of_a_simulated_service_uses_what_its_process_says() {
+        let (mut cluster, node) = cluster();
+        let usage = crate::sandbox::platform::Usage { memory: 920.0, cpu_seconds: 7.5 };
+        cluster.usage.insert(("m".to_owned(), "p-0".to_owned()), usage);
+        let page = cadvisor(&cluster, &node, 100.0);
+        assert_eq!(value_of(&page, "container_memory_working_set_bytes{container=\"main\""), 920.0);
+        assert_eq!(value_of(&page, "container_cpu_usage_seconds_total{container=\"main\""), 7.5);
     }
 
     #[test]

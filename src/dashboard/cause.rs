@@ -1,0 +1,133 @@
+//! Why a query has no answer: questions to ask Prometheus one after the other, the first of which without
+//! an answer is the cause.
+
+use crate::promql::{Expr, Matcher, display_duration, parse, visit};
+use std::fmt;
+
+/// How far back a metric may have been seen last.
+const SEEN: &str = "1h";
+
+/// Why a query has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing exposes the metric.
+    NeverSeen {
+        /// Its name.
+        metric: String,
+    },
+    /// It exists, but not with such labels.
+    NoMatch {
+        /// Its name.
+        metric: String,
+        /// The matcher after which nothing is left.
+        matcher: String,
+    },
+    /// Its series ended.
+    Ended {
+        /// The selector.
+        selector: String,
+    },
+    /// A rate needs two samples.
+    ShortWindow {
+        /// The selector.
+        selector: String,
+        /// The window, as PromQL.
+        window: String,
+    },
+    /// All its numbers are the quotient of nothing by nothing.
+    NoTraffic,
+    /// Its series are there, and the expression leaves none of them.
+    FilteredOut,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::NeverSeen { metric } => write!(formatter, "metric `{metric}` was not seen within {SEEN}"),
+            Cause::NoMatch { metric, matcher } => write!(formatter, "no series of `{metric}` matches `{matcher}`"),
+            Cause::Ended { selector } => write!(formatter, "the series of `{selector}` have ended"),
+            Cause::ShortWindow { selector, window } => {
+                write!(formatter, "no series of `{selector}` has two samples within {window}: the window is shorter than two scrapes, or the first ones")
+            }
+            Cause::NoTraffic => formatter.write_str("no traffic: it divides nothing by nothing"),
+            Cause::FilteredOut => formatter.write_str("its series are there, but the expression leaves none of them"),
+        }
+    }
+}
+
+/// An expression, and what it means when Prometheus has no answer to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// PromQL.
+    pub expression: String,
+    /// Why a query that contains it has none either.
+    pub cause: Cause,
+}
+
+/// What to ask about the query `expression`, in order.
+///
+/// # Errors
+/// It is no PromQL.
+pub fn questions(expression: &str) -> Result<Vec<Question>, String> {
+    let expression = parse(expression)?;
+    let mut questions = Vec::new();
+    visit(&expression, &mut |part| {
+        let (selector, window) = match part {
+            Expr::VectorSelector(selector) => (selector, None),
+            Expr::MatrixSelector(selector) => (&selector.vs, Some(display_duration(&selector.range))),
+            _ => return,
+        };
+        if let Some(metric) = &selector.name {
+            of_selector(metric, &selector.matchers.matchers, window, &mut questions);
+        }
+    });
+    Ok(questions)
+}
+
+fn of_selector(metric: &str, matchers: &[Matcher], window: Option<String>, questions: &mut Vec<Question>) {
+    let mut ask = |expression: String, cause: Cause| questions.push(Question { expression, cause });
+    let seen = |selector: &str| format!("count(last_over_time({selector}[{SEEN}]))");
+    ask(seen(metric), Cause::NeverSeen { metric: metric.to_owned() });
+    let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+    for (index, matcher) in texts.iter().enumerate() {
+        let selector = format!("{metric}{{{}}}", texts[..=index].join(","));
+        ask(seen(&selector), Cause::NoMatch { metric: metric.to_owned(), matcher: matcher.clone() });
+    }
+    let selector = if texts.is_empty() { metric.to_owned() } else { format!("{metric}{{{}}}", texts.join(",")) };
+    ask(format!("count({selector})"), Cause::Ended { selector: selector.clone() });
+    if let Some(window) = window {
+        ask(format!("count(count_over_time({selector}[{window}]) > 1)"), Cause::ShortWindow { selector, window });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_selector_is_asked_for_from_the_metric_to_the_window() {
+        let asked: Vec<(String, String)> = questions("sum(rate(a{b=\"c\", d=~\"e\"}[1m])) / f")
+            .unwrap()
+            .into_iter()
+            .map(|question| (question.expression, question.cause.to_string()))
+            .collect();
+        let expected = [
+            ("count(last_over_time(a[1h]))", "metric `a` was not seen within 1h"),
+            ("count(last_over_time(a{b=\"c\"}[1h]))", "no series of `a` matches `b=\"c\"`"),
+            ("count(last_over_time(a{b=\"c\",d=~\"e\"}[1h]))", "no series of `a` matches `d=~\"e\"`"),
+            ("count(a{b=\"c\",d=~\"e\"})", "the series of `a{b=\"c\",d=~\"e\"}` have ended"),
+            (
+                "count(count_over_time(a{b=\"c\",d=~\"e\"}[1m]) > 1)",
+                "no series of `a{b=\"c\",d=~\"e\"}` has two samples within 1m: the window is shorter than two scrapes, or the first ones",
+            ),
+            ("count(last_over_time(f[1h]))", "metric `f` was not seen within 1h"),
+            ("count(f)", "the series of `f` have ended"),
+        ];
+        assert_eq!(asked, expected.map(|(expression, cause)| (expression.to_owned(), cause.to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_promql_is_no_question() {
+        assert!(questions("sum(").is_err());
+    }
+}
