@@ -1,6 +1,6 @@
 //! What holds of all upstream charts together, as helm renders them: what a person sets arrives, a changed
-//! configuration restarts its pod, few may read Secrets, images come from one registry; and the real Loki,
-//! Jaeger and Collector accept their configuration in every variant.
+//! configuration restarts its pod, few may read Secrets; and the real Loki, Jaeger, Collector and Alloy
+//! accept their configuration in every variant.
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -412,4 +412,19 @@ fn the_collector_accepts_its_configuration_in_every_variant() {
         let wrong = text.replace("memory_limiter", "no_such_processor");
         assert!(judged("otelcol", &arguments, &wrong, &variables).is_err(), "it accepts anything");
     }
+}
+
+#[test]
+fn alloy_accepts_its_configuration_in_every_variant() {
+    let mut judged_variants = 0;
+    for more in VARIANTS {
+        let bundle = bundle(more);
+        let Some(release) = bundle.releases.iter().find(|release| release.name == "alloy") else { continue };
+        let text = file_of(&rendered::templated(release, "helm"), "alloy", "config.alloy");
+        judged("alloy", &["validate", "FILE"], &text, &[]).unwrap_or_else(|said| panic!("{more}: {said}"));
+        judged_variants += 1;
+        let wrong = text.replace("stage.label_drop", "stage.no_such_stage");
+        assert!(judged("alloy", &["validate", "FILE"], &wrong, &[]).is_err(), "it accepts anything");
+    }
+    assert!(judged_variants >= 6);
 }

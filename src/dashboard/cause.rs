@@ -47,7 +47,10 @@ impl fmt::Display for Cause {
             Cause::NoMatch { metric, matcher } => write!(formatter, "no series of `{metric}` matches `{matcher}`"),
             Cause::Ended { selector } => write!(formatter, "the series of `{selector}` have ended"),
             Cause::ShortWindow { selector, window } => {
-                write!(formatter, "no series of `{selector}` has two samples within {window}: the window is shorter than two scrapes, or the first ones")
+                write!(
+                    formatter,
+                    "no series of `{selector}` has two samples within {window}: the window is shorter than two scrapes, or the first ones"
+                )
             }
             Cause::NoTraffic => formatter.write_str("no traffic: it divides nothing by nothing"),
             Cause::FilteredOut => formatter.write_str("its series are there, but the expression leaves none of them"),

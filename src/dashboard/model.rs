@@ -289,17 +289,19 @@ mod tests {
             (json!(["$__all"]), Some(".+")),
             (json!([]), None),
         ] {
-            let read = variable(json!({ "name": "n", "type": "query", "allValue": ".+", "current": { "value": current } }));
+            let read =
+                variable(json!({ "name": "n", "type": "query", "allValue": ".+", "current": { "value": current } }));
             assert_eq!(read.chosen().as_deref(), expected);
         }
-        let custom =
-            json!({ "name": "n", "type": "custom", "query": "a, b", "current": { "text": ["All"], "value": ["$__all"] } });
+        let custom = json!({ "name": "n", "type": "custom", "query": "a, b", "current": { "text": ["All"], "value": ["$__all"] } });
         assert_eq!(variable(custom).chosen().as_deref(), Some("a|b"));
     }
 
     #[test]
     fn a_query_variable_tells_series_and_label() {
-        let read = variable(json!({ "name": "n", "type": "query", "query": { "query": "label_values(up{a=\"b\", c=\"d\"}, namespace)" } }));
+        let read = variable(
+            json!({ "name": "n", "type": "query", "query": { "query": "label_values(up{a=\"b\", c=\"d\"}, namespace)" } }),
+        );
         assert_eq!(read.label_values(), Some(("up{a=\"b\", c=\"d\"}", "namespace")));
     }
 }

@@ -52,8 +52,7 @@ mod tests {
     use super::*;
 
     fn placed(sizes: &[(&str, u64, u64)]) -> Vec<[u64; 4]> {
-        let panel =
-            |(kind, w, h): &(&str, u64, u64)| json!({ "type": kind, "gridPos": { "w": w, "h": h } });
+        let panel = |(kind, w, h): &(&str, u64, u64)| json!({ "type": kind, "gridPos": { "w": w, "h": h } });
         let mut panels: Vec<Value> = sizes.iter().map(panel).collect();
         place(&mut panels);
         panels.iter().map(|panel| ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap())).collect()
@@ -73,7 +72,10 @@ mod tests {
     fn a_line_ends_before_what_does_not_fit_or_is_of_another_height_and_around_a_row() {
         assert_eq!(placed(&[("a", 16, 8), ("a", 12, 8)]), [[0, 0, 24, 8], [0, 8, 24, 8]]);
         assert_eq!(placed(&[("a", 12, 8), ("a", 12, 4)]), [[0, 0, 24, 8], [0, 8, 24, 4]]);
-        assert_eq!(placed(&[("row", 2, 1), ("a", 8, 1), ("row", 24, 1)]), [[0, 0, 24, 1], [0, 1, 24, 1], [0, 2, 24, 1]]);
+        assert_eq!(
+            placed(&[("row", 2, 1), ("a", 8, 1), ("row", 24, 1)]),
+            [[0, 0, 24, 1], [0, 1, 24, 1], [0, 2, 24, 1]]
+        );
     }
 
     #[test]
