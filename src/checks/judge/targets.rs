@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn each_state_of_a_job_is_told_apart() {
         use ServiceFact::{Endpoints, Missing};
-        let settling = Again::Within(Duration::from_secs(31));
+        let settling = Again::Within(Duration::from_secs(40));
         let cases = [
             (vec![target("user-service", "up")], Some(Endpoints(1)), Outcome::Pass, "", Again::Never),
             (vec![target("user-service", "up")], None, Outcome::Pass, "", Again::Never),
