@@ -415,7 +415,10 @@ fn an_annotated_service_is_scraped_once(story: &Story) {
         assert!(Instant::now() < end, "{annotated:?}");
         std::thread::sleep(Duration::from_secs(1));
     }
-    story.run(&["verify"], &["--only", "targets"]).exits(0);
+    let verified = story.run(&["verify", "-o", "json"], &["--only", "targets"]).exits(0).json();
+    for check in verified["checks"].as_array().unwrap() {
+        assert_eq!(check["outcome"], "pass", "{check}");
+    }
     story.sandbox.kubectl(&["delete", "service", "annotated", "-n", "drivemaster"]);
 }
 
