@@ -330,6 +330,20 @@ fn what_runs_already_takes_what_our_own_would() {
     }
 }
 
+#[test]
+fn nothing_calls_home() {
+    let loki: Value = serde_yaml::from_str(&file_of(&objects_of("loki", ""), "loki", "config.yaml")).unwrap();
+    assert_eq!(loki["analytics"]["reporting_enabled"], false);
+    let alloy = objects_of("alloy", "");
+    let pod = &find(&alloy, "DaemonSet", "alloy")["spec"]["template"]["spec"];
+    let mut arguments = containers(pod).flat_map(|container| container["args"].as_array().into_iter().flatten());
+    assert!(arguments.any(|argument| argument == "--disable-reporting"), "{pod}");
+    let grafana = file_of(&objects_of("prometheus", ""), "prometheus-grafana", "grafana.ini");
+    for line in ["check_for_updates = false", "check_for_plugin_updates = false", "reporting_enabled = false"] {
+        assert!(grafana.lines().any(|written| written == line), "no `{line}` in {grafana}");
+    }
+}
+
 /// The file that a ConfigMap holds under `key`.
 fn file_of(objects: &[Value], name: &str, key: &str) -> String {
     let data = &find(objects, "ConfigMap", name)["data"];

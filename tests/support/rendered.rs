@@ -2,6 +2,7 @@
 
 use super::charts::charts_dir;
 use super::tool;
+use base64::Engine as _;
 use drivemaster_mon::chart::{Chart, Charts};
 use drivemaster_mon::config::{Config, Layer, Profile, resolve};
 use drivemaster_mon::render::bundle::Release;
@@ -91,6 +92,13 @@ pub fn find<'o>(objects: &'o [Value], kind: &'o str, name: &str) -> &'o Value {
     of_kind(objects, kind)
         .find(|object| object["metadata"]["name"] == name)
         .unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// The configuration of Alertmanager as the chart of the release `prometheus` writes it.
+pub fn alertmanager_text(objects: &[Value]) -> String {
+    let secret = find(objects, "Secret", "alertmanager-prometheus-kube-prometheus-alertmanager");
+    let encoded = secret["data"]["alertmanager.yaml"].as_str().unwrap();
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).unwrap()).unwrap()
 }
 
 /// The objects of our own that stand before the releases.
