@@ -6,8 +6,10 @@
 
 pub mod document;
 pub mod layers;
+mod logs;
 pub mod model;
 mod objectives;
+mod profiles;
 mod protection;
 mod samples;
 pub mod schema;

@@ -19,6 +19,12 @@ pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
     if let Some(message) = judge_size(prometheus) {
         problems.push(("/prometheus/retentionSize", message));
     }
+    let names = prometheus.remote_write.iter().map(|target| &target.name);
+    let twice = names.clone().enumerate().find(|(index, name)| names.clone().take(*index).any(|other| other == *name));
+    if let Some((_, name)) = twice {
+        let message = format!("two targets are called `{name}`, and Prometheus refuses that");
+        problems.push(("/prometheus/remoteWrite", message));
+    }
     problems
 }
 
@@ -120,6 +126,10 @@ mod tests {
             ("prometheus: {retention: 30d}\nslo: {window: month}", "31 days"),
             ("prometheus: {retentionSize: 50GB}", "does not fit"),
             ("prometheus: {existingUrl: 'http://a.b'}", "prometheus.enabled: false"),
+            (
+                "prometheus: {remoteWrite: [{name: a, url: 'https://a.b'}, {name: a, url: 'https://c.d'}]}",
+                "two targets are called `a`",
+            ),
         ];
         for (text, expected) in cases {
             let told = resolve(Some(Profile::Production), &[], &[Layer::new("my.yaml", text)], &[]).unwrap_err();

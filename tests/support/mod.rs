@@ -7,6 +7,8 @@ pub mod charts;
 pub mod firing;
 pub mod routing;
 #[cfg(feature = "sandbox")]
+pub mod rendered;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 
 use std::ffi::OsStr;

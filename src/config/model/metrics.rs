@@ -199,6 +199,7 @@ pub struct BlackboxExporter {
     #[schemars(regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
     pub interval: DurationText,
     /// URLs that are probed beside `/health` of each service and the hosts of the interfaces.
+    #[schemars(inner(regex(pattern = r"^https?://.+")))]
     pub urls: Vec<String>,
     /// Requests and limits.
     pub resources: Resources,
