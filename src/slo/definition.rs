@@ -108,11 +108,14 @@ struct IndicatorFile {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 enum IndicatorSpecFile {
-    RatioMetric(RatioFile),
-    HistogramMetric(SourceFile),
-    ThresholdMetric(ThresholdFile),
+    #[serde(rename = "ratioMetric")]
+    Ratio(RatioFile),
+    #[serde(rename = "histogramMetric")]
+    Histogram(SourceFile),
+    #[serde(rename = "thresholdMetric")]
+    Threshold(ThresholdFile),
 }
 
 #[derive(Deserialize)]
@@ -285,24 +288,24 @@ fn indicator(
 ) -> Result<Indicator, Vec<String>> {
     let one = |problem: String| vec![problem];
     match (written, objective.op, objective.value) {
-        (IndicatorSpecFile::RatioMetric(ratio), None, None) => ratio_of(ratio),
-        (IndicatorSpecFile::HistogramMetric(source), Some(Operator::AtMost), Some(bound)) => {
+        (IndicatorSpecFile::Ratio(ratio), None, None) => ratio_of(ratio),
+        (IndicatorSpecFile::Histogram(source), Some(Operator::AtMost), Some(bound)) => {
             let place = "spec.indicator.spec.histogramMetric";
             let selector = selector(place, &source.metric_source).map_err(one)?;
             histogram(place, &selector, bound, contract).map_err(one)
         }
-        (IndicatorSpecFile::ThresholdMetric(threshold), Some(operator), Some(value)) => {
+        (IndicatorSpecFile::Threshold(threshold), Some(operator), Some(value)) => {
             let query = query("spec.indicator.spec.thresholdMetric", &threshold.metric_source).map_err(one)?;
             let vanished_is_bad = threshold.when_vanished == WhenVanished::Bad;
             Ok(Indicator::Slices(Slices { query, operator, threshold: value, vanished_is_bad }))
         }
-        (IndicatorSpecFile::RatioMetric(_), _, _) => {
+        (IndicatorSpecFile::Ratio(_), _, _) => {
             Err(one("`spec.objectives[0]`: `op` and `value` say nothing about a ratio".to_owned()))
         }
-        (IndicatorSpecFile::HistogramMetric(_), _, _) => {
+        (IndicatorSpecFile::Histogram(_), _, _) => {
             Err(one("`spec.objectives[0]`: a histogram needs `op: lte` and the bound as `value`".to_owned()))
         }
-        (IndicatorSpecFile::ThresholdMetric(_), _, _) => {
+        (IndicatorSpecFile::Threshold(_), _, _) => {
             Err(one("`spec.objectives[0]`: a threshold needs `op` and `value`".to_owned()))
         }
     }
