@@ -25,5 +25,6 @@ pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secrets;
+pub mod slo;
 pub mod stack;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 pub use promql_parser::label::{MatchOp, Matcher};
 pub use promql_parser::parser::Expr;
 use promql_parser::parser::VectorSelector;
+use std::fmt;
 
 /// One selector of series in an expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,15 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// Whether a range of samples is asked for, as in `m[5m]`.
     pub is_range: bool,
+}
+
+impl fmt::Display for Selector {
+    /// As PromQL, without any range.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.metric.as_deref().unwrap_or_default())?;
+        let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        if matchers.is_empty() { Ok(()) } else { write!(formatter, "{{{}}}", matchers.join(",")) }
+    }
 }
 
 /// Reads `text`.

@@ -216,6 +216,20 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             );
         }
     }
+    for (name, objective) in &config.slo.objectives {
+        if objective.target <= 0.0 {
+            report(format!("/slo/objectives/{name}/target"), "must be more than 0: a share such as 0.999".to_owned());
+        }
+        let known: Vec<&str> = config.platform.services.iter().map(|service| service.name.as_str()).collect();
+        for (index, service) in objective.services.iter().enumerate() {
+            if !known.contains(&service.as_str()) {
+                report(
+                    format!("/slo/objectives/{name}/services/{index}"),
+                    format!("`{service}` is not a service of the platform; known: {}", known.join(", ")),
+                );
+            }
+        }
+    }
     if config.namespaces.platform == config.namespaces.monitoring {
         report("/namespaces/monitoring".to_owned(), "must differ from `namespaces.platform`".to_owned());
     }
@@ -328,6 +342,11 @@ mod tests {
             ("platform: {services: [{name: redis, port: 1}]}", "scrape job is called `redis`"),
             ("platform: {services: [{name: annotated-services, port: 1}]}", "called `annotated-services`"),
             ("namespaces: {monitoring: drivemaster}", "must differ"),
+            (
+                "slo: {objectives: {latency: {services: [user-servic]}}}",
+                "`user-servic` is not a service of the platform",
+            ),
+            ("slo: {objectives: {latency: {target: 0}}}", "must be more than 0"),
             ("grafana: {image: {tag: latest}}", "pin one"),
             ("grafana: {sidecarImage: {tag: latest}}", "pin one"),
             ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "email.smarthost`: is empty"),

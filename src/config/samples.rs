@@ -1,6 +1,6 @@
 //! What no schema can say of how long and how much of the samples is kept.
 
-use super::model::{Config, Prometheus};
+use super::model::{Config, Prometheus, Slo};
 
 /// The problems, each by the pointer of its key. Pure.
 pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
@@ -13,7 +13,7 @@ pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
         let message = "is for `prometheus.enabled: false`: a Prometheus of our own would stand beside the existing one";
         problems.push(("/prometheus/existingUrl", message.to_owned()));
     }
-    if let Some(message) = judge_retention(prometheus) {
+    if let Some(message) = judge_retention(prometheus, &config.slo) {
         problems.push(("/prometheus/retention", message));
     }
     if let Some(message) = judge_size(prometheus) {
@@ -23,15 +23,15 @@ pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// An objective cannot be judged over samples that are gone.
-fn judge_retention(prometheus: &Prometheus) -> Option<String> {
-    let (kept, window) = (seconds(&prometheus.retention)?, seconds(&prometheus.longest_window)?);
-    if kept >= window || !prometheus.remote_write.is_empty() {
+fn judge_retention(prometheus: &Prometheus, slo: &Slo) -> Option<String> {
+    let (kept, days) = (seconds(&prometheus.retention)?, slo.longest_window_days()?);
+    if kept >= f64::from(days) * 86_400.0 || !prometheus.remote_write.is_empty() {
         return None;
     }
     Some(format!(
-        "`{}` is shorter than the longest window of an objective, `{}`: keep samples as long, lower \
-         `prometheus.longestWindow`, or send them to a long-term store with `prometheus.remoteWrite`",
-        prometheus.retention, prometheus.longest_window
+        "`{}` is shorter than the window of the objectives (`slo.window`), {days} days: keep samples as long, or send \
+         them to a long-term store with `prometheus.remoteWrite`",
+        prometheus.retention
     ))
 }
 
@@ -107,6 +107,7 @@ mod tests {
     fn what_could_not_be_kept_is_refused_with_the_way_out() {
         let cases = [
             ("prometheus: {retention: 29d}", "prometheus.remoteWrite"),
+            ("prometheus: {retention: 30d}\nslo: {window: month}", "31 days"),
             ("prometheus: {retentionSize: 50GB}", "does not fit"),
             ("prometheus: {existingUrl: 'http://a.b'}", "prometheus.enabled: false"),
         ];
@@ -117,7 +118,7 @@ mod tests {
         }
         for text in [
             "prometheus: {retention: 10d, remoteWrite: [{name: long, url: 'https://a.b'}]}",
-            "prometheus: {retention: 10d, longestWindow: 7d}",
+            "prometheus: {retention: 28d}\nslo: {window: 28d}",
             "prometheus: {enabled: false, existingUrl: 'http://a.b', retention: 1d}",
         ] {
             resolve(Some(Profile::Production), &[], &[Layer::new("my.yaml", text)], &[]).unwrap();

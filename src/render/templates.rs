@@ -82,10 +82,11 @@ impl Templates {
 type IsTemplate = fn(&str) -> bool;
 
 /// Where templates stand. Charts are none: they are Helm's. Unit tests of rules are promtool's.
-const FOLDERS: [(&str, IsTemplate); 4] = [
+const FOLDERS: [(&str, IsTemplate); 5] = [
     ("templates/values/", |_| true),
     (super::objects::FOLDER, |_| true),
     ("alerts/", is_rule_file),
+    (SLO_FOLDER, is_slo_definition),
     ("dashboards/", is_dashboard_or_partial),
 ];
 
@@ -95,6 +96,14 @@ pub(super) fn is_rule_file(path: &str) -> bool {
         && !path.ends_with(".test.yaml")
         && !["contract.yaml", "firing.yaml"].contains(&path)
         && !path.contains('/')
+}
+
+/// Where definitions of objectives stand.
+pub(super) const SLO_FOLDER: &str = "alerts/slo/";
+
+/// Whether `alerts/slo/<path>` is the definition of an objective.
+pub(super) fn is_slo_definition(path: &str) -> bool {
+    path.ends_with(".yaml") && !path.ends_with(".test.yaml") && !path.contains('/')
 }
 
 /// Whether `dashboards/<path>` is a dashboard.

@@ -29,9 +29,10 @@ fn rules(config: &Config) -> Vec<Value> {
     rule_files(config).values().flat_map(groups).flat_map(|group| list(&group["rules"])).collect()
 }
 
-/// Names and texts of the unit tests in `alerts/`.
+/// Names and texts of the unit tests in `alerts/` and `alerts/slo/`.
 pub(crate) fn unit_tests() -> Vec<(String, String)> {
-    let entries = std::fs::read_dir(Path::new(ROOT).join("alerts")).unwrap().map(|entry| entry.unwrap());
+    let folders = ["alerts", "alerts/slo"].map(|folder| std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap());
+    let entries = folders.into_iter().flatten().map(|entry| entry.unwrap());
     let tests = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
     let tests = tests.filter(|(name, _)| name.ends_with(".test.yaml"));
     tests.map(|(name, path)| (name, std::fs::read_to_string(path).unwrap())).collect()

@@ -29,6 +29,16 @@ const SCENARIOS: &[(&str, Option<(&str, &str)>)] = &[
     ("database-down elasticsearch", Some(("ElasticsearchDown", "elasticsearch"))),
 ];
 
+/// What these scenarios burn of the objectives' budgets in twelve minutes. It goes on after they are
+/// cleared: the longer of the short windows still see them.
+const BURNING: &[(&str, &str)] = &[
+    ("SLOErrorRateBreach", "user-service"),
+    ("SLOAvailabilityBreach", "content-service"),
+    ("ErrorBudgetBurnRateHigh", "content-service"),
+    ("SLODatabaseAvailabilityBreach", "postgresql"),
+    ("ErrorBudgetBurnRateHigh", "postgresql"),
+];
+
 pub(crate) fn services() -> Vec<PlatformService> {
     config("existing").platform.services
 }
@@ -128,8 +138,9 @@ fn assert_promtool_passes(checks: &[Value]) {
 
 #[test]
 fn each_scenario_makes_its_alert_fire_and_no_other_and_clearing_it_ends_it() {
-    let expression = "count by (alertname, service) (ALERTS{alertstate=\"firing\", alertname!=\"Watchdog\"})";
-    let check = |step: usize, firing: &[(&str, &str)]| {
+    let alerts = "count by (alertname, service) (ALERTS{alertstate=\"firing\", alertname!=\"Watchdog\", slo=\"\"})";
+    let objectives = "group by (alertname, service) (ALERTS{alertstate=\"firing\", slo!=\"\"})";
+    let check = |step: usize, expression: &str, firing: &[(&str, &str)]| {
         let samples: Vec<Value> = firing
             .iter()
             .map(|(alert, service)| json!({ "labels": format!("{{alertname=\"{alert}\", service=\"{service}\"}}"), "value": 1 }))
@@ -137,7 +148,13 @@ fn each_scenario_makes_its_alert_fire_and_no_other_and_clearing_it_ends_it() {
         json!({ "expr": expression, "eval_time": seconds(step), "exp_samples": samples })
     };
     let firing: Vec<(&str, &str)> = SCENARIOS.iter().filter_map(|(_, firing)| *firing).collect();
-    assert_promtool_passes(&[check(SET - 1, &[]), check(CLEARED - 1, &firing), check(END, &[])]);
+    assert_promtool_passes(&[
+        check(SET - 1, alerts, &[]),
+        check(SET - 1, objectives, &[]),
+        check(CLEARED - 1, alerts, &firing),
+        check(CLEARED - 1, objectives, BURNING),
+        check(END, alerts, &[]),
+    ]);
 }
 
 #[test]
