@@ -5,7 +5,7 @@ TOOLS := $(or $(DRIVEMASTER_MON_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dr
 DENY_VERSION := 0.20.2
 BINARY := target/debug/drivemaster-mon
 
-.PHONY: help demo test mutants bench tools lint golden build
+.PHONY: help demo test mutants month bench tools lint golden build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ bench: tools ## how long validate and render take beside promtool; what 30 days 
 
 mutants: tools ## change every rule in every small way and see whether its unit tests notice; RULE=name for some
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture every_mutant
+
+month: tools ## 30 days of the healthy platform under every alert: nothing may fire
+	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture a_month
 
 golden: tools ## rewrite the snapshots, then run them
 	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden_render --test docs

@@ -87,7 +87,7 @@ fn configuration_page() -> String {
     }
     page.push_str(
         "\nA smaller stack on a cluster without the platform's exporters:\n\n```yaml\n\
-         cluster: staging\nloki: { enabled: false }\nplatform:\n  services:\n    - { name: user-service, port: 3001 }\n  \
+         cluster: staging\nloki: { enabled: false }\nplatform:\n  services:\n    - { name: user-service, port: 3001 }\n    - { name: adaptive-service, port: 3002 }\n  \
          exporters: { postgresql: none, redis: none, kafka: none, elasticsearch: none, node: none, kubeState: none }\n```\n",
     );
     page
@@ -225,6 +225,12 @@ fn every_alert_is_shown_to_fire_in_the_way_that_its_windows_allow() {
             Way::Live => assert!(short, "`{name}` is called live with windows of {windows:?} s"),
             Way::Backfill => assert!(!short, "`{name}` can be shown live: its windows are {windows:?} s"),
             Way::Unit => {}
+        }
+        if let Some(binary) = &row.by {
+            assert_eq!(row.way, Way::Backfill, "`{name}` is shown by `{binary}`");
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(binary).join("main.rs");
+            let source = std::fs::read_to_string(source).unwrap();
+            assert!(source.contains(&format!("\"{name}")), "`{binary}` does not name `{name}`");
         }
         assert!(tested.contains(name), "no unit test lets `{name}` fire");
     }

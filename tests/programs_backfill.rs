@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::alerts::{Alert, alerts_of_every_profile, rules, seconds};
-use support::firing::{Way, shown};
+use support::firing::{Firing, Way, shown};
 use support::tool;
 
 /// Between two samples, and two evaluations of what is recorded, in seconds.
@@ -182,10 +182,24 @@ impl Blocks {
     }
 }
 
-/// The rules that `wanted` chooses, in one group.
-fn group(wanted: impl Fn(&Value) -> bool) -> Value {
-    let chosen: Vec<Value> = rules(Profile::Local).into_iter().filter(wanted).collect();
-    json!([{ "name": "backfill", "rules": chosen }])
+/// The rules of `rows`, and those that record what they ask for.
+fn needed(rows: &[Firing]) -> Vec<Value> {
+    let all = rules(Profile::Local);
+    let of_rows = |rule: &&Value| rows.iter().any(|row| rule["alert"] == row.alert.as_str());
+    let mut needed: Vec<Value> = all.iter().filter(of_rows).cloned().collect();
+    let mut next = 0;
+    while let Some(rule) = needed.get(next).cloned() {
+        let asks_for = |record: &Value| rule["expr"].as_str().unwrap().contains(record["record"].as_str().unwrap());
+        let records = all.iter().filter(|record| record["record"].is_string() && asks_for(record));
+        let more: Vec<Value> = records.filter(|record| !needed.contains(record)).cloned().collect();
+        needed.extend(more);
+        next += 1;
+    }
+    needed
+}
+
+fn group(rules: &[Value]) -> Value {
+    json!([{ "name": "backfill", "rules": rules }])
 }
 
 fn alert_named(name: &str) -> Alert {
@@ -198,7 +212,8 @@ async fn alerts_with_long_windows_fire_on_backfilled_blocks_after_their_time_and
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let folder = tempfile::tempdir().unwrap();
     let blocks = Blocks { folder, end: now / STEP * STEP, client: reqwest::Client::new() };
-    let rows = shown(Way::Backfill);
+    let rows: Vec<Firing> = shown(Way::Backfill).into_iter().filter(|row| row.by.is_none()).collect();
+    let groups = group(&needed(&rows));
     // When the condition is to begin to hold, by alert and service.
     let mut expected: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut samples = String::new();
@@ -215,9 +230,9 @@ async fn alerts_with_long_windows_fire_on_backfilled_blocks_after_their_time_and
         }
     }
     blocks.fill(&samples);
-    record(&blocks).await;
+    record(&blocks, &needed(&rows)).await;
 
-    let (prometheus, url) = blocks.start(&group(|_| true)).await;
+    let (prometheus, url) = blocks.start(&groups).await;
     let known = blocks
         .eventually("every condition is seen to hold", async || {
             let known = blocks.alerts(&url).await;
@@ -241,8 +256,8 @@ async fn alerts_with_long_windows_fire_on_backfilled_blocks_after_their_time_and
     }
     drop(prometheus);
     blocks.fill(&state);
-    let (_prometheus, url) = blocks.start(&group(|_| true)).await;
-    let firing = |row: &support::firing::Firing| (row.alert.clone(), row.service.clone().unwrap());
+    let (_prometheus, url) = blocks.start(&groups).await;
+    let firing = |row: &Firing| (row.alert.clone(), row.service.clone().unwrap());
     let known = blocks
         .eventually("every alert fires", async || {
             let known = blocks.alerts(&url).await;
@@ -258,9 +273,8 @@ async fn alerts_with_long_windows_fire_on_backfilled_blocks_after_their_time_and
 }
 
 /// Fills in what the rules record: first what is made of samples, then what is made of that, and so on.
-async fn record(blocks: &Blocks) {
-    let all = rules(Profile::Local);
-    let mut left: Vec<&Value> = all.iter().filter(|rule| rule["record"].is_string()).collect();
+async fn record(blocks: &Blocks, rules: &[Value]) {
+    let mut left: Vec<&Value> = rules.iter().filter(|rule| rule["record"].is_string()).collect();
     while !left.is_empty() {
         let is_made_of = |rule: &Value, other: &Value| {
             rule["expr"].as_str().unwrap().contains(other["record"].as_str().unwrap())

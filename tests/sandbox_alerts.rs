@@ -85,7 +85,9 @@ fn every_live_alert_fires_by_its_scenario_and_is_over_when_it_is_cleared() {
     while courses.iter().any(|course| course.stage != Stage::Over) {
         let held: BTreeSet<(String, String)> = sandbox.held_by_alertmanager().into_iter().collect();
         let expected: BTreeSet<_> = courses.iter().filter(|course| course.may_fire()).map(Course::alert).collect();
-        let stray: Vec<_> = held.difference(&expected).collect();
+        // What looks back farther (the objectives' budgets) may well notice these troubles too.
+        let is_live = |(alert, _): &&(String, String)| courses.iter().any(|course| course.row.alert == *alert);
+        let stray: Vec<_> = held.difference(&expected).filter(is_live).collect();
         assert!(stray.is_empty(), "fires without its scenario: {stray:?}");
         let over: BTreeSet<String> = courses
             .iter()

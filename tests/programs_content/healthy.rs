@@ -1,4 +1,4 @@
-//! A month of the healthy platform under every rule: nothing fires. The simulated platform is looked at
+//! A month of the healthy platform: nothing fires. The objectives have a month of their own in `programs_slo`. The simulated platform is looked at
 //! every other hour; between two looks every series is a straight line, with a sample each minute.
 
 use crate::config;
@@ -19,10 +19,15 @@ const EVALUATION: u32 = 15;
 /// No rule tells these labels apart, and a sum over them has the same rate.
 const SUMMED: &[&str] = &["route", "method"];
 
+/// Whether the rule file is none of the objectives.
+fn is_of_alerts(name: &str) -> bool {
+    !name.starts_with("slo-") && name != "sli.yaml"
+}
+
 /// The metrics that the rules ask for, parts of histograms by their own names.
 fn asked_for() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for text in rule_files(&config("existing")).values() {
+    for text in rule_files(&config("existing")).iter().filter(|(name, _)| is_of_alerts(name)).map(|(_, text)| text) {
         let file: Value = serde_yaml::from_str(text).unwrap();
         for rule in file["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
             let expression = promql::parse(rule["expr"].as_str().unwrap()).unwrap();
@@ -90,8 +95,10 @@ fn lines(values: &[f64]) -> String {
 }
 
 #[test]
+#[ignore = "takes minutes; `make month`"]
 fn a_month_of_the_healthy_platform_lets_nothing_fire() {
-    let (folder, files) = written(&config("existing"));
+    let (folder, mut files) = written(&config("existing"));
+    files.retain(|name| is_of_alerts(name));
     let series: Vec<Value> =
         looks().iter().map(|(series, values)| json!({ "series": series, "values": lines(values) })).collect();
     let end = format!("{}m", DAYS * 24 * 60);
@@ -101,7 +108,7 @@ fn a_month_of_the_healthy_platform_lets_nothing_fire() {
         // It was a month, of every target.
         { "expr": format!("count_over_time(ALERTS{{alertname=\"Watchdog\"}}[{month}]) >= bool {evaluations}"), "eval_time": end,
           "exp_samples": [{ "labels": "{alertname=\"Watchdog\", alertstate=\"firing\", component=\"monitoring\", service=\"prometheus\", severity=\"none\"}", "value": 1 }] },
-        { "expr": format!("count(min_over_time(up[{month}]) == 1)"), "eval_time": end,
+        { "expr": format!("count(min_over_time(up[{month}:12h]) == 1)"), "eval_time": end,
           "exp_samples": [{ "labels": "{}", "value": targets().len() }] },
         { "expr": format!("count by (alertname, service) (count_over_time(ALERTS{{alertname!=\"Watchdog\", alertstate=\"firing\"}}[{month}]))"),
           "eval_time": end, "exp_samples": [] },

@@ -104,11 +104,17 @@ pub fn tested_to_fire() -> BTreeSet<String> {
                 folders.push(path);
             } else if path.to_str().unwrap().ends_with(".test.yaml") {
                 let file: Value = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-                let tests = file["tests"].as_array().unwrap().iter();
-                let checks = tests.filter_map(|test| test["alert_rule_test"].as_array()).flatten();
-                let firing =
-                    checks.filter(|check| check["exp_alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()));
-                fire.extend(firing.map(|check| check["alertname"].as_str().unwrap().to_owned()));
+                for test in file["tests"].as_array().unwrap() {
+                    let some = |check: &&Value, key: &str| check[key].as_array().is_some_and(|list| !list.is_empty());
+                    let checks = |key: &str| test[key].as_array().into_iter().flatten();
+                    let alerts = checks("alert_rule_test").filter(|check| some(check, "exp_alerts"));
+                    fire.extend(alerts.map(|check| check["alertname"].as_str().unwrap().to_owned()));
+                    let queries = checks("promql_expr_test").filter(|check| some(check, "exp_samples"));
+                    fire.extend(queries.filter_map(|check| {
+                        let (_, rest) = check["expr"].as_str().unwrap().split_once("ALERTS{alertname=\"")?;
+                        Some(rest.split_once('"')?.0.to_owned())
+                    }));
+                }
             }
         }
     }

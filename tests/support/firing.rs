@@ -24,6 +24,8 @@ pub struct Firing {
     /// Alerts that must be over before.
     #[serde(default)]
     pub after: Vec<String>,
+    /// The test binary that shows it on blocks, where it is another one than `programs_backfill`.
+    pub by: Option<String>,
     /// Why it is shown by unit tests only.
     pub why: Option<String>,
 }
