@@ -47,6 +47,7 @@ fn every_panel_is_answered_and_an_empty_one_says_why() {
 
 fn every_panel_shows_data(sandbox: &Sandbox) {
     let checks = checks(&sandbox.run(&["verify", "-o", "json", "--only", "dashboards"]).exits(0).json());
+    objectives_show_data_or_wait(&checks["dashboards/drivemaster-slo"]);
     for uid in DASHBOARDS {
         let check = &checks[&format!("dashboards/drivemaster-{uid}")];
         assert_eq!(check["outcome"], "pass", "{uid}");
@@ -58,6 +59,17 @@ fn every_panel_shows_data(sandbox: &Sandbox) {
         let empty = evidence.get(1).map_or(0, |line| line.split(", ").count());
         assert_eq!((shown + empty, answered + empty), (panels, queries), "{uid}: {evidence:?}");
         assert!(panels >= 10 && empty <= 1, "{uid}: {evidence:?}");
+    }
+}
+
+/// Budgets are reckoned from slices of five minutes: until the first is over, some panels wait and say so.
+fn objectives_show_data_or_wait(check: &Value) {
+    let wait = |line: &String| line.contains("no rule recorded `slo:") || line.starts_with("and ");
+    println!("slo: {}; {}", check["reason"], lines(check).join("; "));
+    match check["outcome"].as_str().unwrap() {
+        "pass" => {}
+        "warn" => assert!(lines(check).iter().all(wait), "{check}"),
+        other => panic!("{other}: {check}"),
     }
 }
 

@@ -262,7 +262,6 @@ fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
         "dashboards/drivemaster-infrastructure-overview",
         "dashboards/drivemaster-learning-analytics",
         "dashboards/drivemaster-chaos",
-        "dashboards/drivemaster-slo",
         "dashboards/drivemaster-stack-health",
         "logs/round-trip",
         "logs/scrubbed",

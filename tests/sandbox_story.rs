@@ -68,6 +68,8 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
     for (id, outcome) in outcomes.iter().filter(|(_, outcome)| *outcome != "pass") {
         let allowed = match id.as_str() {
             "programs/version" => "warn",
+            // Budgets are reckoned from slices of five minutes, and the first is not over.
+            "dashboards/drivemaster-slo" => "warn",
             "security/network-policies" => "skip",
             id if id.contains("grafana") => "unknown",
             _ => "pass",
@@ -81,7 +83,6 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
         "alerts/watchdog-arrives",
         "dashboards/provisioned",
         "dashboards/drivemaster-application-overview",
-        "dashboards/drivemaster-slo",
         "dashboards/drivemaster-stack-health",
     ] {
         assert_eq!(outcomes[id], "pass", "{id}");

@@ -14,7 +14,7 @@ use std::ops::Range;
 const GREY: RGBColor = RGBColor(0x80, 0x80, 0x80);
 const LETTERS: (&str, u32) = ("sans-serif", 11);
 /// Room for the names of rows, in pixels.
-const NAMES: u32 = 150;
+const NAMES: u32 = 190;
 /// About how many pixels a letter is wide.
 const LETTER_WIDTH: u32 = 6;
 
@@ -74,8 +74,9 @@ pub(super) fn lines(panel: &Panel, series: &[Named<'_>], frame: &Frame, size: (u
         for (index, points) in layers.iter().enumerate().rev() {
             let line = colour::of_series(index);
             for part in unbroken(points, frame.step) {
-                let filled = if stacked { line.mix(0.5) } else { line.mix(0.08) };
-                chart.draw_series(AreaSeries::new(part.iter().copied(), low, filled))?;
+                // The feet of many lines would add up to one brown.
+                let share = if stacked { 0.5 } else { 0.1_f64.min(0.3 / layers.len() as f64) };
+                chart.draw_series(AreaSeries::new(part.iter().copied(), low, line.mix(share)))?;
                 chart.draw_series(LineSeries::new(part, line.stroke_width(2)))?;
             }
         }
