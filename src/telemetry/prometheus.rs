@@ -127,6 +127,14 @@ pub struct AlertmanagerUrl {
     pub url: String,
 }
 
+/// What a target says about a metric.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Metadata {
+    /// Its type: `counter`, `gauge`, `histogram`, `summary`, or `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
 /// A sample of an instant query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -232,6 +240,14 @@ impl Prometheus {
         Ok(self.api::<LoadedConfiguration>("status/config", &[]).await?.yaml)
     }
 
+    /// What its targets say about their metrics, by the names of these.
+    ///
+    /// # Errors
+    /// No usable answer.
+    pub async fn metadata(&self) -> Result<BTreeMap<String, Vec<Metadata>>, HttpError> {
+        self.api("metadata", &[]).await
+    }
+
     /// The answer to an instant query.
     ///
     /// # Errors
@@ -316,6 +332,12 @@ mod tests {
         assert_eq!((samples[0].labels["job"].as_str(), samples[0].value), ("a", f64::INFINITY));
         let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"1.5"]}}"#;
         assert_eq!(answering(scalar).await.now().await.unwrap(), Timestamp::from_millisecond(1500).unwrap());
+    }
+
+    #[tokio::test]
+    async fn metadata_tells_the_types() {
+        let body = r#"{"status":"success","data":{"up_total":[{"type":"counter","help":"h","unit":""}]}}"#;
+        assert_eq!(answering(body).await.metadata().await.unwrap()["up_total"][0].kind, "counter");
     }
 
     #[tokio::test]
