@@ -5,7 +5,7 @@ TOOLS := $(or $(DRIVEMASTER_MON_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dr
 DENY_VERSION := 0.20.2
 BINARY := target/debug/drivemaster-mon
 
-.PHONY: help demo test tools lint golden build bench
+.PHONY: help demo test bench tools lint golden build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,8 @@ demo: tools build ## deploy the whole stack to a throwaway control plane, verify
 test: tools ## every test, against the real programs
 	@$(CARGO) test --locked --lib --bins --tests
 
-bench: tools ## how long validate and render take, beside promtool
+bench: tools ## what 30 days of an objective cost beside Sloth and Pyrra; validate and render beside promtool
+	@$(CARGO) test --quiet --locked --test programs_slo -- --nocapture cost::
 	@$(CARGO) build --locked --release
 	@sh tests/support/bench.sh target/release/drivemaster-mon $(TOOLS)/bin
 

@@ -2,6 +2,7 @@
 
 use super::document::{Document, key_path};
 use super::model::ExporterMode;
+use super::objectives::judge_objectives;
 use super::protection::judge_protection;
 use super::samples::judge_samples;
 use super::{Config, Problem, Profile, schema};
@@ -67,7 +68,8 @@ pub fn resolve(profile: Option<Profile>, inner: &[Layer], user: &[Layer], sets: 
     fail_on(schema::judge(&schema::of_config(), &Document::synthetic("the merged configuration", merged.clone())))?;
     let config: Config = serde_json::from_value(merged)
         .map_err(|error| Failure::new(Kind::Usage, "cannot read the configuration").caused_by(error))?;
-    fail_on(judge_meaning(&config, &all))?;
+    let user = all.get(lower.len()..).unwrap_or_default();
+    fail_on(judge_meaning(&config, &all, user))?;
     Ok(config)
 }
 
@@ -163,7 +165,7 @@ fn parse_set(set: &str) -> Result<Value, String> {
 
 /// What no schema can say: names that must stand in the catalogue, names given twice, keys that
 /// only make sense together.
-fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
+fn judge_meaning(config: &Config, documents: &[Document], user: &[Document]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut report = |pointer: String, message: String| {
         let place = documents.iter().rev().find(|document| document.value.pointer(&pointer).is_some());
@@ -216,19 +218,8 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             );
         }
     }
-    for (name, objective) in &config.slo.objectives {
-        if objective.target <= 0.0 {
-            report(format!("/slo/objectives/{name}/target"), "must be more than 0: a share such as 0.999".to_owned());
-        }
-        let known: Vec<&str> = config.platform.services.iter().map(|service| service.name.as_str()).collect();
-        for (index, service) in objective.services.iter().enumerate() {
-            if !known.contains(&service.as_str()) {
-                report(
-                    format!("/slo/objectives/{name}/services/{index}"),
-                    format!("`{service}` is not a service of the platform; known: {}", known.join(", ")),
-                );
-            }
-        }
+    for (pointer, message) in judge_objectives(config, user) {
+        report(pointer, message);
     }
     if config.namespaces.platform == config.namespaces.monitoring {
         report("/namespaces/monitoring".to_owned(), "must differ from `namespaces.platform`".to_owned());
@@ -299,8 +290,8 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_set_wins_over_all() {
-        let config = local("prometheus: {retention: 8d}\ncluster: mine\n", &["prometheus.retention=9d"]).unwrap();
-        assert_eq!(config.prometheus.retention, "9d");
+        let config = local("prometheus: {retention: 80d}\ncluster: mine\n", &["prometheus.retention=90d"]).unwrap();
+        assert_eq!(config.prometheus.retention, "90d");
         assert_eq!(config.cluster, "mine");
     }
 
@@ -342,8 +333,6 @@ mod tests {
             ("platform: {services: [{name: redis, port: 1}]}", "scrape job is called `redis`"),
             ("platform: {services: [{name: annotated-services, port: 1}]}", "called `annotated-services`"),
             ("namespaces: {monitoring: drivemaster}", "must differ"),
-            ("slo: {objectives: {latency: {services: [user-servic]}}}", "`user-servic` is not a service of the platform"),
-            ("slo: {objectives: {latency: {target: 0}}}", "must be more than 0"),
             ("grafana: {image: {tag: latest}}", "pin one"),
             ("grafana: {sidecarImage: {tag: latest}}", "pin one"),
             ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "email.smarthost`: is empty"),

@@ -7,6 +7,7 @@
 pub mod document;
 pub mod layers;
 pub mod model;
+mod objectives;
 mod protection;
 mod samples;
 pub mod schema;

@@ -48,8 +48,8 @@ pub(super) fn context(config: &Config) -> Result<Value> {
 fn objectives(config: &Config) -> Value {
     let all: Vec<&str> = config.platform.services.iter().map(|service| service.name.as_str()).collect();
     let rows = config.slo.objectives.iter().map(|(name, objective)| {
-        let chosen = objective.services.iter().map(String::as_str).collect();
-        let services: Vec<&str> = if objective.services.is_empty() { all.clone() } else { chosen };
+        let is_chosen = |name: &&str| objective.services.is_empty() || objective.services.iter().any(|one| one == name);
+        let services: Vec<&str> = all.iter().copied().filter(is_chosen).collect();
         let mut row = json!(objective);
         row["jobs"] = json!(services.join("|"));
         row["services"] = json!(services);

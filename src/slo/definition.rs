@@ -196,8 +196,10 @@ pub fn read(document: Value, contract: &Contract) -> Result<Definition, Vec<Stri
         problems.push(format!("`{api_version}` `{kind}` is not `openslo/v1` `SLO`"));
     }
     if !is_name(&metadata.name) {
-        problems
-            .push(format!("`metadata.name`: `{}` is not made of lower case letters, digits and hyphens", metadata.name));
+        problems.push(format!(
+            "`metadata.name`: `{}` is not made of lower case letters, digits and hyphens",
+            metadata.name
+        ));
     }
     let mut label = |name: &str| {
         let value = metadata.labels.get(name).filter(|value| !value.is_empty());
@@ -333,7 +335,8 @@ fn ratio_of(ratio: RatioFile) -> Result<Indicator, Vec<String>> {
 fn histogram(place: &str, selector: &Selector, bound: f64, contract: &Contract) -> Result<Indicator, String> {
     let name = selector.metric.as_deref().unwrap_or_default();
     let metrics = contract.exporters.values().flatten();
-    let metric = metrics.filter(|metric| metric.metric_type == MetricType::Histogram).find(|metric| metric.name == name);
+    let metric =
+        metrics.filter(|metric| metric.metric_type == MetricType::Histogram).find(|metric| metric.name == name);
     let metric = metric.ok_or_else(|| format!("`{place}`: `{name}` is no histogram of the metrics contract"))?;
     if !metric.buckets.contains(&bound) {
         return Err(format!(

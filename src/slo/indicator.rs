@@ -84,6 +84,10 @@ impl Operator {
 /// How long a value that vanished is remembered while nothing is evaluated, such as over a restart.
 const REMEMBERED: &str = "1h";
 
+/// A record of five minutes stands for all of them: there is none before slices are known for about as
+/// long, lest a first bad scrape counts as five bad minutes.
+const KNOWN_FOR: &str = "4m";
+
 /// The expressions of one objective.
 pub(super) struct Expressions<'d> {
     definition: &'d Definition,
@@ -104,7 +108,8 @@ impl<'d> Expressions<'d> {
         match &self.definition.indicator {
             Indicator::Events(events) => self.events(events, window),
             Indicator::Slices(_) => {
-                let bad = format!("avg_over_time(slo:sli_slice:bad{}[{window}])", self.own());
+                let slices = format!("slo:sli_slice:bad{}", self.own());
+                let bad = format!("{}\nand\n{slices} offset {KNOWN_FOR}", self.bad_slices(window));
                 // Each slice weighs the same.
                 let total = format!("0 * slo:sli_bad:rate5m{} + 1", self.own());
                 (bad, total)
@@ -119,8 +124,13 @@ impl<'d> Expressions<'d> {
                 let (bad, total) = self.events(events, window);
                 quotient(&format!("(\n{}\n)", indented(&bad)), &total)
             }
-            Indicator::Slices(_) => self.bad_and_total(window).0,
+            Indicator::Slices(_) => self.bad_slices(window),
         }
+    }
+
+    /// The share of known slices that were bad.
+    fn bad_slices(&self, window: &str) -> String {
+        format!("avg_over_time(slo:sli_slice:bad{}[{window}])", self.own())
     }
 
     /// The bad share over a long window, from the records of five minutes each, `step` apart: bad

@@ -30,7 +30,11 @@ fn definition(changes: &[(&str, Value)]) -> Result<Definition, Vec<String>> {
     for (pointer, value) in changes {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         let parent = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
-        if value.is_null() { parent.remove(key) } else { parent.insert(key.to_owned(), value.clone()) };
+        if value.is_null() {
+            parent.remove(key)
+        } else {
+            parent.insert(key.to_owned(), value.clone())
+        };
     }
     read(document, &Contract::embedded().unwrap())
 }
@@ -41,7 +45,10 @@ fn source(query: &str) -> Value {
 
 fn histogram(bound: f64) -> [(&'static str, Value); 2] {
     [
-        ("/spec/indicator", json!({ "spec": { "histogramMetric": source("http_request_duration_seconds{job=\"a\"}") } })),
+        (
+            "/spec/indicator",
+            json!({ "spec": { "histogramMetric": source("http_request_duration_seconds{job=\"a\"}") } }),
+        ),
         ("/spec/objectives", json!([{ "target": 0.95, "op": "lte", "value": bound }])),
     ]
 }
@@ -172,6 +179,9 @@ fn a_threshold_has_slices_that_are_bad_good_or_unknown() {
     assert_eq!(slice("unknown"), known);
     let earlier = "last_over_time(slo:sli_slice:bad{slo=\"orders\",service=~\"shop|till\"}[1h])";
     assert_eq!(slice("bad"), format!("{known} or group by (service) ({earlier})"));
+    let bad = expression(&definition(&threshold("gte", 0.75, "unknown")).unwrap(), "slo:sli_bad:rate5m");
+    let slices = "slo:sli_slice:bad{slo=\"orders\"}";
+    assert_eq!(bad, format!("avg_over_time({slices}[5m]) and {slices} offset 4m"));
 }
 
 #[test]

@@ -1,17 +1,21 @@
-//! A real Prometheus over blocks that promtool made of text, or of rules.
+//! A real Prometheus over blocks that promtool made of text.
 
 use crate::support::tool;
 use reqwest::Url;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Blocks of most of a week: promtool reads its input once for each, and asks for no more points than
-/// Prometheus answers.
+/// Blocks of most of a week: promtool reads its input once for each.
 const BLOCKS: &str = "--max-block-duration=162h";
+
+/// Distance of records in seconds.
+const STEP: i64 = 60;
+/// The most points that Prometheus answers for one series are 11,000.
+const POINTS: i64 = 10_000;
 
 /// Series as text, one family after the other.
 #[derive(Default)]
@@ -35,17 +39,13 @@ impl OpenMetrics {
         let input = folder.join("input.txt");
         let text: String = self.0.into_values().chain(["# EOF\n".to_owned()]).collect();
         std::fs::write(&input, text).unwrap();
-        let arguments = ["openmetrics".to_owned(), input.display().to_string(), folder.join("data").display().to_string()];
-        create_blocks(&arguments);
+        let arguments =
+            ["openmetrics".to_owned(), input.display().to_string(), folder.join("data").display().to_string()];
+        let mut command = Command::new(tool("promtool"));
+        let output = command.args(["tsdb", "create-blocks-from", BLOCKS]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         std::fs::remove_file(input).unwrap();
     }
-}
-
-fn create_blocks(arguments: &[String]) {
-    let mut command = Command::new(tool("promtool"));
-    command.args(["tsdb", "create-blocks-from", BLOCKS]).args(arguments);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A running Prometheus; it scrapes nothing and evaluates nothing.
@@ -100,6 +100,19 @@ impl Prometheus {
         answer["data"].clone()
     }
 
+    /// The series of the query from `start` to `end`, with a value each minute.
+    async fn range(&self, query: &str, start: i64, end: i64) -> Vec<Value> {
+        let mut url = self.url.join("api/v1/query_range").unwrap();
+        url.query_pairs_mut()
+            .append_pair("query", query)
+            .append_pair("start", &start.to_string())
+            .append_pair("end", &end.to_string())
+            .append_pair("step", &STEP.to_string());
+        let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        answer["data"]["result"].as_array().unwrap().clone()
+    }
+
     /// The values of the instant query at `time` by their label `service`.
     pub(crate) async fn by_service(&self, query: &str, time: i64) -> BTreeMap<String, f64> {
         let data = self.answer(query, time).await;
@@ -113,17 +126,36 @@ impl Prometheus {
 
 /// Records what `rules` gave each minute from `start` to `end`, as if they had always been there, into
 /// the blocks in `folder`. A rule sees what was recorded before, not what is recorded with it.
+///
+/// Not by `promtool tsdb create-blocks-from rules`: that evaluates at seconds that follow from a hash of the
+/// file's path, other ones in each run.
 pub(crate) async fn record(folder: &Path, rules: &[Value], start: i64, end: i64) {
-    let file = folder.join("rules.json");
-    let group = json!({ "groups": [{ "name": "backfilled", "interval": "1m", "rules": rules }] });
-    std::fs::write(&file, group.to_string()).unwrap();
     let prometheus = Prometheus::start(folder).await;
-    create_blocks(&[
-        "rules".to_owned(),
-        format!("--url={}", prometheus.url),
-        format!("--start={start}"),
-        format!("--end={end}"),
-        format!("--output-dir={}", folder.join("data").display()),
-        file.display().to_string(),
-    ]);
+    let mut text = OpenMetrics::default();
+    for rule in rules {
+        let mut samples: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+        for from in (start..=end).step_by((STEP * POINTS) as usize) {
+            let to = end.min(from + STEP * (POINTS - 1));
+            for series in prometheus.range(rule["expr"].as_str().unwrap(), from, to).await {
+                let values = series["values"].as_array().unwrap().iter();
+                let known = values
+                    .map(|point| (point[0].as_f64().unwrap() as i64, point[1].as_str().unwrap().parse().unwrap()));
+                samples.entry(labels(&series["metric"], &rule["labels"])).or_default().extend(known);
+            }
+        }
+        for (labels, samples) in samples {
+            text.add(rule["record"].as_str().unwrap(), &labels, samples);
+        }
+    }
+    drop(prometheus);
+    text.import(folder);
+}
+
+/// The labels of a recorded series, as text: those of the rule win.
+fn labels(series: &Value, rule: &Value) -> String {
+    let mut labels = series.as_object().unwrap().clone();
+    labels.remove("__name__");
+    labels.extend(rule.as_object().cloned().unwrap_or_default());
+    let texts: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    texts.join(",")
 }
