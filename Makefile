@@ -22,10 +22,10 @@ demo: tools build ## deploy the whole stack to a throwaway control plane, verify
 test: tools ## every test, against the real programs
 	@$(CARGO) test --locked --lib --bins --tests
 
-bench: tools ## how long validate and render take beside promtool; what 30 days of an objective cost beside Sloth's and Pyrra's way
+bench: tools ## what 30 days of an objective cost beside Sloth and Pyrra; validate and render beside promtool
+	@$(CARGO) test --quiet --locked --test programs_slo -- --nocapture cost::
 	@$(CARGO) build --locked --release
 	@sh tests/support/bench.sh target/release/drivemaster-mon $(TOOLS)/bin
-	@$(CARGO) test --quiet --locked --test programs_slo -- --nocapture cost::
 
 mutants: tools ## change every rule in every small way and see whether its unit tests notice; RULE=name for some
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture every_mutant

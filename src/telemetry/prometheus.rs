@@ -127,6 +127,14 @@ pub struct AlertmanagerUrl {
     pub url: String,
 }
 
+/// What a target says about a metric.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Metadata {
+    /// Its type: `counter`, `gauge`, `histogram`, `summary`, or `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
 /// A sample of an instant query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -257,6 +265,14 @@ impl Prometheus {
         Ok(self.api::<LoadedConfiguration>("status/config", &[]).await?.yaml)
     }
 
+    /// What its targets say about their metrics, by the names of these.
+    ///
+    /// # Errors
+    /// No usable answer.
+    pub async fn metadata(&self) -> Result<BTreeMap<String, Vec<Metadata>>, HttpError> {
+        self.api("metadata", &[]).await
+    }
+
     /// The answer to an instant query.
     ///
     /// # Errors
@@ -362,6 +378,12 @@ mod tests {
         let lines = answering(matrix).await.query_range("up", 0.0, 30.0, 15.0).await.unwrap();
         assert_eq!((lines[0].labels["job"].as_str(), lines[0].points[0]), ("a", (5.0, 1.0)));
         assert!(lines[0].points[1].0 == 20.5 && lines[0].points[1].1.is_nan());
+    }
+
+    #[tokio::test]
+    async fn metadata_tells_the_types() {
+        let body = r#"{"status":"success","data":{"up_total":[{"type":"counter","help":"h","unit":""}]}}"#;
+        assert_eq!(answering(body).await.metadata().await.unwrap()["up_total"][0].kind, "counter");
     }
 
     #[tokio::test]

@@ -7,7 +7,6 @@ promtool=$2/promtool
 rounds=${3:-5}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$binary" render -o "$folder/bundle" >/dev/null 2>&1
 "$binary" render -o "$folder/bundle" --profile local >/dev/null 2>&1
 # The rules are the data of one ConfigMap.
 awk '/^  [a-z-]+\.yaml: /{ if (file) close(file); split($1, name, ":"); file = folder "/" name[1]; next }
