@@ -19,6 +19,7 @@ pub mod helm;
 pub mod labels;
 pub mod object;
 pub mod plan;
+pub mod preview;
 pub mod promql;
 pub mod ready;
 pub mod render;
@@ -26,5 +27,7 @@ pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secrets;
+pub mod slo;
 pub mod stack;
 pub mod telemetry;
+pub mod validate;

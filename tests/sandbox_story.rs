@@ -80,6 +80,9 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
         "rules/healthy",
         "alerts/watchdog-arrives",
         "dashboards/provisioned",
+        "dashboards/drivemaster-application-overview",
+        "dashboards/drivemaster-slo",
+        "dashboards/drivemaster-stack-health",
     ] {
         assert_eq!(outcomes[id], "pass", "{id}");
     }

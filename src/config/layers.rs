@@ -3,6 +3,7 @@
 use super::document::{Document, key_path};
 use super::logs::judge_logs;
 use super::model::ExporterMode;
+use super::objectives::judge_objectives;
 use super::profiles::judge_profile;
 use super::protection::judge_protection;
 use super::samples::judge_samples;
@@ -67,8 +68,9 @@ pub fn resolve(profile: Option<Profile>, inner: &[Layer], user: &[Layer], sets: 
     fail_on(schema::judge(&schema::of_config(), &Document::synthetic("the merged configuration", merged.clone())))?;
     let config: Config = serde_json::from_value(merged.clone())
         .map_err(|error| Failure::new(Kind::Usage, "cannot read the configuration").caused_by(error))?;
+    let user = all.get(lower.len()..).unwrap_or_default();
     let mut problems = judge_profile(&config, &built_in, &merged);
-    problems.extend(judge_meaning(&config));
+    problems.extend(judge_meaning(&config, user));
     fail_on(problems.into_iter().map(|(pointer, message)| placed(&all, &pointer, message)).collect())?;
     Ok(config)
 }
@@ -182,7 +184,7 @@ fn parse_set(set: &str) -> Result<Value, String> {
 
 /// What no schema can say: names that must stand in the catalogue, names given twice, keys that
 /// only make sense together. Each by the pointer of its key.
-fn judge_meaning(config: &Config) -> Vec<(String, String)> {
+fn judge_meaning(config: &Config, user: &[Document]) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     let mut report = |pointer: String, message: String| problems.push((pointer, message));
     let exporters: Vec<String> = stack::EXPORTERS.iter().map(|exporter| exporter.key.to_owned()).collect();
@@ -224,6 +226,9 @@ fn judge_meaning(config: &Config) -> Vec<(String, String)> {
                 format!("another service or scrape job is called `{}`", service.name),
             );
         }
+    }
+    for (pointer, message) in judge_objectives(config, user) {
+        report(pointer, message);
     }
     if config.namespaces.platform == config.namespaces.monitoring {
         report("/namespaces/monitoring".to_owned(), "must differ from `namespaces.platform`".to_owned());
@@ -304,8 +309,8 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_set_wins_over_all() {
-        let config = local("prometheus: {retention: 8d}\ncluster: mine\n", &["prometheus.retention=9d"]).unwrap();
-        assert_eq!(config.prometheus.retention, "9d");
+        let config = local("prometheus: {retention: 80d}\ncluster: mine\n", &["prometheus.retention=90d"]).unwrap();
+        assert_eq!(config.prometheus.retention, "90d");
         assert_eq!(config.cluster, "mine");
     }
 

@@ -1,6 +1,7 @@
 //! Dashboards as Grafana reads them: what each panel asks, how its variables are filled in, and why a
 //! question may have no answer. Pure.
 
+pub mod answer;
 pub mod cause;
 pub mod expand;
 pub mod model;

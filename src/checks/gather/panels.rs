@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many queries are under way at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// Something of a dashboard that asks.
 struct Asking {
