@@ -5,9 +5,9 @@ pub mod alerts;
 #[cfg(feature = "sandbox")]
 pub mod charts;
 pub mod firing;
-pub mod routing;
 #[cfg(feature = "sandbox")]
 pub mod rendered;
+pub mod routing;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 
