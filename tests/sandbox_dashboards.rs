@@ -1,6 +1,7 @@
 //! The dashboards on a sandbox: every panel is answered by the real Prometheus, and one that is not says why.
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used)]
+// How much is answered is printed.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod support;
 

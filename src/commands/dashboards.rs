@@ -26,7 +26,7 @@ async fn preview(session: &Session<'_>, arguments: &PreviewArgs) -> anyhow::Resu
         .unless_interrupted(async {
             let client = match endpoints.contains_key("prometheus") {
                 true => None,
-                false => Some(session.target(&config).await?.cluster.client.clone()),
+                false => Some(session.target(&config).await?.cluster.client),
             };
             let events = session.events.clone();
             ranges(RangeRequest { client, config: &config, bundle: &bundle, endpoints, range, events }).await

@@ -104,9 +104,7 @@ fn collect(path: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow::
         return Ok(());
     }
     if depth > DEEPEST {
-        return Err(failed()
-            .caused_by(std::io::Error::other(format!("more than {DEEPEST} folders in each other")))
-            .into());
+        return Err(failed().caused_by(std::io::Error::other(format!("more than {DEEPEST} folders in each other"))));
     }
     for entry in std::fs::read_dir(path).map_err(|error| failed().caused_by(error))? {
         let entry = entry.map_err(|error| failed().caused_by(error))?;
@@ -118,13 +116,11 @@ fn collect(path: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow::
             found.insert(path);
         }
         if found.len() > MOST_DASHBOARDS {
-            return Err(failed()
-                .caused_by(std::io::Error::other(format!("more than {MOST_DASHBOARDS} dashboards")))
-                .into());
+            return Err(failed().caused_by(std::io::Error::other(format!("more than {MOST_DASHBOARDS} dashboards"))));
         }
     }
     if depth == 0 && found.is_empty() {
-        return Err(failed().caused_by(std::io::Error::other("there is no `.json` file in it")).into());
+        return Err(failed().caused_by(std::io::Error::other("there is no `.json` file in it")));
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ fn every_kind_of_panel_is_drawn_and_the_page_needs_nothing_else() {
         ("timeseries", thresholds.clone(), "<svg"),
         ("timeseries", thresholds.clone(), "<span>x&lt;y</span><em>7 s</em><em>max 7 s</em>"),
         ("stat", thresholds.clone(), "color:#e02f44\">7 s</b>"),
-        ("gauge", thresholds.clone(), "width:70.0%"),
+        ("gauge", thresholds, "width:70.0%"),
         ("heatmap", json!({}), "<svg"),
         ("state-timeline", state, "<rect"),
         ("text", json!({ "options": { "content": "a & b" } }), "a &amp; b"),

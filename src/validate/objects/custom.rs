@@ -12,10 +12,13 @@ use std::rc::Rc;
 /// How deep schemas are followed.
 const DEEPEST: usize = 64;
 
+/// A schema, ready to judge with, or why it cannot be.
+type Compiled = Result<Rc<Validator>, String>;
+
 /// The schemas of custom kinds, compiled when they are needed.
 pub(super) struct Definitions<'c> {
     schemas: BTreeMap<(String, &'c str), &'c Value>,
-    compiled: RefCell<BTreeMap<(String, String), Result<Rc<Validator>, String>>>,
+    compiled: RefCell<BTreeMap<(String, String), Compiled>>,
 }
 
 impl<'c> Definitions<'c> {
