@@ -82,7 +82,8 @@ pub struct GlobalArgs {
     #[cfg(feature = "sandbox")]
     #[arg(long, value_name = "DIR", global = true, help_heading = CLUSTER)]
     pub tools: Option<PathBuf>,
-    /// How to print: `human` or `json` (for `render`: the folder to write to, or `-`).
+    /// How to print: `human` or `json` (for `render`: the folder to write to, or `-`; for `validate` also
+    /// `sarif`, `github` or `junit`).
     #[arg(short = 'o', long, value_name = "FORMAT", global = true, help_heading = OUTPUT)]
     pub output: Option<String>,
     /// Say less: errors and results only.
@@ -114,6 +115,14 @@ pub enum Verb {
         drivemaster-mon render -o -           everything on stdout"
     )]
     Render,
+    /// Judge rules, dashboards, routes, values and objects offline; 1 when something is wrong.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon validate                          what a deploy would install\n  \
+        drivemaster-mon validate --overlay mine/ -o github     annotations of a pull request\n  \
+        drivemaster-mon validate -o sarif > findings.sarif     for a code host\n  \
+        drivemaster-mon validate --rules rules/*.yaml          other people's files"
+    )]
+    Validate(ValidateArgs),
     /// Show what a deploy would change, and why.
     #[command(
         visible_alias = "diff",
@@ -150,6 +159,9 @@ pub enum Verb {
         drivemaster-mon uninstall --all --yes"
     )]
     Uninstall(UninstallArgs),
+    /// The dashboards as a person sees them.
+    #[command(subcommand)]
+    Dashboards(DashboardsVerb),
     /// Upstream charts of profile `production`: what is locked, what is published, the archives.
     #[command(subcommand)]
     Charts(ChartsVerb),
@@ -174,6 +186,40 @@ pub enum Verb {
         /// The shell.
         shell: Shell,
     },
+}
+
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Judge these files of rules and nothing of ours; also PrometheusRule objects.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub rules: Vec<PathBuf>,
+    /// Judge the dashboards in this folder and nothing of ours.
+    #[arg(long, value_name = "DIR")]
+    pub dashboards: Vec<PathBuf>,
+    /// Contract that is about the files of `--rules` and `--dashboards`: what it does not have is an error.
+    #[arg(long, value_name = "FILE")]
+    pub contract: Option<PathBuf>,
+    /// The lightest finding that fails the run.
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "error")]
+    pub fail_on: SeverityArg,
+    /// Leave out findings of this kind or category, such as `promql/short-range`.
+    #[arg(long, value_name = "KIND")]
+    pub skip: Vec<String>,
+    /// List the kinds of findings and stop.
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SeverityArg {
+    /// Cannot work, or not as it was meant.
+    Error,
+    /// Probably not what was meant.
+    Warning,
+    /// Worth knowing.
+    Info,
 }
 
 /// Arguments of `plan`.
@@ -271,6 +317,29 @@ pub struct UninstallArgs {
     /// Wait until another deploy is done, instead of refusing.
     #[arg(long)]
     pub wait_lock: bool,
+}
+
+/// The verbs of `dashboards`.
+#[derive(Debug, Subcommand)]
+pub enum DashboardsVerb {
+    /// Draw every panel of every dashboard, with what Prometheus answers now, into one HTML page.
+    #[command(after_help = "Examples:\n  drivemaster-mon dashboards preview --sandbox --range 15m\n  \
+        drivemaster-mon dashboards preview --overlay team --out team.html    before they are deployed")]
+    Preview(PreviewArgs),
+}
+
+/// Arguments of `dashboards preview`.
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// Where the page is written (default: `dashboards.html` here).
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// How far back, such as `30m` (default: as far as each dashboard looks when it is opened).
+    #[arg(long, value_name = "DURATION")]
+    pub range: Option<String>,
+    /// Reach Prometheus at a URL instead of through the API server: `prometheus=http://...`.
+    #[arg(long = "endpoint", value_name = "COMPONENT=URL")]
+    pub endpoints: Vec<String>,
 }
 
 /// The verbs of `charts`.

@@ -19,6 +19,7 @@ pub mod helm;
 pub mod labels;
 pub mod object;
 pub mod plan;
+pub mod preview;
 pub mod process;
 pub mod promql;
 pub mod ready;
@@ -27,5 +28,7 @@ pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secrets;
+pub mod slo;
 pub mod stack;
 pub mod telemetry;
+pub mod validate;

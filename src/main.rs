@@ -2,10 +2,11 @@
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use drivemaster_mon::cli::Cli;
+use drivemaster_mon::cli::{Cli, Verb};
 use drivemaster_mon::commands;
 use drivemaster_mon::error::{Failure, Kind};
 use drivemaster_mon::report::Terminal;
+use drivemaster_mon::report::findings::Format;
 use drivemaster_mon::report::terminal::{Options, Verbosity};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,8 +64,13 @@ fn main() -> ExitCode {
 
 fn options(cli: &Cli) -> Result<Options, Failure> {
     let json = match (cli.global.output.as_deref(), &cli.verb) {
-        (_, drivemaster_mon::cli::Verb::Render) | (None | Some("human"), _) => false,
+        (_, Verb::Render) | (None | Some("human"), _) => false,
         (Some("json"), _) => true,
+        (Some(word), Verb::Validate(_)) if Format::named(word).is_some() => false,
+        (Some(other), Verb::Validate(_)) => {
+            let words = Format::ALL.map(|(word, _)| format!("`{word}`")).join(", ");
+            return Err(Failure::new(Kind::Usage, format!("`-o {other}`: expected one of {words}")));
+        }
         (Some(other), _) => {
             return Err(Failure::new(Kind::Usage, format!("`-o {other}`: expected `human` or `json`")));
         }

@@ -1,9 +1,19 @@
 //! What a PromQL expression asks for, read with a real parser.
 
 pub use promql_parser::label::{MatchOp, Matcher};
-pub use promql_parser::parser::Expr;
-use promql_parser::parser::VectorSelector;
+pub use promql_parser::parser::value::ValueType;
+pub use promql_parser::parser::{
+    AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, VectorMatchCardinality, VectorSelector,
+};
 pub use promql_parser::util::{display_duration, parse_duration};
+use std::fmt;
+
+/// The longest expression that is read, in bytes.
+const LONGEST: usize = 64 * 1024;
+/// How deep brackets may stand in each other, and how many operators may follow each other: the parser
+/// and everything after it go as deep as the tree.
+const DEEPEST: usize = 100;
+const MOST_OPERATORS: usize = 1000;
 
 /// One selector of series in an expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,11 +26,38 @@ pub struct Selector {
     pub is_range: bool,
 }
 
+impl fmt::Display for Selector {
+    /// As PromQL, without any range.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.metric.as_deref().unwrap_or_default())?;
+        let matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        if matchers.is_empty() { Ok(()) } else { write!(formatter, "{{{}}}", matchers.join(",")) }
+    }
+}
+
 /// Reads `text`.
 ///
 /// # Errors
-/// What the parser says is wrong.
+/// What the parser says is wrong; also for an expression that no person wrote, which it could not bear.
 pub fn parse(text: &str) -> Result<Expr, String> {
+    if text.len() > LONGEST {
+        return Err(format!("longer than {} KiB", LONGEST / 1024));
+    }
+    let (mut depth, mut deepest, mut operators) = (0_usize, 0, 0);
+    for letter in text.bytes() {
+        match letter {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'<' | b'>' | b'=' => operators += 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    let words = text.split(|letter: char| !letter.is_alphanumeric());
+    operators += words.filter(|word| matches!(*word, "and" | "or" | "unless" | "atan2")).count();
+    if deepest > DEEPEST || operators > MOST_OPERATORS {
+        return Err(format!("more than {DEEPEST} brackets in each other or {MOST_OPERATORS} operators"));
+    }
     promql_parser::parser::parse(text)
 }
 
@@ -104,5 +141,20 @@ mod tests {
     fn what_is_wrong_is_said() {
         assert!(parse("sum by (job (up)").is_err());
         assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn what_would_exhaust_the_stack_is_refused() {
+        let sum = vec!["a"; 990].join(" + ");
+        assert_eq!(selectors(&parse(&sum).unwrap()).len(), 990);
+        for text in [
+            "(".repeat(60_000),
+            format!("{}a{}", "(".repeat(500), ")".repeat(500)),
+            "-".repeat(60_000) + "a",
+            vec!["a"; 1_100].join(" or "),
+            "a".repeat(LONGEST + 1),
+        ] {
+            assert!(parse(&text).is_err());
+        }
     }
 }

@@ -18,9 +18,12 @@ const PURE: &[&str] = &[
     "contract",
     "promql.rs",
     "dashboard",
+    "preview",
+    "slo",
     "render",
     "plan",
     "ready",
+    "validate",
 ];
 
 /// What a pure module does not name.
@@ -49,10 +52,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("contract", &[]),
     ("promql", &[]),
     ("dashboard", &["promql"]),
+    ("preview", &["dashboard"]),
     ("config", &["error", "stack"]),
     ("flows", &["config", "stack"]),
-    ("render", &["chart", "config", "error", "flows", "object", "stack"]),
+    ("slo", &["config", "contract", "promql"]),
+    ("render", &["chart", "config", "contract", "error", "flows", "object", "slo", "stack"]),
     ("secrets", &["render"]),
+    ("validate", &["chart", "config", "contract", "error", "object", "promql", "render", "stack"]),
     ("plan", &["chart", "error", "object", "render", "stack"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),
@@ -71,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "cluster",
             "config",
+            "contract",
             "dashboard",
             "error",
             "event",
@@ -83,7 +90,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "plan",
         ],
     ),
-    ("report", &["error", "event", "object"]),
+    ("report", &["error", "event", "object", "validate"]),
     ("sandbox", &["config", "contract", "error", "event", "object", "process", "render", "stack", "cluster", "plan"]),
 ];
 

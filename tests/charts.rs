@@ -6,6 +6,7 @@
 mod support;
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use support::charts::{Fault, Server, archive, charts_dir, digest};
 use support::{Answer, Run, tool};
@@ -218,6 +219,25 @@ fn a_registry_gives_charts_with_and_without_a_login() {
 }
 
 #[test]
+fn the_login_that_was_given_to_helm_opens_a_registry_too() {
+    for helm in HELMS {
+        let run = Run::new();
+        let server = Server::registry();
+        let bytes = archive("a", "1.2.3");
+        server.publish("a", "1.2.3", &bytes);
+        server.set(Fault::Login);
+        lock(&run, &format!("oci://127.0.0.1:{}/charts", server.port), "  plainHttp: true\n");
+        charts(&run, helm, &["pull"]).exits(3).says("wants a login");
+        // What `helm registry login` leaves behind: me:open.
+        let login = format!(r#"{{"auths":{{"127.0.0.1:{}":{{"auth":"bWU6b3Blbg=="}}}}}}"#, server.port);
+        run.file(".config/helm/registry/config.json", &login);
+        let answer = charts(&run, helm, &["pull", "--to", "out"]).exits(0);
+        assert!(!answer.stderr.contains("bWU6b3Blbg"), "{}", answer.stderr);
+        assert_eq!(std::fs::read(run.home.path().join("out/a-1.2.3.tgz")).unwrap(), bytes, "{helm}");
+    }
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_is_no_failure_and_two_runs_at_once_are_fine() {
     let server = Server::repository();
     let bytes = archive("a", "1.2.3");
@@ -264,5 +284,21 @@ fn every_image_is_listed_with_its_releases() {
             document["images"].as_array().unwrap().iter().filter(|row| !row["finding"].is_null()).collect();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0]["image"].as_str().unwrap().ends_with("/loki:latest"), "{found:?}");
+
+        // One registry for every image of every release, those that a controller starts included.
+        let mirror = [&words[..], &["--set", "images.registry=registry.example.com/mirror"]].concat();
+        let document = run.run(&mirror).exits(0).json();
+        let mirrored = document["images"].as_array().unwrap();
+        assert_eq!(mirrored.len(), images.len(), "{mirrored:?}");
+        let of_releases: BTreeSet<&str> = mirrored
+            .iter()
+            .flat_map(|row| row["releases"].as_array().unwrap().iter().map(|release| release.as_str().unwrap()))
+            .collect();
+        assert_eq!(of_releases.len(), 11, "{of_releases:?}");
+        for image in mirrored.iter().map(|row| row["image"].as_str().unwrap()) {
+            let rest = image.strip_prefix("registry.example.com/mirror/").unwrap();
+            let first = rest.split_once('/').map_or("", |(first, _)| first);
+            assert!(!first.contains(['.', ':']), "{image} has two registries");
+        }
     }
 }

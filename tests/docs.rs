@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use drivemaster_mon::config::{Layer, Profile, resolve, schema};
 use drivemaster_mon::flows::{Peer, flows};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use support::alerts::{Alert, alerts_of_every_profile, longest_window, tested_to_fire};
+use support::firing::{Firing, Way, firing};
+use support::routing::{Labels, configuration, inhibited, receiver, ways};
 
 /// One key of the configuration.
 struct Key {
@@ -81,7 +87,7 @@ fn configuration_page() -> String {
     }
     page.push_str(
         "\nA smaller stack on a cluster without the platform's exporters:\n\n```yaml\n\
-         cluster: staging\nloki: { enabled: false }\nplatform:\n  services:\n    - { name: user-service, port: 3001 }\n  \
+         cluster: staging\nloki: { enabled: false }\nplatform:\n  services:\n    - { name: user-service, port: 3001 }\n    - { name: adaptive-service, port: 3002 }\n  \
          exporters: { postgresql: none, redis: none, kafka: none, elasticsearch: none, node: none, kubeState: none }\n```\n",
     );
     page
@@ -169,6 +175,188 @@ fn the_page_about_scenarios_and_the_help_list_those_of_the_simulator() {
     let lines = help.lines().skip_while(|line| !line.starts_with("Scenarios")).skip(1);
     let listed: Vec<&str> = lines.map_while(|line| line.strip_prefix("  ")).collect();
     assert_eq!(listed, FORMS.iter().map(|form| form.usage()).collect::<Vec<_>>());
+}
+
+/// How `row` shows that its alert fires, for people.
+fn shown(row: &Firing) -> String {
+    match (row.way, &row.scenario) {
+        (Way::Live, Some(scenario)) => format!("live: `{scenario}`"),
+        (Way::Live, None) => "live: it always fires".to_owned(),
+        (Way::Backfill, _) => "backfilled blocks".to_owned(),
+        (Way::Unit, _) => format!("unit tests: {}", row.why.as_deref().unwrap()),
+    }
+}
+
+#[test]
+fn the_page_about_alerts_says_of_each_one_how_it_is_shown_to_fire() {
+    let rows = firing();
+    let mut table = String::from("\n| alert | what | after | severity | shown |\n|---|---|---|---|---|\n");
+    for alert in alerts_of_every_profile() {
+        let name = &alert.name;
+        let of_alert: Vec<String> = rows.iter().filter(|row| &row.alert == name).map(shown).collect();
+        assert!(!of_alert.is_empty(), "`{name}` has no row in `alerts/firing.yaml`");
+        let Alert { summary, lasting, severity, .. } = &alert;
+        let line = format!(
+            "| [{name}](runbooks/{name}.md) | {summary} | {lasting} | {severity} | {} |\n",
+            of_alert.join("; ")
+        );
+        if !table.contains(&line) {
+            table.push_str(&line);
+        }
+    }
+    table.push('\n');
+    assert_generated("docs/alerts.md", "firing", &table);
+}
+
+#[test]
+fn every_alert_is_shown_to_fire_in_the_way_that_its_windows_allow() {
+    let alerts = alerts_of_every_profile();
+    let names: BTreeSet<&str> = alerts.iter().map(|alert| alert.name.as_str()).collect();
+    let tested = tested_to_fire();
+    for row in firing() {
+        let name = row.alert.as_str();
+        assert!(names.contains(name), "`alerts/firing.yaml` has a row for `{name}`, which is no alert");
+        let before: Vec<&String> = row.after.iter().filter(|before| !names.contains(before.as_str())).collect();
+        assert!(before.is_empty(), "`{name}` is to come after {before:?}, which are no alerts");
+        assert_eq!(row.why.is_some(), row.way == Way::Unit, "`{name}`: the reason goes with `unit`, and only with it");
+        let windows: Vec<u64> = alerts.iter().filter(|alert| alert.name == name).map(longest_window).collect();
+        let short = windows.iter().all(|seconds| *seconds <= 300);
+        match row.way {
+            Way::Live => assert!(short, "`{name}` is called live with windows of {windows:?} s"),
+            Way::Backfill => assert!(!short, "`{name}` can be shown live: its windows are {windows:?} s"),
+            Way::Unit => {}
+        }
+        if let Some(binary) = &row.by {
+            assert_eq!(row.way, Way::Backfill, "`{name}` is shown by `{binary}`");
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(binary).join("main.rs");
+            let source = std::fs::read_to_string(source).unwrap();
+            assert!(source.contains(&format!("\"{name}")), "`{binary}` does not name `{name}`");
+        }
+        assert!(tested.contains(name), "no unit test lets `{name}` fire");
+    }
+}
+
+/// What of a label set the table of routes varies.
+fn labelled(pairs: &[(&str, &str)]) -> Labels {
+    pairs
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(label, value)| ((*label).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_page_about_routing_has_the_truth_table() {
+    let enabled = ["slack", "email", "pagerduty"].map(|way| format!("alertmanager.receivers.{way}.enabled=true"));
+    let configuration = configuration(&enabled.each_ref().map(String::as_str));
+    let or_none = |value: &str| if value.is_empty() { "(none)".to_owned() } else { format!("`{value}`") };
+    let mut table = String::from("\n| alert | severity | receiver | tells |\n|---|---|---|---|\n");
+    for alertname in ["Watchdog", "InfoInhibitor", "any other"] {
+        for severity in ["critical", "warning", "info", "none", "any other", ""] {
+            let receiver = receiver(&configuration, &labelled(&[("alertname", alertname), ("severity", severity)]));
+            let tells = match ways(&configuration, receiver).join(", ") {
+                nobody if nobody.is_empty() => "nobody".to_owned(),
+                ways => ways,
+            };
+            let [alertname, severity] = [alertname, severity].map(or_none);
+            table.push_str(&format!("| {alertname} | {severity} | `{receiver}` | {tells} |\n"));
+        }
+    }
+    table.push('\n');
+    assert_generated("docs/routing.md", "routes", &table);
+
+    let mut pairs = String::from(
+        "\n| fires | is silent beside it | same service | other service, same namespace | nothing in common |\n|---|---|---|---|---|\n",
+    );
+    let kinds: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::from([
+        ("ours, critical", vec![("alertname", "Ours"), ("severity", "critical"), ("component", "x")]),
+        ("ours, warning", vec![("alertname", "Ours"), ("severity", "warning"), ("component", "x")]),
+        ("ours, info", vec![("alertname", "Ours"), ("severity", "info"), ("component", "x")]),
+        ("upstream, critical", vec![("alertname", "Theirs"), ("severity", "critical")]),
+        ("upstream, warning", vec![("alertname", "Theirs"), ("severity", "warning")]),
+        ("upstream, info", vec![("alertname", "Theirs"), ("severity", "info")]),
+        ("InfoInhibitor", vec![("alertname", "InfoInhibitor"), ("severity", "none")]),
+    ]);
+    for (source, of_source) in &kinds {
+        for (target, of_target) in kinds.iter().filter(|(target, _)| *target != source) {
+            let silent = [("a", "a"), ("b", "a"), ("b", "b")].map(|(service, namespace)| {
+                let place = [("service", service), ("namespace", namespace)];
+                let source = labelled(&[of_source.as_slice(), &[("service", "a"), ("namespace", "a")]].concat());
+                let target = labelled(&[of_target.as_slice(), &place].concat());
+                if inhibited(&configuration, &[source, target])[1] { "silent" } else { "-" }
+            });
+            if silent.contains(&"silent") {
+                pairs.push_str(&format!("| {source} | {target} | {} |\n", silent.join(" | ")));
+            }
+        }
+    }
+    pairs.push('\n');
+    assert_generated("docs/routing.md", "inhibitions", &pairs);
+}
+
+#[test]
+fn the_page_about_validate_lists_every_kind_of_finding() {
+    use drivemaster_mon::validate::codes;
+    let mut text = String::new();
+    let mut category = "";
+    for code in codes() {
+        if code.category() != category {
+            category = code.category();
+            text.push_str(&format!("\n### {category}\n"));
+        }
+        let anchor = code.id.replace('/', "-");
+        let weight = match code.severity == code.foreign {
+            true => code.severity.word().to_owned(),
+            false => format!("{}; {} in other people's files", code.severity.word(), code.foreign.word()),
+        };
+        text.push_str(&format!("\n<a id=\"{anchor}\"></a>\n`{}` ({weight}): {}. {}.\n", code.id, code.title, code.fix));
+    }
+    text.push('\n');
+    assert_generated("docs/validate.md", "findings", &text);
+}
+
+#[test]
+fn the_page_about_metrics_says_who_uses_each_metric_of_the_contract() {
+    use drivemaster_mon::contract::Contract;
+    use drivemaster_mon::render::Sources;
+    use drivemaster_mon::validate::uses;
+
+    let uses = uses(&resolve(Some(Profile::Production), &[], &[], &[]).unwrap(), &Sources::embedded()).unwrap();
+    let list = |names: Vec<&String>| match names.len() {
+        0 => "-".to_owned(),
+        _ => names.iter().map(|name| name.replace('|', "\\|")).collect::<Vec<_>>().join(", "),
+    };
+    let mut text = String::new();
+    for (file, contract) in [("contract", Contract::embedded()), ("programs", Contract::programs())] {
+        for (exporter, metrics) in contract.unwrap().exporters {
+            text.push_str(&format!("\n### {exporter} (`alerts/{file}.yaml`)\n\n"));
+            text.push_str(
+                "| metric | type | unit | labels | meaning | rules | panels |\n|---|---|---|---|---|---|---|\n",
+            );
+            for metric in metrics {
+                let series = ["", "_bucket", "_sum", "_count"].map(|end| format!("{}{end}", metric.name));
+                let of = || series.iter().filter_map(|name| uses.get(name));
+                let rules: std::collections::BTreeSet<&String> = of().flat_map(|uses| &uses.rules).collect();
+                let panels: std::collections::BTreeSet<&String> = of().flat_map(|uses| &uses.panels).collect();
+                let specified = metric.specified_as.as_ref().filter(|name| **name != metric.name);
+                let name = match specified {
+                    Some(specified) => format!("`{}` (specified as `{specified}`)", metric.name),
+                    None => format!("`{}`", metric.name),
+                };
+                text.push_str(&format!(
+                    "| {name} | {} | {} | {} | {} | {} | {} |\n",
+                    metric.metric_type.word(),
+                    metric.unit,
+                    metric.labels.join(", "),
+                    metric.meaning.replace('|', "\\|"),
+                    list(rules.into_iter().collect()),
+                    list(panels.into_iter().collect()),
+                ));
+            }
+        }
+    }
+    text.push('\n');
+    assert_generated("docs/metrics.md", "metrics", &text);
 }
 
 /// Holds the part `name` of a page against `wanted`, or writes it with `UPDATE_GOLDEN`.

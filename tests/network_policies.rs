@@ -1,5 +1,6 @@
 //! The NetworkPolicies allow the flows of the catalogue and nothing else, judged offline; and the catalogue
 //! knows every pod of the real charts.
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/network_policy.rs"]
@@ -10,15 +11,13 @@ mod support;
 use drivemaster_mon::config::{Config, Layer, Profile, resolve};
 use drivemaster_mon::flows::{Flow, Group, Peer, flows, groups};
 use drivemaster_mon::object::Manifest;
+use drivemaster_mon::render::bundle::Release;
 use drivemaster_mon::render::network::policies;
-use drivemaster_mon::render::{Sources, needed_charts, render_from};
 use drivemaster_mon::stack::Place;
 use network_policy::{End, address, allowed, contains, pod, pods_of};
-use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use support::rendered::{bundle_of, templated};
 
 /// Everything on, and each kind of peer told apart from the others.
 const EVERYTHING: &str = "security: {controlPlaneCidrs: [10.0.0.0/24], ingressNamespaces: [ingress-nginx, inner]}\n\
@@ -183,45 +182,14 @@ fn each_allow_taken_away_breaks_its_flow_and_no_other() {
 
 /// The objects of every release as the real helm renders them from the real charts.
 fn rendered(config: &Config) -> Vec<(String, Vec<Value>)> {
-    let folder = support::charts::charts_dir();
-    let archive = |name: &str| {
-        let is_it = |path: &std::path::Path| {
-            let file = path.file_name().unwrap().to_string_lossy().into_owned();
-            file.strip_prefix(&format!("{name}-"))
-                .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-        };
-        let mut found = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        found.find(|path| is_it(path)).unwrap_or_else(|| panic!("no archive of `{name}` in {}", folder.display()))
+    let is_test = |object: &Value| {
+        object["metadata"]["annotations"]["helm.sh/hook"].as_str().is_some_and(|hook| hook.contains("test"))
     };
-    let charts = needed_charts(config)
-        .into_iter()
-        .map(|name| {
-            let path = archive(name);
-            let bytes = std::fs::read(&path).unwrap();
-            (name.to_owned(), drivemaster_mon::chart::archive::read(&path.display().to_string(), &bytes).unwrap())
-        })
-        .collect();
-    let bundle = render_from(config, &Sources::embedded(), &charts).unwrap();
-    let render = |release: &drivemaster_mon::render::bundle::Release| {
-        let mut helm = Command::new(support::tool("helm"))
-            .args(["template", &release.name, "--namespace", &release.namespace, "--skip-crds", "-f", "-"])
-            .args(["--api-versions", "monitoring.coreos.com/v1"])
-            .arg(archive(&release.chart.name))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        helm.stdin.take().unwrap().write_all(release.values.to_string().as_bytes()).unwrap();
-        let output = helm.wait_with_output().unwrap();
-        assert!(output.status.success(), "helm template {}", release.name);
-        let text = String::from_utf8(output.stdout).unwrap();
-        let documents = serde_yaml::Deserializer::from_str(&text).map(|one| Value::deserialize(one).unwrap());
-        let is_test = |object: &Value| {
-            object["metadata"]["annotations"]["helm.sh/hook"].as_str().is_some_and(|hook| hook.contains("test"))
-        };
-        (release.namespace.clone(), documents.filter(|object| !object.is_null() && !is_test(object)).collect())
+    let render = |release: &Release| {
+        let objects = templated(release, "helm").into_iter().filter(|object| !is_test(object)).collect();
+        (release.namespace.clone(), objects)
     };
-    bundle.releases.iter().map(render).collect()
+    bundle_of(config).releases.iter().map(render).collect()
 }
 
 #[test]

@@ -1,21 +1,20 @@
 //! The metrics side of profile `production`, judged by the programs it is for: helm renders the upstream
-//! charts with our values, promtool and amtool read what comes out, a real Alertmanager inhibits.
+//! charts with our values, promtool reads what comes out.
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
-use base64::Engine as _;
-use drivemaster_mon::chart::{Charts, archive};
-use drivemaster_mon::config::{Config, Layer, Profile, resolve};
-use drivemaster_mon::render::{Bundle, Sources, needed_charts, render, render_from};
+use drivemaster_mon::config::Profile;
+use drivemaster_mon::render::{Bundle, render};
 use drivemaster_mon::stack::KUBERNETES_JOBS;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use support::{charts::charts_dir, tool};
+use std::process::Command;
+use support::rendered::{
+    self, alertmanager_text, bundle, config, containers, find, names, of_kind, own, pod_templates,
+};
+use support::tool;
 
 /// The releases of the metrics side.
 const RELEASES: [&str; 6] = [
@@ -26,96 +25,15 @@ const RELEASES: [&str; 6] = [
     "kafka-exporter",
     "elasticsearch-exporter",
 ];
-const KUBERNETES: &str = "1.37.2";
-
-fn config(profile: Profile, more: &str) -> Config {
-    resolve(Some(profile), &[], &[Layer::new("test", more)], &[]).unwrap()
-}
-
-/// The archive of the chart called `name`.
-fn archive_of(name: &str) -> PathBuf {
-    let is_version = |rest: &str| rest.starts_with(|letter: char| letter.is_ascii_digit());
-    let is_it = |path: &PathBuf| {
-        let file = path.file_name().unwrap().to_str().unwrap();
-        file.strip_prefix(&format!("{name}-")).is_some_and(is_version)
-    };
-    let mut entries = std::fs::read_dir(charts_dir()).unwrap().map(|entry| entry.unwrap().path());
-    entries.find(is_it).unwrap_or_else(|| panic!("there is no archive of chart `{name}`"))
-}
-
-fn bundle(more: &str) -> Bundle {
-    let config = config(Profile::Production, more);
-    let charts: Charts = needed_charts(&config)
-        .into_iter()
-        .map(|name| {
-            let path = archive_of(name);
-            (name.to_owned(), archive::read(&path.display().to_string(), &std::fs::read(&path).unwrap()).unwrap())
-        })
-        .collect();
-    render_from(&config, &Sources::embedded(), &charts).unwrap()
-}
-
-fn documents(yaml: &str) -> Vec<Value> {
-    serde_yaml::Deserializer::from_str(yaml)
-        .map(|document| Value::deserialize(document).unwrap())
-        .filter(|document| !document.is_null())
-        .collect()
-}
 
 /// What helm makes of the metrics side of `bundle`.
 fn templated(bundle: &Bundle, helm: &str) -> Vec<Value> {
-    let mut objects = Vec::new();
-    for release in bundle.releases.iter().filter(|release| RELEASES.contains(&release.name.as_str())) {
-        let mut child = Command::new(tool(helm))
-            .args(["template", &release.name])
-            .arg(archive_of(&release.chart.name))
-            .args(["--namespace", &release.namespace, "--skip-crds", "--kube-version", KUBERNETES])
-            .args(["--api-versions", "monitoring.coreos.com/v1", "--values", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(release.values.to_string().as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{helm} on `{}`: {err}", release.name);
-        objects.extend(documents(&out));
-    }
-    objects
-}
-
-fn of_kind<'o>(objects: &'o [Value], kind: &'o str) -> impl Iterator<Item = &'o Value> {
-    objects.iter().filter(move |object| object["kind"] == kind)
-}
-
-fn names(objects: &[Value], kind: &str) -> BTreeSet<String> {
-    of_kind(objects, kind).map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
-}
-
-fn find<'o>(objects: &'o [Value], kind: &'o str, name: &str) -> &'o Value {
-    of_kind(objects, kind)
-        .find(|object| object["metadata"]["name"] == name)
-        .unwrap_or_else(|| panic!("no {kind} {name}"))
-}
-
-fn own(bundle: &Bundle) -> Vec<Value> {
-    bundle.objects.iter().map(|manifest| manifest.0.clone()).collect()
+    let releases = bundle.releases.iter().filter(|release| RELEASES.contains(&release.name.as_str()));
+    releases.flat_map(|release| rendered::templated(release, helm)).collect()
 }
 
 fn pod_specs(objects: &[Value]) -> Vec<(String, Value)> {
-    let workloads = ["Deployment", "StatefulSet", "DaemonSet", "Job"];
-    let is_workload = |object: &&Value| workloads.iter().any(|kind| object["kind"] == *kind);
-    let named = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
-    objects
-        .iter()
-        .filter(is_workload)
-        .map(|object| (named(object), object["spec"]["template"]["spec"].clone()))
-        .collect()
-}
-
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["containers", "initContainers"].into_iter().flat_map(|key| pod[key].as_array().into_iter().flatten())
+    pod_templates(objects).into_iter().map(|(name, template)| (name, template["spec"].clone())).collect()
 }
 
 /// What of Pod Security `restricted` the pod breaks.
@@ -193,20 +111,10 @@ fn only_the_node_exporter_needs_more_than_pod_security_restricted() {
 }
 
 #[test]
-fn only_the_operator_may_read_secrets() {
+fn grafanas_sidecar_may_read_config_maps_and_nothing_else() {
     let bundle = bundle("");
     let mut objects = templated(&bundle, "helm");
     objects.extend(own(&bundle));
-    let mut readers = BTreeSet::new();
-    for role in of_kind(&objects, "ClusterRole").chain(of_kind(&objects, "Role")) {
-        for rule in role["rules"].as_array().into_iter().flatten() {
-            let resources = rule["resources"].as_array().into_iter().flatten();
-            if resources.clone().any(|resource| resource == "secrets" || resource == "*") {
-                readers.insert(role["metadata"]["name"].as_str().unwrap().to_owned());
-            }
-        }
-    }
-    assert_eq!(readers, BTreeSet::from(["prometheus-kube-prometheus-operator".to_owned()]));
     let grafana = find(&objects, "Role", "prometheus-grafana");
     assert_eq!(
         grafana["rules"],
@@ -215,6 +123,8 @@ fn only_the_operator_may_read_secrets() {
     let binding = find(&objects, "RoleBinding", "prometheus-grafana");
     let account = binding["subjects"][0]["name"].as_str().unwrap();
     assert!(names(&objects, "ServiceAccount").contains(account), "{account}");
+    let others = of_kind(&objects, "RoleBinding").chain(of_kind(&objects, "ClusterRoleBinding"));
+    assert_eq!(others.filter(|binding| binding["subjects"].to_string().contains(account)).count(), 1);
 }
 
 #[test]
@@ -253,50 +163,6 @@ fn every_variable_with_a_password_comes_from_a_secret() {
     // Whoever reloads Grafana would need its password; the sidecar has none.
     let sidecar = containers(&pods["prometheus-grafana"]).find(|container| container["name"] != "grafana").unwrap();
     assert!(!sidecar["env"].to_string().contains("secretKeyRef"), "{}", sidecar["env"]);
-}
-
-/// The configuration of Alertmanager as the chart writes it.
-fn alertmanager_text(objects: &[Value]) -> String {
-    let secret = find(objects, "Secret", "alertmanager-prometheus-kube-prometheus-alertmanager");
-    let encoded = secret["data"]["alertmanager.yaml"].as_str().unwrap();
-    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).unwrap()).unwrap()
-}
-
-#[test]
-fn the_three_severities_reach_whom_they_shall() {
-    let text = alertmanager_text(&templated(&bundle(""), "helm"));
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("alertmanager.yaml");
-    std::fs::write(&path, &text).unwrap();
-    let amtool = |arguments: &[&str], labels: &[&str]| {
-        let output = Command::new(tool("amtool")).args(arguments).arg(&path).args(labels).output().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        assert!(output.status.success(), "{said}");
-        said
-    };
-    amtool(&["check-config"], &[]);
-    let configuration: Value = serde_yaml::from_str(&text).unwrap();
-    let channels = |receiver: &str| -> BTreeSet<String> {
-        let receivers = configuration["receivers"].as_array().unwrap();
-        let found = receivers.iter().find(|found| found["name"] == receiver).unwrap();
-        found.as_object().unwrap().keys().filter(|key| *key != "name").cloned().collect()
-    };
-    let table: [(&[&str], &str, &[&str]); 6] = [
-        (&["alertname=A", "severity=critical"], "critical", &["slack_configs", "email_configs", "pagerduty_configs"]),
-        (&["alertname=A", "severity=warning"], "warning", &["slack_configs", "email_configs"]),
-        (&["alertname=A", "severity=info"], "info", &["slack_configs"]),
-        (&["alertname=A"], "info", &["slack_configs"]),
-        (&["alertname=Watchdog", "severity=none"], "null", &[]),
-        (&["alertname=InfoInhibitor", "severity=none"], "null", &[]),
-    ];
-    for (labels, receiver, ways) in table {
-        let arguments = ["config", "routes", "test", "--config.file"];
-        assert_eq!(amtool(&arguments, labels).trim(), receiver, "{labels:?}");
-        let ways: BTreeSet<String> = ways.iter().map(|way| (*way).to_owned()).collect();
-        assert_eq!(channels(receiver), ways, "{receiver}");
-    }
-    let mounted = "/etc/alertmanager/secrets/alertmanager-credentials/";
-    assert!(text.contains(&format!("{mounted}slack-webhook-url")) && text.contains(&format!("{mounted}smtp-password")));
 }
 
 #[test]
@@ -544,97 +410,4 @@ fn series_of_users_are_dropped_at_scrape_in_both_profiles() {
     let jobs = &local.releases[0].values["prometheus"]["config"]["scrape_configs"];
     let dropping = jobs.as_array().unwrap().iter().filter(|job| job["metric_relabel_configs"].is_array());
     assert_eq!(dropping.count(), 6, "five services and what asks by annotation");
-}
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_alertmanager(folder: &Path, port: u16) -> Program {
-    let log = std::fs::File::create(folder.join("log")).unwrap();
-    let child = Command::new(tool("alertmanager"))
-        .args(["--config.file=alertmanager.yaml", "--storage.path=data", "--cluster.listen-address="])
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .current_dir(folder)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    Program(child)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let text = alertmanager_text(&templated(&bundle(""), "helm"));
-    let folder = tempfile::tempdir().unwrap();
-    // Nobody is notified: the receivers lose their ways, the rules stay.
-    let mut configuration: Value = serde_yaml::from_str(&text).unwrap();
-    for receiver in configuration["receivers"].as_array_mut().unwrap() {
-        *receiver = json!({ "name": receiver["name"] });
-    }
-    configuration["global"] = json!({});
-    std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _alertmanager = start_alertmanager(folder.path(), port);
-    let client = reqwest::Client::new();
-    let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
-    let ours = |name: &str, severity: &str, service: &str, namespace: &str| {
-        let mut labels =
-            json!({"alertname": name, "severity": severity, "service": service, "component": "x", "cluster": "c"});
-        if !namespace.is_empty() {
-            labels["namespace"] = json!(namespace);
-        }
-        json!({ "labels": labels })
-    };
-    let theirs = |name: &str, severity: &str, namespace: &str| {
-        let labels = json!({"alertname": name, "severity": severity, "namespace": namespace, "service": "kubelet", "cluster": "c"});
-        json!({ "labels": labels })
-    };
-    let alerts = json!([
-        ours("ServiceDown", "critical", "user-service", ""),
-        ours("SameServiceElsewhereLabelled", "warning", "user-service", "drivemaster"),
-        ours("SameServiceInfo", "info", "user-service", ""),
-        ours("OtherService", "warning", "content-service", ""),
-        ours("LonelyInfo", "info", "redis", ""),
-        theirs("KubeTwoLevels", "critical", "a"),
-        theirs("KubeTwoLevels", "warning", "a"),
-        theirs("KubeOther", "warning", "a"),
-        theirs("KubeInfo", "info", "b"),
-        json!({"labels": {"alertname": "InfoInhibitor", "severity": "none", "namespace": "b", "cluster": "c"}}),
-    ]);
-    let mut left = 300;
-    while !client.post(&url).json(&alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
-        left -= 1;
-        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("log")).unwrap());
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    let expected: BTreeSet<String> = ["SameServiceElsewhereLabelled", "SameServiceInfo", "KubeTwoLevels", "KubeInfo"]
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    let mut left = 300;
-    loop {
-        let answer: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
-        let all = answer.as_array().unwrap();
-        let inhibited: BTreeSet<String> = all
-            .iter()
-            .filter(|alert| alert["status"]["inhibitedBy"].as_array().is_some_and(|by| !by.is_empty()))
-            .map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned())
-            .collect();
-        let decided = all.iter().all(|alert| alert["status"]["state"] != "unprocessed");
-        if decided && all.len() == 10 && inhibited == expected {
-            break;
-        }
-        left -= 1;
-        assert!(left > 0, "inhibited: {inhibited:?} of {answer}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
 }

@@ -197,6 +197,8 @@ fn every_obstacle_is_named_before_anything_is_written() {
         set(&sandbox, charts, "alertmanager-credentials", "slack-webhook-url", "http://planted-zq1").exits(64);
     assert!(malformed.stderr.contains("`https://`") && !malformed.stderr.contains(PLANTED), "{}", malformed.stderr);
 
+    a_value_comes_from_a_variable_or_a_file(&sandbox, charts);
+
     let mut wrong = Vec::new();
     for row in rows() {
         let Row { plant, manifest, undo, options, says } = row;
@@ -232,6 +234,32 @@ fn every_obstacle_is_named_before_anything_is_written() {
     an_old_helm_is_refused(&sandbox, charts);
     somebody_without_rights_is_refused(&sandbox, charts);
     a_namespace_that_goes_is_told(&sandbox, charts);
+}
+
+fn a_value_comes_from_a_variable_or_a_file(sandbox: &Sandbox, charts: &str) {
+    let [(slack, webhook, slack_value), (smtp, password, smtp_value), ..] = SECRETS else { panic!("too few") };
+    let set = |name: &str, option: [&str; 2]| {
+        let verb = [&production(&["secrets", "set", name], charts)[..], &option].concat();
+        Answer::from(sandbox.command(&verb).env("THE_VALUE", slack_value).output().unwrap())
+    };
+    let stored = |secret: &str, key: &str| {
+        let path = format!("jsonpath={{.data.{key}}}");
+        let encoded = sandbox.kubectl(&["get", "secret", secret, "-n", NAMESPACE, "-o", &path]);
+        String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap()
+    };
+    for (secret, key) in [(slack, webhook), (smtp, password)] {
+        let patch = format!("[{{\"op\":\"remove\",\"path\":\"/data/{key}\"}}]");
+        sandbox.kubectl(&["patch", "secret", secret, "-n", NAMESPACE, "--type=json", "-p", &patch]);
+    }
+    sandbox.run(&production(&["secrets", "check"], charts)).exits(1).prints("missing");
+    set(webhook, ["--from-env", "THE_VALUE"]).exits(0);
+    let file = sandbox.run.file("value", &format!("{smtp_value}\n"));
+    set(&format!("{smtp}/{password}"), ["--from-file", file.to_str().unwrap()]).exits(0);
+    assert_eq!((stored(slack, webhook).as_str(), stored(smtp, password).as_str()), (*slack_value, *smtp_value));
+    set(webhook, ["--from-env", "NOT_SET"]).exits(64).says("`NOT_SET` is not set");
+    set(webhook, ["--from-file", "/nowhere/value"]).exits(64).says("cannot read the value from `/nowhere/value`");
+    set("no-such-key", ["--from-env", "THE_VALUE"]).exits(64).says("known: alertmanager-credentials/");
+    sandbox.run(&production(&["secrets", "check"], charts)).exits(0);
 }
 
 fn script(folder: &Path, name: &str, text: &str) -> PathBuf {

@@ -119,6 +119,7 @@ fn the_whole_stack_is_deployed_upgraded_proven_and_taken_away() {
     the_api_server_had_nothing_to_say(&story);
     the_three_severities_are_routed(&story);
     every_rule_is_healthy_and_no_alert_fires(&story);
+    an_annotated_service_is_scraped_once(&story);
     uninstall_leaves_what_holds_data(&story);
     the_oldest_helm_does_the_same(&story);
     no_secret_came_out(&story);
@@ -257,6 +258,11 @@ fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
         "alerts/none-firing",
         "probes/answer",
         "dashboards/provisioned",
+        "dashboards/drivemaster-application-overview",
+        "dashboards/drivemaster-infrastructure-overview",
+        "dashboards/drivemaster-learning-analytics",
+        "dashboards/drivemaster-chaos",
+        "dashboards/drivemaster-stack-health",
         "logs/round-trip",
         "logs/scrubbed",
         "logs/retention",
@@ -371,6 +377,54 @@ fn every_rule_is_healthy_and_no_alert_fires(story: &Story) {
     for check in document["checks"].as_array().unwrap() {
         assert_eq!(check["outcome"], "pass", "{check}");
     }
+}
+
+/// Whoever annotates a Service is scraped, at every port once, and `verify` takes no offence.
+fn an_annotated_service_is_scraped_once(story: &Story) {
+    let service: Value = serde_json::from_str(&story.sandbox.kubectl(&[
+        "get",
+        "service",
+        "user-service",
+        "-n",
+        "drivemaster",
+        "-o",
+        "json",
+    ]))
+    .unwrap();
+    let port = service["spec"]["ports"][0]["port"].clone();
+    let annotations = |name: &str| {
+        serde_json::json!({ "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": name, "namespace": "drivemaster", "annotations": {
+                "prometheus.io/scrape": "true", "prometheus.io/port": port.to_string() } },
+            "spec": { "selector": service["spec"]["selector"], "ports": [
+                { "name": "http", "port": port }, { "name": "other", "port": 1, "targetPort": port }] } })
+    };
+    let file = story.sandbox.run.file("annotated.json", &annotations("annotated").to_string());
+    story.sandbox.kubectl(&["create", "-f", file.to_str().unwrap()]);
+    // This one has a job of its own already.
+    story.sandbox.kubectl(&["annotate", "service", "user-service", "-n", "drivemaster", "prometheus.io/scrape=true"]);
+    let pods = story.sandbox.kubectl(&["get", "endpoints", "user-service", "-n", "drivemaster", "-o", "json"]);
+    let pods: Value = serde_json::from_str(&pods).unwrap();
+    let pods = pods["subsets"][0]["addresses"].as_array().unwrap().len();
+    let end = Instant::now() + Duration::from_secs(90);
+    loop {
+        let answer = story.ask(PROMETHEUS, "/api/v1/targets?state=active");
+        let targets = answer["data"]["activeTargets"].as_array().unwrap().clone();
+        let of = |job: &str| targets.iter().filter(|target| target["labels"]["job"] == job).collect::<Vec<_>>();
+        let annotated = of("annotated");
+        assert!(annotated.len() <= pods, "more targets than {pods} pods: {annotated:?}");
+        if annotated.len() == pods && annotated.iter().all(|target| target["health"] == "up") {
+            assert_eq!(of("user-service").len(), pods, "{:?}", of("user-service"));
+            break;
+        }
+        assert!(Instant::now() < end, "{annotated:?}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let verified = story.run(&["verify", "-o", "json"], &["--only", "targets"]).exits(0).json();
+    for check in verified["checks"].as_array().unwrap() {
+        assert_eq!(check["outcome"], "pass", "{check}");
+    }
+    story.sandbox.kubectl(&["delete", "service", "annotated", "-n", "drivemaster"]);
 }
 
 fn uninstall_leaves_what_holds_data(story: &Story) {

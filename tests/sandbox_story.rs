@@ -68,6 +68,8 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
     for (id, outcome) in outcomes.iter().filter(|(_, outcome)| *outcome != "pass") {
         let allowed = match id.as_str() {
             "programs/version" => "warn",
+            // Budgets are reckoned from slices of five minutes, and the first is not over.
+            "dashboards/drivemaster-slo" => "warn",
             "security/network-policies" => "skip",
             id if id.contains("grafana") => "unknown",
             _ => "pass",
@@ -80,6 +82,8 @@ fn deploys_and_verifies(sandbox: &Sandbox) {
         "rules/healthy",
         "alerts/watchdog-arrives",
         "dashboards/provisioned",
+        "dashboards/drivemaster-application-overview",
+        "dashboards/drivemaster-stack-health",
     ] {
         assert_eq!(outcomes[id], "pass", "{id}");
     }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why something could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub enum Need {
     Dashboards,
     /// [`Facts::panels`].
     Panels,
+    /// [`Facts::metrics`].
+    Metrics,
     /// [`Facts::programs`].
     Programs,
     /// [`Facts::targets`].
@@ -88,6 +90,18 @@ pub enum Need {
     PodSecurity,
     /// [`Facts::network_policies`].
     NetworkPolicies,
+}
+
+/// What Prometheus knows of one metric.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricFact {
+    /// The types that targets say it has.
+    pub types: BTreeSet<String>,
+    /// The jobs that have it now.
+    pub jobs: BTreeSet<String>,
+    /// The jobs with series that lack a label of the contract, by label.
+    pub lacks: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The newest revision of one Helm release, from the labels of its release Secret.
@@ -224,6 +238,8 @@ pub struct Facts {
     pub dashboards: Fact<BTreeMap<(String, String), Option<ConfigMap>>>,
     /// What Prometheus answers to each expected dashboard, by uid.
     pub panels: Fact<BTreeMap<String, DashboardFact>>,
+    /// What Prometheus knows of each metric of the contract, by name.
+    pub metrics: Fact<BTreeMap<String, MetricFact>>,
     /// What the readiness path of each enabled component answers, by key.
     pub programs: BTreeMap<&'static str, Fact<Readiness>>,
     /// The targets of Prometheus.
@@ -302,6 +318,7 @@ impl Default for Facts {
             services: not_asked(),
             dashboards: not_asked(),
             panels: not_asked(),
+            metrics: not_asked(),
             programs: BTreeMap::new(),
             targets: not_asked(),
             rules: not_asked(),

@@ -2,6 +2,7 @@
 //! the cluster; what is sent to Loki and to the Collector to be found again stands in `round_trip`.
 
 mod cluster;
+mod metrics;
 mod panels;
 mod protection;
 mod routes;
@@ -73,6 +74,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
             when!(Rules, prometheus(reach, async |prometheus| prometheus.now().await)),
             when!(Alerts, prometheus(reach, async |prometheus| prometheus.alerts().await)),
             when!(Panels, prometheus(reach, async |prometheus| panels::panels(&prometheus, config, bundle).await)),
+            when!(Metrics, prometheus(reach, async |prometheus| metrics::metrics(&prometheus, config).await)),
             when!(Probes, prometheus(reach, async |prometheus| prometheus.query("probe_success").await)),
             when!(
                 KnownAlertmanagers,
@@ -117,6 +119,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         now,
         alerts,
         panels,
+        metrics,
         probes,
         known_alertmanagers,
         loaded_routes,
@@ -134,6 +137,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         services,
         dashboards,
         panels,
+        metrics,
         programs,
         targets,
         rules,

@@ -10,6 +10,7 @@ mod dashboards_answered;
 mod logs_retention;
 mod logs_round_trip;
 mod logs_scrubbed;
+mod metrics_contract;
 mod network_policies;
 mod platform_probes;
 mod pod_security;
@@ -47,6 +48,7 @@ pub(super) const REGISTRY: &[Check] = &[
     programs::PROMETHEUS,
     targets::CHECK,
     targets_unexpected::CHECK,
+    metrics_contract::CHECK,
     programs::BLACKBOX_EXPORTER,
     probes_answer::CHECK,
     rules_loaded::CHECK,
@@ -73,6 +75,7 @@ pub(super) const REGISTRY: &[Check] = &[
     chaos_paused::CHECK,
 ];
 
+pub(super) use metrics_contract::promised;
 pub(super) use watchdog::WATCHDOG;
 pub(super) use workloads::state_of_workload;
 

@@ -6,6 +6,7 @@ pub mod gather;
 mod judge;
 #[cfg(test)]
 pub(crate) use judge::testing;
+pub mod ranges;
 mod reach;
 mod round_trip;
 pub mod runner;

@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// The port of the Collector that takes OTLP over HTTP.
@@ -21,6 +22,10 @@ pub(super) const OTLP_HTTP: &str = "otlp-http";
 /// The components whose first port has a certificate where there is TLS between the parts of the
 /// stack, and with [`OTLP_HTTP`] the Collector.
 const WITH_TLS: &[&str] = &["prometheus", "alertmanager", "loki", "jaeger"];
+
+/// A program takes only so many connections (Prometheus 512), and some kubelets keep those of a port-forward open after
+/// their end: hundreds of queries in a row share a few.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The ways to all components.
 pub(super) struct Reach {
@@ -156,8 +161,8 @@ impl Reach {
 
 impl Way<'_> {
     pub(super) fn http(&self) -> Fact<Http> {
-        Http::trusting(&self.url, Limits::default(), &self.trust)
-            .map_err(|error| CannotAsk::lasting(chain_of(&error).join(": ")))
+        let limits = Limits { idle: IDLE, ..Limits::default() };
+        Http::trusting(&self.url, limits, &self.trust).map_err(|error| CannotAsk::lasting(chain_of(&error).join(": ")))
     }
 
     pub(super) fn prometheus(&self) -> Fact<Prometheus> {

@@ -3,6 +3,7 @@
 mod access;
 mod charts;
 mod config;
+mod dashboards;
 mod deploy;
 mod images;
 mod locked;
@@ -17,6 +18,7 @@ mod session;
 mod status;
 mod text;
 mod uninstall;
+mod validate;
 mod verify;
 
 use crate::cli::{Cli, PlanArgs, Verb};
@@ -34,6 +36,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
     let session = Session::new(cli.global, terminal, cancel);
     let done = match cli.verb {
         Verb::Render => render::run(&session).await,
+        Verb::Validate(arguments) => validate::run(&session, &arguments).await,
         Verb::Plan(arguments) => return plan::run(&session, &arguments).await,
         Verb::Deploy(arguments) if arguments.dry_run => {
             let arguments = PlanArgs { detailed_exitcode: arguments.detailed_exitcode, out: None };
@@ -45,6 +48,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
+        Verb::Dashboards(verb) => dashboards::run(&session, &verb).await,
         Verb::Charts(verb) => charts::run(&session, &verb).await,
         Verb::Secrets(verb) => return secrets::run(&session, &verb).await,
         Verb::Images => images::run(&session).await,

@@ -1,7 +1,7 @@
 //! What every verb shares: the configuration, the cluster, helm, and the way out.
 
-use crate::chart::Charts;
 use crate::chart::lock::Lock;
+use crate::chart::{Chart, Charts};
 use crate::cli::{GlobalArgs, ProfileArg};
 use crate::cluster::{Cluster, ConnectOptions, connect};
 use crate::config::{Config, Layer, Profile, resolve};
@@ -11,6 +11,7 @@ use crate::helm::Helm;
 use crate::helm::charts::{PATIENCE, Store};
 use crate::render::{Bundle, Sources, needed_charts, render_from};
 use crate::report::Terminal;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -96,14 +97,42 @@ impl<'a> Session<'a> {
     /// The configuration and what it renders to.
     pub(super) async fn bundle(&self) -> anyhow::Result<(Config, Bundle)> {
         let config = self.config()?;
-        let sources = match &self.global.overlay {
-            Some(folder) => Sources::embedded().with_overlay(super::overlay::read(folder)?),
-            None => Sources::embedded(),
-        };
-        let needed = needed_charts(&config);
-        let charts = if needed.is_empty() { Charts::new() } else { self.charts(&needed).await? };
-        let bundle = render_from(&config, &sources, &charts)?;
+        let sources = self.sources()?.0;
+        let bundle = self.bundle_of(&config, &sources).await?;
         Ok((config, bundle))
+    }
+
+    /// The files that everything is rendered from, and the paths of those that the overlay has.
+    pub(super) fn sources(&self) -> anyhow::Result<(Sources, BTreeSet<String>)> {
+        let overlay = self.global.overlay.as_deref().map(super::overlay::read).transpose()?.unwrap_or_default();
+        let paths = overlay.keys().cloned().collect();
+        Ok((Sources::embedded().with_overlay(overlay), paths))
+    }
+
+    /// What `config` renders to from `sources`.
+    pub(super) async fn bundle_of(&self, config: &Config, sources: &Sources) -> anyhow::Result<Bundle> {
+        let needed = needed_charts(config);
+        let charts = if needed.is_empty() { Charts::new() } else { self.charts(&needed).await? };
+        render_from(config, sources, &charts)
+    }
+
+    /// What `config` renders to from `sources`, without asking any repository: charts that are not at hand
+    /// are empty.
+    pub(super) fn bundle_at_hand(&self, config: &Config, sources: &Sources) -> anyhow::Result<Bundle> {
+        let needed = needed_charts(config);
+        let (lock, name) = self.lock()?;
+        let store = self.store(&lock, &name);
+        let mut charts = store.load_at_hand(&needed)?;
+        for name in needed {
+            let version = store.locked(name)?.version.clone();
+            charts.entry(name.to_owned()).or_insert_with(|| Chart {
+                name: name.to_owned(),
+                app_version: version.clone(),
+                version,
+                files: BTreeMap::new(),
+            });
+        }
+        render_from(config, sources, &charts)
     }
 
     /// The upstream charts `needed`.

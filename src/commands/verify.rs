@@ -140,7 +140,8 @@ fn list(session: &Session<'_>) {
     session.terminal.result("checks", json!({ "checks": registry() }), &aligned(&rows));
 }
 
-fn endpoints(words: &[String]) -> anyhow::Result<BTreeMap<String, Url>> {
+/// The URLs that `COMPONENT=URL` words name.
+pub(super) fn endpoints(words: &[String]) -> anyhow::Result<BTreeMap<String, Url>> {
     let keys: Vec<String> = stack::COMPONENTS.iter().map(|component| component.key.to_owned()).collect();
     words
         .iter()

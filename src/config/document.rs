@@ -2,6 +2,7 @@
 
 use super::Problem;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use saphyr_parser::Event;
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
 
@@ -10,6 +11,8 @@ pub type Position = (usize, usize);
 
 /// How deep maps and lists may stand in each other. The parser's own limit spares blocks.
 const DEEPEST: usize = 64;
+/// How many values a file may have; one of 1 MiB has fewer.
+const MOST_VALUES: usize = 1 << 20;
 
 /// A file that was read: its value, and where each part of it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +23,8 @@ pub struct Document {
     pub value: Value,
     /// Position of the key (or list item) at each JSON pointer.
     positions: BTreeMap<String, Position>,
+    /// The same positions in the order of the text.
+    ordered: Vec<Position>,
 }
 
 impl Document {
@@ -36,8 +41,8 @@ impl Document {
             path: String::new(),
             message,
         };
-        if let Some(line) = too_deep(text) {
-            return Err(vec![problem((line, 1), format!("more than {DEEPEST} maps or lists in each other"))]);
+        if let Err((position, message)) = bounded(text) {
+            return Err(vec![problem(position, message)]);
         }
         let nodes = MarkedYaml::load_from_str(text).map_err(|error| {
             let marker = error.marker();
@@ -50,10 +55,13 @@ impl Document {
             file: file.to_owned(),
             value: Value::Object(Map::new()),
             positions: BTreeMap::from([(String::new(), (1, 1))]),
+            ordered: Vec::new(),
         };
         let Some(root) = nodes.first() else { return Ok(document) };
         let mut problems = Vec::new();
         let value = document.convert(root, "", &mut problems);
+        document.ordered = document.positions.values().copied().collect();
+        document.ordered.sort_unstable();
         match value {
             Value::Null => {}
             Value::Object(_) => document.value = value,
@@ -64,7 +72,7 @@ impl Document {
 
     /// A document made from values of the command line, without positions.
     pub fn synthetic(file: &str, value: Value) -> Document {
-        Document { file: file.to_owned(), value, positions: BTreeMap::new() }
+        Document { file: file.to_owned(), value, positions: BTreeMap::new(), ordered: Vec::new() }
     }
 
     /// Where the key at `pointer` stands, or the nearest key above it.
@@ -76,6 +84,15 @@ impl Document {
             }
             pointer = &pointer[..pointer.rfind('/')?];
         }
+    }
+
+    /// Where what follows the key at `pointer`, and everything below it, begins.
+    pub fn position_after(&self, pointer: &str) -> Option<Position> {
+        let start = *self.positions.get(pointer)?;
+        let below = format!("{pointer}/");
+        let inside = self.positions.range(below.clone()..).take_while(|(other, _)| other.starts_with(&below));
+        let last = inside.map(|(_, position)| *position).max().unwrap_or(start);
+        self.ordered.get(self.ordered.partition_point(|position| *position <= last)).copied()
     }
 
     fn convert(&mut self, node: &MarkedYaml<'_>, pointer: &str, problems: &mut Vec<Problem>) -> Value {
@@ -135,29 +152,44 @@ impl Document {
     }
 }
 
-/// The first line at which more blocks stand in each other than the parser's stack can bear.
-fn too_deep(text: &str) -> Option<usize> {
-    let mut open: Vec<usize> = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let mut rest = line.trim_start();
-        let mut column = line.len() - rest.len();
-        if rest.is_empty() || rest.starts_with('#') {
-            continue;
+/// Refuses a text whose value would not fit into stack or memory: one that is nested too deep, or small
+/// but with aliases of aliases that multiply.
+///
+/// # Errors
+/// Where it is too much, and what. What is no YAML passes: the parser tells that better.
+pub(crate) fn bounded(text: &str) -> Result<(), (Position, String)> {
+    let mut values = 0_usize;
+    let mut size_of: BTreeMap<usize, usize> = BTreeMap::new();
+    // Anchor of each open map or list, and how many values came before it.
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    for event in saphyr_parser::Parser::new_from_str(text) {
+        let Ok((event, span)) = event else { return Ok(()) };
+        match event {
+            Event::MappingStart(anchor, _) | Event::SequenceStart(anchor, _) => {
+                open.push((anchor, values));
+                values += 1;
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                if let Some((anchor, before)) = open.pop() {
+                    size_of.insert(anchor, values - before);
+                }
+            }
+            Event::Scalar(..) => values += 1,
+            Event::Alias(anchor) => values = values.saturating_add(size_of.get(&anchor).copied().unwrap_or(1)),
+            _ => {}
         }
-        open.retain(|above| *above < column);
-        open.push(column);
-        // `- - - a` opens three lists in one line.
-        while let Some(below) = rest.strip_prefix("- ").or_else(|| rest.strip_prefix("? ")) {
-            let trimmed = below.trim_start();
-            column += rest.len() - trimmed.len();
-            open.push(column);
-            rest = trimmed;
-        }
+        let position = || (span.start.line(), span.start.col() + 1);
         if open.len() > DEEPEST {
-            return Some(index + 1);
+            return Err((position(), format!("more than {DEEPEST} maps or lists in each other")));
+        }
+        if values > MOST_VALUES {
+            return Err((
+                position(),
+                format!("more than {MOST_VALUES} values, aliases counted as often as they stand"),
+            ));
         }
     }
-    None
+    Ok(())
 }
 
 fn position_of(node: &MarkedYaml<'_>) -> Position {
@@ -192,6 +224,8 @@ mod tests {
         assert_eq!(document.position("/prometheus/retention"), Some((2, 3)));
         assert_eq!(document.position("/list/0/x"), Some((4, 5)));
         assert_eq!(document.position("/prometheus/nothing"), Some((1, 1)));
+        assert_eq!(document.position_after("/prometheus"), Some((3, 1)));
+        assert_eq!(document.position_after("/list"), None);
     }
 
     #[test]
@@ -219,7 +253,18 @@ mod tests {
         {
             assert!(!Document::parse("a.yaml", &text).unwrap_err().is_empty());
         }
-        assert_eq!(too_deep(&"a:\n  - b: 1\n    c: [1]\n".repeat(500)), None);
+        assert_eq!(bounded(&"a:\n  - b: 1\n    c: [1]\n".repeat(500)), Ok(()));
+    }
+
+    #[test]
+    fn aliases_that_multiply_are_refused_and_others_are_read() {
+        let lists: String = (1..12)
+            .map(|level| format!("l{level}: &l{level} [{}]\n", vec![format!("*l{}", level - 1); 9].join(", ")))
+            .collect();
+        let problems = Document::parse("a.yaml", &format!("l0: &l0 [x, x, x]\n{lists}")).unwrap_err();
+        assert!(problems[0].message.contains("aliases counted"), "{}", problems[0]);
+        assert!(!Document::parse("a.yaml", "a: &a [*a]\n").unwrap_err().is_empty());
+        assert_eq!(Document::parse("a.yaml", "a: &a [1]\nb: *a\n").unwrap().value, json!({"a": [1], "b": [1]}));
     }
 
     #[test]

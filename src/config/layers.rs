@@ -1,7 +1,10 @@
 //! The layers of values, merged and resolved.
 
 use super::document::{Document, key_path};
+use super::logs::judge_logs;
 use super::model::ExporterMode;
+use super::objectives::judge_objectives;
+use super::profiles::judge_profile;
 use super::protection::judge_protection;
 use super::samples::judge_samples;
 use super::{Config, Problem, Profile, schema};
@@ -47,16 +50,14 @@ pub fn resolve(profile: Option<Profile>, inner: &[Layer], user: &[Layer], sets: 
     let mut lower = vec![Layer::new("values/defaults.yaml", DEFAULTS), built_in];
     lower.extend_from_slice(inner);
     let mut all = documents(&lower, &mut problems);
+    let built_in = together(&all);
     all.append(&mut outer);
 
     let file_schema = schema::of_file();
     problems.extend(all.iter().flat_map(|document| schema::judge(&file_schema, document)));
     fail_on(problems)?;
 
-    let mut merged = Value::Object(Map::new());
-    for document in &all {
-        merge(&mut merged, &document.value);
-    }
+    let mut merged = together(&all);
     if let Value::Object(map) = &mut merged {
         let name = match profile {
             Profile::Local => "local",
@@ -65,10 +66,30 @@ pub fn resolve(profile: Option<Profile>, inner: &[Layer], user: &[Layer], sets: 
         map.insert("profile".to_owned(), Value::String(name.to_owned()));
     }
     fail_on(schema::judge(&schema::of_config(), &Document::synthetic("the merged configuration", merged.clone())))?;
-    let config: Config = serde_json::from_value(merged)
+    let config: Config = serde_json::from_value(merged.clone())
         .map_err(|error| Failure::new(Kind::Usage, "cannot read the configuration").caused_by(error))?;
-    fail_on(judge_meaning(&config, &all))?;
+    let mut problems = judge_profile(&config, &built_in, &merged);
+    problems.extend(judge_meaning(&config));
+    problems.extend(judge_objectives(&config, all.get(lower.len()..).unwrap_or_default()));
+    fail_on(problems.into_iter().map(|(pointer, message)| placed(&all, &pointer, message)).collect())?;
     Ok(config)
+}
+
+/// What `documents` say together, the later over the earlier ones.
+fn together(documents: &[Document]) -> Value {
+    let mut merged = Value::Object(Map::new());
+    for document in documents {
+        merge(&mut merged, &document.value);
+    }
+    merged
+}
+
+/// The problem with the key at `pointer`, in the last of `documents` that sets it.
+fn placed(documents: &[Document], pointer: &str, message: String) -> Problem {
+    let place = documents.iter().rev().find(|document| document.value.pointer(pointer).is_some());
+    let (line, column) = place.and_then(|document| document.position(pointer)).unwrap_or((0, 0));
+    let file = place.map_or("the merged configuration", |document| &document.file).to_owned();
+    Problem { file, line, column, path: key_path(pointer), message }
 }
 
 fn documents(layers: &[Layer], problems: &mut Vec<Problem>) -> Vec<Document> {
@@ -162,20 +183,10 @@ fn parse_set(set: &str) -> Result<Value, String> {
 }
 
 /// What no schema can say: names that must stand in the catalogue, names given twice, keys that
-/// only make sense together.
-fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
+/// only make sense together. Each by the pointer of its key.
+fn judge_meaning(config: &Config) -> Vec<(String, String)> {
     let mut problems = Vec::new();
-    let mut report = |pointer: String, message: String| {
-        let place = documents.iter().rev().find(|document| document.value.pointer(&pointer).is_some());
-        let (line, column) = place.and_then(|document| document.position(&pointer)).unwrap_or((0, 0));
-        problems.push(Problem {
-            file: place.map_or("the merged configuration", |document| &document.file).to_owned(),
-            line,
-            column,
-            path: key_path(&pointer),
-            message,
-        });
-    };
+    let mut report = |pointer: String, message: String| problems.push((pointer, message));
     let exporters: Vec<String> = stack::EXPORTERS.iter().map(|exporter| exporter.key.to_owned()).collect();
     for key in config.platform.exporters.keys() {
         if !exporters.contains(key) {
@@ -236,8 +247,18 @@ fn judge_meaning(config: &Config, documents: &[Document]) -> Vec<Problem> {
             report(format!("/alertmanager/receivers/{key}"), "is empty, but an enabled receiver needs it".to_owned());
         }
     }
+    let releases: Vec<String> = stack::RELEASES.iter().map(|release| release.name.to_owned()).collect();
+    for name in config.helm_values.keys().filter(|name| !releases.contains(name)) {
+        report(format!("/helmValues/{name}"), schema::unknown(name, &releases));
+    }
+    for alert in config.verify.may_fire.iter().filter(|(_, reason)| reason.trim().is_empty()).map(|(alert, _)| alert) {
+        report(format!("/verify/mayFire/{alert}"), "is empty: say why that alert is no fault".to_owned());
+    }
     for (pointer, message) in judge_protection(config).into_iter().chain(judge_samples(config)) {
         report(pointer.to_owned(), message);
+    }
+    for (pointer, message) in judge_logs(config) {
+        report(pointer, message);
     }
     for (key, image) in [
         ("prometheus/image", &config.prometheus.image),
@@ -285,8 +306,8 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_set_wins_over_all() {
-        let config = local("prometheus: {retention: 8d}\ncluster: mine\n", &["prometheus.retention=9d"]).unwrap();
-        assert_eq!(config.prometheus.retention, "9d");
+        let config = local("prometheus: {retention: 80d}\ncluster: mine\n", &["prometheus.retention=90d"]).unwrap();
+        assert_eq!(config.prometheus.retention, "90d");
         assert_eq!(config.cluster, "mine");
     }
 
@@ -328,6 +349,8 @@ mod tests {
             ("platform: {services: [{name: redis, port: 1}]}", "scrape job is called `redis`"),
             ("platform: {services: [{name: annotated-services, port: 1}]}", "called `annotated-services`"),
             ("namespaces: {monitoring: drivemaster}", "must differ"),
+            ("helmValues: {lokki: {}}", "did you mean `loki`?"),
+            ("verify: {mayFire: {Some: ' '}}", "say why that alert is no fault"),
             ("grafana: {image: {tag: latest}}", "pin one"),
             ("grafana: {sidecarImage: {tag: latest}}", "pin one"),
             ("alertmanager: {receivers: {email: {enabled: true, smarthost: ''}}}", "email.smarthost`: is empty"),

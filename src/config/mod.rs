@@ -6,7 +6,10 @@
 
 pub mod document;
 pub mod layers;
+mod logs;
 pub mod model;
+mod objectives;
+mod profiles;
 mod protection;
 mod samples;
 pub mod schema;
@@ -14,6 +17,7 @@ pub mod schema;
 pub use document::Document;
 pub use layers::{Layer, merge, resolve};
 pub use model::{Config, Profile};
+pub use samples::duration_seconds;
 
 use std::fmt;
 

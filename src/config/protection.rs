@@ -16,6 +16,9 @@ pub(super) fn judge_protection(config: &Config) -> Vec<(&'static str, String)> {
         if internal.auth != IngressAuth::None {
             report("/ingress/internal/auth", way_out);
         }
+        if config.prometheus.federation.enabled && !config.prometheus.federation.source_ranges.is_empty() {
+            report("/prometheus/federation/sourceRanges", way_out);
+        }
         if !ingress.cluster_issuer.is_empty() {
             report(
                 "/ingress/clusterIssuer",
@@ -95,6 +98,12 @@ mod tests {
             ),
             (format!("ingress: {{{gateway}, internal: {{auth: basic, authSecret: a}}}}"), "ingress.internal.auth"),
             (format!("ingress: {{{gateway}, clusterIssuer: a}}"), "ingress.clusterIssuer"),
+            (
+                format!(
+                    "prometheus: {{federation: {{enabled: true, sourceRanges: [10.0.0.0/8]}}}}\ningress: {{{gateway}}}"
+                ),
+                "prometheus.federation.sourceRanges",
+            ),
             ("ingress: {kind: gateway, gateway: {name: ''}}".to_owned(), "ingress.gateway.name"),
             ("ingress: {internal: {auth: basic, authSecret: ''}}".to_owned(), "ingress.internal.authSecret"),
             ("ingress: {internal: {auth: external, authUrl: ''}}".to_owned(), "ingress.internal.authUrl"),

@@ -1,6 +1,6 @@
 //! What no schema can say of how long and how much of the samples is kept.
 
-use super::model::{Config, Prometheus};
+use super::model::{Config, Prometheus, Slo};
 
 /// The problems, each by the pointer of its key. Pure.
 pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
@@ -13,25 +13,31 @@ pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
         let message = "is for `prometheus.enabled: false`: a Prometheus of our own would stand beside the existing one";
         problems.push(("/prometheus/existingUrl", message.to_owned()));
     }
-    if let Some(message) = judge_retention(prometheus) {
+    if let Some(message) = judge_retention(prometheus, &config.slo) {
         problems.push(("/prometheus/retention", message));
     }
     if let Some(message) = judge_size(prometheus) {
         problems.push(("/prometheus/retentionSize", message));
     }
+    let names = prometheus.remote_write.iter().map(|target| &target.name);
+    let twice = names.clone().enumerate().find(|(index, name)| names.clone().take(*index).any(|other| other == *name));
+    if let Some((_, name)) = twice {
+        let message = format!("two targets are called `{name}`, and Prometheus refuses that");
+        problems.push(("/prometheus/remoteWrite", message));
+    }
     problems
 }
 
 /// An objective cannot be judged over samples that are gone.
-fn judge_retention(prometheus: &Prometheus) -> Option<String> {
-    let (kept, window) = (seconds(&prometheus.retention)?, seconds(&prometheus.longest_window)?);
-    if kept >= window || !prometheus.remote_write.is_empty() {
+fn judge_retention(prometheus: &Prometheus, slo: &Slo) -> Option<String> {
+    let (kept, days) = (duration_seconds(&prometheus.retention)?, slo.longest_window_days()?);
+    if kept >= f64::from(days) * 86_400.0 || !prometheus.remote_write.is_empty() {
         return None;
     }
     Some(format!(
-        "`{}` is shorter than the longest window of an objective, `{}`: keep samples as long, lower \
-         `prometheus.longestWindow`, or send them to a long-term store with `prometheus.remoteWrite`",
-        prometheus.retention, prometheus.longest_window
+        "`{}` is shorter than the window of the objectives (`slo.window`), {days} days: keep samples as long, or send \
+         them to a long-term store with `prometheus.remoteWrite`",
+        prometheus.retention
     ))
 }
 
@@ -46,30 +52,36 @@ fn judge_size(prometheus: &Prometheus) -> Option<String> {
     })
 }
 
-/// The seconds of a Prometheus duration such as `1h30m`; `None` where it cannot be read.
-fn seconds(text: &str) -> Option<f64> {
-    let mut total = 0.0;
+/// The seconds of a Prometheus duration such as `1h30m`: each unit once, from the longest to the
+/// shortest; `None` for what is none.
+pub fn duration_seconds(text: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 7] = [
+        // As Prometheus counts.
+        ("y", 31_536_000.0),
+        ("w", 604_800.0),
+        ("d", 86_400.0),
+        ("h", 3_600.0),
+        ("m", 60.0),
+        ("s", 1.0),
+        ("ms", 0.001),
+    ];
+    if text == "0" {
+        return Some(0.0);
+    }
     let mut rest = text;
+    let mut total = 0.0;
+    let mut shorter = 0;
     while !rest.is_empty() {
         let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
         let unit_length = tail.find(|letter: char| letter.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_length);
-        let factor = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
-            "w" => 604_800.0,
-            // As Prometheus counts.
-            "y" => 31_536_000.0,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * factor;
+        let found = UNITS.iter().position(|(name, _)| *name == unit).filter(|found| *found >= shorter)?;
+        shorter = found + 1;
+        total += number.parse::<f64>().ok()? * UNITS[found].1;
         rest = tail;
     }
-    Some(total)
+    (!text.is_empty()).then_some(total)
 }
 
 /// The bytes of a Kubernetes quantity such as `50Gi` or of a size of Prometheus such as `45GB`, whose
@@ -96,9 +108,13 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_compared_as_prometheus_reads_them() {
-        assert_eq!(seconds("1h30m"), Some(5_400.0));
-        assert!(seconds("5w").unwrap() == seconds("35d").unwrap());
-        assert_eq!(seconds("5"), None);
+        assert_eq!(duration_seconds("1h30m"), Some(5_400.0));
+        assert_eq!(duration_seconds("1500ms"), Some(1.5));
+        assert_eq!(duration_seconds("0"), Some(0.0));
+        assert_eq!(duration_seconds("5w"), duration_seconds("35d"));
+        for none in ["", "5", "m", "1m1h", "1m1m", "5 m", "1.5h", "-5m"] {
+            assert_eq!(duration_seconds(none), None, "{none}");
+        }
         assert!(bytes("45GB").unwrap() < bytes("50Gi").unwrap());
         assert!(bytes("50GB").unwrap() >= bytes("50Gi").unwrap());
     }
@@ -107,8 +123,13 @@ mod tests {
     fn what_could_not_be_kept_is_refused_with_the_way_out() {
         let cases = [
             ("prometheus: {retention: 29d}", "prometheus.remoteWrite"),
+            ("prometheus: {retention: 30d}\nslo: {window: month}", "31 days"),
             ("prometheus: {retentionSize: 50GB}", "does not fit"),
             ("prometheus: {existingUrl: 'http://a.b'}", "prometheus.enabled: false"),
+            (
+                "prometheus: {remoteWrite: [{name: a, url: 'https://a.b'}, {name: a, url: 'https://c.d'}]}",
+                "two targets are called `a`",
+            ),
         ];
         for (text, expected) in cases {
             let told = resolve(Some(Profile::Production), &[], &[Layer::new("my.yaml", text)], &[]).unwrap_err();
@@ -117,7 +138,7 @@ mod tests {
         }
         for text in [
             "prometheus: {retention: 10d, remoteWrite: [{name: long, url: 'https://a.b'}]}",
-            "prometheus: {retention: 10d, longestWindow: 7d}",
+            "prometheus: {retention: 28d}\nslo: {window: 28d}",
             "prometheus: {enabled: false, existingUrl: 'http://a.b', retention: 1d}",
         ] {
             resolve(Some(Profile::Production), &[], &[Layer::new("my.yaml", text)], &[]).unwrap();

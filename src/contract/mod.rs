@@ -48,6 +48,9 @@ pub struct Metric {
     /// A gauge that only grows, so that its rate has a meaning.
     #[serde(default)]
     pub only_grows: bool,
+    /// A counter whose value itself says something, such as an uptime, so that it needs no rate.
+    #[serde(default)]
+    pub value_tells: bool,
     /// A gauge whose 0 means something, such as `unlimited`, so that dividing by it needs a guard.
     #[serde(default)]
     pub may_be_zero: bool,

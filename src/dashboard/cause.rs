@@ -7,11 +7,19 @@ use std::fmt;
 /// How far back a metric may have been seen last.
 const SEEN: &str = "1h";
 
+/// Rules that build on slices of five minutes have recorded by then what they can.
+const YOUNG: &str = "10m";
+
 /// Why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// Nothing exposes the metric.
     NeverSeen {
+        /// Its name.
+        metric: String,
+    },
+    /// A rule records the metric, and did not have anything to record yet.
+    NotRecorded {
         /// Its name.
         metric: String,
     },
@@ -44,6 +52,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::NeverSeen { metric } => write!(formatter, "metric `{metric}` was not seen within {SEEN}"),
+            Cause::NotRecorded { metric } => {
+                write!(formatter, "no rule recorded `{metric}` yet: Prometheus does not look back {YOUNG}")
+            }
             Cause::NoMatch { metric, matcher } => write!(formatter, "no series of `{metric}` matches `{matcher}`"),
             Cause::Ended { selector } => write!(formatter, "the series of `{selector}` have ended"),
             Cause::ShortWindow { selector, window } => {
@@ -87,6 +98,22 @@ pub fn questions(expression: &str) -> Result<Vec<Question>, String> {
     Ok(questions)
 }
 
+/// What a Prometheus that is old enough for every rule to have recorded something answers.
+pub fn is_old_enough() -> String {
+    format!("count(up offset {YOUNG})")
+}
+
+impl Cause {
+    /// The cause in a Prometheus that is too young for every rule to have recorded something. A metric that a rule
+    /// records has a colon in its name.
+    pub fn while_young(self) -> Self {
+        match self {
+            Cause::NeverSeen { metric } if metric.contains(':') => Cause::NotRecorded { metric },
+            other => other,
+        }
+    }
+}
+
 fn of_selector(metric: &str, matchers: &[Matcher], window: Option<String>, questions: &mut Vec<Question>) {
     let mut ask = |expression: String, cause: Cause| questions.push(Question { expression, cause });
     let seen = |selector: &str| format!("count(last_over_time({selector}[{SEEN}]))");
@@ -127,6 +154,15 @@ mod tests {
             ("count(f)", "the series of `f` have ended"),
         ];
         assert_eq!(asked, expected.map(|(expression, cause)| (expression.to_owned(), cause.to_owned())));
+    }
+
+    #[test]
+    fn only_what_a_rule_records_may_be_missing_while_prometheus_is_young() {
+        let never = |metric: &str| Cause::NeverSeen { metric: metric.to_owned() };
+        let said = "no rule recorded `slo:a:ratio` yet: Prometheus does not look back 10m";
+        assert_eq!(never("slo:a:ratio").while_young().to_string(), said);
+        assert_eq!(never("up").while_young(), never("up"));
+        assert_eq!(Cause::NoTraffic.while_young(), Cause::NoTraffic);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Dashboards as Grafana reads them: what each panel asks, how its variables are filled in, and why a
 //! question may have no answer. Pure.
 
+pub mod answer;
 pub mod cause;
 pub mod expand;
 pub mod model;
 
-pub use cause::{Cause, Question, questions};
+pub use cause::{Cause, Question, is_old_enough, questions};
 pub use expand::Expansion;
 pub use model::{Dashboard, Panel, Target};

@@ -124,6 +124,9 @@ pub struct Target {
     /// The shortest step, and what `$__rate_interval` is made from; that of the datasource where it is missing.
     #[serde(default)]
     pub interval: Option<String>,
+    /// How the answer is read: `time_series`, `table`, or `heatmap` for the buckets of a histogram.
+    #[serde(default)]
+    pub format: String,
     /// Whether only the newest value is asked for.
     #[serde(default)]
     pub instant: bool,

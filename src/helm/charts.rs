@@ -75,6 +75,27 @@ impl Store<'_> {
         Ok(charts)
     }
 
+    /// Those of the charts `needed` that no repository must be asked for, by their names.
+    ///
+    /// # Errors
+    /// As [`Store::load`], but for what must be asked.
+    pub fn load_at_hand(&self, needed: &[&str]) -> Result<Charts> {
+        let mut charts = Charts::new();
+        for name in needed {
+            if let Some(archive) = self.at_hand(self.locked(name)?)? {
+                charts.insert((*name).to_owned(), read(&archive)?);
+            }
+        }
+        Ok(charts)
+    }
+
+    fn at_hand(&self, locked: &LockedChart) -> Result<Option<Archive>> {
+        Ok(match self.in_folder(locked)? {
+            Some(archive) => Some(archive),
+            None => self.in_cache(locked),
+        })
+    }
+
     /// The archives of the charts `needed`, each of the locked version and digest.
     ///
     /// # Errors
@@ -84,11 +105,7 @@ impl Store<'_> {
         let mut missing: BTreeMap<(&str, bool), Vec<&LockedChart>> = BTreeMap::new();
         for name in needed {
             let locked = self.locked(name)?;
-            let at_hand = match self.in_folder(locked)? {
-                Some(archive) => Some(archive),
-                None => self.in_cache(locked),
-            };
-            match at_hand {
+            match self.at_hand(locked)? {
                 Some(archive) => found.push(archive),
                 None => missing.entry((&locked.repository, locked.plain_http)).or_default().push(locked),
             }

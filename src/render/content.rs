@@ -5,10 +5,13 @@ use super::grid;
 use super::labelled;
 use super::releases::parse_yaml;
 use super::sources::Sources;
-use super::templates::{Templates, is_dashboard, is_rule_file};
+use super::templates::{SLO_FOLDER, Templates, is_dashboard, is_rule_file, is_slo_definition};
+use super::yaml::to_yaml;
 use crate::config::model::{Config, Profile};
+use crate::contract::Contract;
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
+use crate::slo;
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,6 +20,63 @@ use serde_json::{Map, Value, json};
 const RULES_CONFIG_MAP: &str = "drivemaster-rules";
 /// Folder of our dashboards in Grafana.
 const DASHBOARD_FOLDER: &str = "DriveMaster";
+
+/// A file of rules or a dashboard: its template and what that renders to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedFile {
+    /// Path among the sources, such as `alerts/application.yaml`.
+    pub path: String,
+    /// The template.
+    pub template: String,
+    /// What it renders to; the rules of the objective where it defines one that can be read.
+    pub text: String,
+    /// What is wrong with the objective that it defines, each problem with the path of its key.
+    pub problems: Vec<String>,
+}
+
+/// Every file of rules and every dashboard as text, whatever is wrong with it.
+pub(super) fn texts(config: &Config, sources: &Sources, templates: &Templates) -> Result<Vec<RenderedFile>> {
+    let mut found = Vec::new();
+    for (folder, is_content) in [("alerts/", is_rule_file as fn(&str) -> bool), ("dashboards/", is_dashboard)] {
+        for (file, template) in sources.below(folder).filter(|(file, _)| is_content(file)) {
+            let path = format!("{folder}{file}");
+            let mut text = templates.render(&path)?;
+            if folder == "dashboards/"
+                && let Ok(mut model) = serde_json::from_str::<Value>(&text)
+            {
+                place_panels(&mut model);
+                text = format!("{model:#}\n");
+            }
+            let template = String::from_utf8_lossy(template).into_owned();
+            found.push(RenderedFile { path, template, text, problems: Vec::new() });
+        }
+    }
+    let contract = Contract::embedded()?;
+    for (file, template) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
+        let path = format!("{SLO_FOLDER}{file}");
+        let mut text = templates.render(&path)?;
+        let document = parse_yaml(&path, &text)?;
+        if document.is_null() {
+            continue;
+        }
+        let read = slo::read(document, &contract);
+        let problems = match read {
+            Ok(definition) => {
+                text = to_yaml(&slo::rules(&definition, &config.slo.interval));
+                Vec::new()
+            }
+            Err(problems) => problems,
+        };
+        found.push(RenderedFile { path, template: String::from_utf8_lossy(template).into_owned(), text, problems });
+    }
+    Ok(found)
+}
+
+fn place_panels(model: &mut Value) {
+    if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
+        grid::place(panels);
+    }
+}
 
 #[derive(Deserialize)]
 struct RuleFile {
@@ -50,14 +110,11 @@ pub(super) fn rules(
     let mut data = Map::new();
     let mut objects = Vec::new();
     let mut groups = Vec::new();
-    for (file, _) in sources.below("alerts/").filter(|(file, _)| is_rule_file(file)) {
-        let path = format!("alerts/{file}");
-        let text = templates.render(&path)?;
-        let spec = parse_yaml(&path, &text)?;
+    for RenderedRules { path, name, text, spec } in rule_files(config, sources, templates)? {
         let rules: RuleFile = serde_json::from_value(spec.clone())
             .map_err(|error| Failure::new(Kind::Usage, format!("`{path}` is not a file of rules")).caused_by(error))?;
         if !rules.groups.is_empty() {
-            objects.push(prometheus_rule(namespace, file.trim_end_matches(".yaml"), &spec));
+            objects.push(prometheus_rule(namespace, &name, &spec));
         }
         for group in rules.groups {
             let names = group.rules.into_iter().map(|rule| {
@@ -69,13 +126,54 @@ pub(super) fn rules(
             let rules = names.collect::<Result<Vec<String>>>()?;
             groups.push(ExpectedRuleGroup { name: group.name, rules });
         }
-        data.insert(file.to_owned(), json!(text.trim_start()));
+        data.insert(format!("{name}.yaml"), json!(text.trim_start()));
     }
     if config.profile == Profile::Production {
         return Ok((objects, groups));
     }
     let files = (!data.is_empty()).then(|| config_map(namespace, RULES_CONFIG_MAP, Value::Object(data)));
     Ok((files.into_iter().collect(), groups))
+}
+
+/// A file of rules, from a template or made of the definition of an objective.
+struct RenderedRules {
+    /// What it was made of.
+    path: String,
+    /// Name of the file without its ending, and of the operator's object without its prefix.
+    name: String,
+    text: String,
+    spec: Value,
+}
+
+fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Result<Vec<RenderedRules>> {
+    let mut rendered: Vec<RenderedRules> = Vec::new();
+    for (file, _) in sources.below("alerts/").filter(|(file, _)| is_rule_file(file)) {
+        let path = format!("alerts/{file}");
+        let text = templates.render(&path)?;
+        let spec = parse_yaml(&path, &text)?;
+        rendered.push(RenderedRules { path, name: file.trim_end_matches(".yaml").to_owned(), text, spec });
+    }
+    let contract = Contract::embedded()?;
+    for (file, _) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
+        let path = format!("{SLO_FOLDER}{file}");
+        let document = parse_yaml(&path, &templates.render(&path)?)?;
+        // A definition renders to nothing where its objective is disabled.
+        if document.is_null() {
+            continue;
+        }
+        let definition = slo::read(document, &contract).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(|problem| format!("`{path}`: {problem}")).collect();
+            Failure::new(Kind::Usage, problems.join("\n")).doc("docs/slo.md#definitions")
+        })?;
+        let name = format!("slo-{}", definition.name);
+        if let Some(other) = rendered.iter().find(|other| other.name == name) {
+            let message = format!("`{path}` and `{}` both make the file of rules `{name}`", other.path);
+            return Err(Failure::new(Kind::Usage, message).into());
+        }
+        let spec = slo::rules(&definition, &config.slo.interval);
+        rendered.push(RenderedRules { path, name, text: to_yaml(&spec), spec });
+    }
+    Ok(rendered)
 }
 
 /// One ConfigMap for each dashboard, and what Grafana is to show. A template that renders to nothing is none.
@@ -99,9 +197,7 @@ pub(super) fn dashboards(
         }
         let mut model: Value = serde_json::from_str(&text)
             .map_err(|error| wrong("renders to invalid JSON".to_owned()).caused_by(error))?;
-        if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
-            grid::place(panels);
-        }
+        place_panels(&mut model);
         let text = |key: &str| {
             let value = model.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
             value

@@ -3,13 +3,14 @@
 use super::jobs::{public_urls, scrape_jobs, serves_tls};
 use super::{ingress, masks};
 use crate::config::model::{Config, ExporterMode};
+use crate::slo::Window;
 use crate::stack::{COMPONENTS, Component, EXPORTERS, HEALTH_PROBES, URL_PROBES};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 /// The whole context: `config`; `components` by their key, as the catalogue has them, with `enabled`,
 /// addresses in the cluster and outside (`openUrl`: its Ingress, else where `port-forward` puts it); `exporters`, a list of the catalogue's rows with `mode`;
-/// `services`, `scrapeJobs`, `platformServiceNames` and `monitoredNamespaces`, lists; `probes` with the
+/// `services`, `slos` by name, `scrapeJobs`, `platformServiceNames` and `monitoredNamespaces`, lists; `probes` with the
 /// names of their jobs and the public URLs.
 ///
 /// # Errors
@@ -33,12 +34,29 @@ pub(super) fn context(config: &Config) -> Result<Value> {
         "components": components,
         "exporters": exporters,
         "services": config.platform.services,
+        "slos": objectives(config),
         "scrapeJobs": jobs,
         "platformServiceNames": platform_services,
         "masks": masks::context(),
         "monitoredNamespaces": monitored_namespaces(config),
         "probes": { "healthJob": HEALTH_PROBES, "urlsJob": URL_PROBES, "urls": public_urls(config) },
     }))
+}
+
+/// The objectives by name, as definitions read them: with every service named, their jobs as a regular
+/// expression, and the window as OpenSLO writes it.
+fn objectives(config: &Config) -> Value {
+    let all: Vec<&str> = config.platform.services.iter().map(|service| service.name.as_str()).collect();
+    let rows = config.slo.objectives.iter().map(|(name, objective)| {
+        let is_chosen = |name: &&str| objective.services.is_empty() || objective.services.iter().any(|one| one == name);
+        let services: Vec<&str> = all.iter().copied().filter(is_chosen).collect();
+        let mut row = json!(objective);
+        row["jobs"] = json!(services.join("|"));
+        row["services"] = json!(services);
+        row["timeWindow"] = Window::from(config.slo.window).to_open_slo();
+        (name.clone(), row)
+    });
+    Value::Object(rows.collect())
 }
 
 /// A row of the catalogue with what the configuration makes of it.

@@ -106,6 +106,13 @@ fn object_paths<'a>(folder: &str, objects: impl Iterator<Item = &'a Manifest> + 
     objects.map(|object| (path(object), object)).collect()
 }
 
+/// The namespaces and our own objects, early and late ones, each with its path in the folder.
+pub fn object_files(bundle: &Bundle) -> Vec<(String, &Manifest)> {
+    let namespaces = bundle.namespaces.iter().map(|one| (format!("01-namespaces/{}.yaml", one.reference().name), one));
+    let late = object_paths(LATE_OBJECTS, bundle.late_objects.iter().map(|late| &late.manifest));
+    namespaces.chain(object_paths(OBJECTS, bundle.objects.iter())).chain(late).collect()
+}
+
 /// The releases, each behind those it needs; otherwise as the bundle has them.
 fn in_order(bundle: &Bundle) -> Vec<&Release> {
     let mut done: BTreeSet<&str> = BTreeSet::new();

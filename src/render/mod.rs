@@ -22,11 +22,14 @@ mod strict;
 mod templates;
 mod yaml;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Release};
+pub use content::RenderedFile;
+pub use files::object_files;
 pub use namespaces::namespaces;
 pub use releases::needed_charts;
 pub use secrets::required as required_secrets;
 pub use sources::{Sources, values_layer};
+pub use yaml::to_yaml;
 
 use crate::chart::Charts;
 use crate::chart::crds::{crds, ours};
@@ -36,7 +39,7 @@ use crate::object::{FIELD_MANAGER, Manifest};
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What everything of ours is a part of, as its label says.
 const PART_OF: &str = "drivemaster-monitoring";
@@ -102,6 +105,22 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
         webhook_certificates: certificates::of_webhooks(config),
         ingress_classes: ingress::classes(config),
     })
+}
+
+/// Every file of rules and every dashboard of `sources` as text, for judges that are to see everything
+/// that is wrong with them.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] for a bad template with its file, line and column.
+pub fn texts(config: &Config, sources: &Sources) -> Result<Vec<RenderedFile>> {
+    let templates = templates::Templates::new(sources, &context::context(config)?)?;
+    content::texts(config, sources, &templates)
+}
+
+/// The names of all scrape jobs, also of the one that finds Services by their annotations.
+pub fn scrape_job_names(config: &Config) -> BTreeSet<String> {
+    let jobs = jobs::scrape_jobs(config).into_iter().map(|job| job.target.job);
+    jobs.chain([crate::stack::ANNOTATED_SERVICES.to_owned()]).collect()
 }
 
 /// `object` with the labels of everything that is ours.

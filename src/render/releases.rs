@@ -4,6 +4,7 @@ use super::bundle::Release;
 use super::sources::Sources;
 use super::templates::Templates;
 use crate::chart::{Chart, Charts};
+use crate::config::document::bounded;
 use crate::config::merge;
 use crate::config::model::{Config, ExporterMode, Profile};
 use crate::error::{Failure, Kind};
@@ -96,6 +97,9 @@ fn values(config: &Config, release: &str, templates: &Templates) -> Result<Value
 
 /// Reads the rendered `text` of the template at `path` as YAML.
 pub(super) fn parse_yaml(path: &str, text: &str) -> Result<Value> {
+    if let Err(((line, _), what)) = bounded(text) {
+        return Err(Failure::new(Kind::Usage, format!("template `{path}` renders to {what}, in line {line}")).into());
+    }
     serde_yaml::from_str(text).map_err(|error| {
         Failure::new(Kind::Usage, format!("template `{path}` renders to invalid YAML")).caused_by(error)
     })

@@ -38,7 +38,7 @@ impl Sources {
     }
 
     /// The files below `folder`, which ends with `/`, by their path below it.
-    pub(super) fn below<'s>(&'s self, folder: &'s str) -> impl Iterator<Item = (&'s str, &'s [u8])> {
+    pub fn below<'s>(&'s self, folder: &'s str) -> impl Iterator<Item = (&'s str, &'s [u8])> {
         self.files.iter().filter_map(move |(path, content)| Some((path.strip_prefix(folder)?, content.as_slice())))
     }
 

@@ -82,17 +82,26 @@ impl Templates {
 type IsTemplate = fn(&str) -> bool;
 
 /// Where templates stand. Charts are none: they are Helm's. Unit tests of rules are promtool's.
-const FOLDERS: [(&str, IsTemplate); 4] = [
+const FOLDERS: [(&str, IsTemplate); 5] = [
     ("templates/values/", |_| true),
     (super::objects::FOLDER, |_| true),
     ("alerts/", is_rule_file),
+    (SLO_FOLDER, is_slo_definition),
     ("dashboards/", is_dashboard_or_partial),
 ];
 
 /// Whether `alerts/<path>` is a file of rules.
 pub(super) fn is_rule_file(path: &str) -> bool {
-    let is_data = ["contract.yaml", "programs.yaml"].contains(&path);
+    let is_data = ["contract.yaml", "firing.yaml", "programs.yaml"].contains(&path);
     path.ends_with(".yaml") && !path.ends_with(".test.yaml") && !is_data && !path.contains('/')
+}
+
+/// Where definitions of objectives stand.
+pub(super) const SLO_FOLDER: &str = "alerts/slo/";
+
+/// Whether `alerts/slo/<path>` is the definition of an objective.
+pub(super) fn is_slo_definition(path: &str) -> bool {
+    path.ends_with(".yaml") && !path.ends_with(".test.yaml") && !path.contains('/')
 }
 
 /// Whether `dashboards/<path>` is a dashboard.
@@ -290,6 +299,7 @@ mod tests {
             ("application.yaml", true),
             ("application.test.yaml", false),
             ("contract.yaml", false),
+            ("firing.yaml", false),
             ("programs.yaml", false),
             ("README.md", false),
         ] {

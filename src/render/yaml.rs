@@ -10,7 +10,7 @@ use std::fmt::Write;
 const FIRST_KEYS: &[&str] = &["apiVersion", "kind", "metadata", "name", "namespace"];
 
 /// `value` as one YAML document, ending with a line break.
-pub(super) fn to_yaml(value: &Value) -> String {
+pub fn to_yaml(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Object(map) if !map.is_empty() => mapping(&mut out, map, 0),

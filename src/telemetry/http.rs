@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 const QUOTE_LIMIT: usize = 200;
 /// Bytes of a body that an error is made from.
 const ERROR_BODY_LIMIT: usize = 16 * 1024;
+/// The most connections that wait for the next question.
+const IDLE_LIMIT: usize = 16;
 
 /// How long and how much.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,9 @@ pub struct Limits {
     pub attempts: u32,
     /// Pause before the second try; each further one is twice as long.
     pub pause: Duration,
+    /// How long a connection waits for the next question; zero keeps none. One through a port-forward does not see the
+    /// far side's close, so this is to be short.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
@@ -37,6 +42,7 @@ impl Default for Limits {
             body_bytes: 32 * 1024 * 1024,
             attempts: 3,
             pause: Duration::from_millis(150),
+            idle: Duration::ZERO,
         }
     }
 }
@@ -135,8 +141,8 @@ impl Http {
             .user_agent(concat!("drivemaster-mon/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(limits.connect)
             .redirect(reqwest::redirect::Policy::limited(3))
-            // A forwarded connection does not see the far side's close: none is kept for later.
-            .pool_max_idle_per_host(0);
+            .pool_max_idle_per_host(if limits.idle.is_zero() { 0 } else { IDLE_LIMIT })
+            .pool_idle_timeout(limits.idle);
         if is_loopback(base) {
             // The person's proxy cannot reach this machine's loopback.
             builder = builder.no_proxy();
@@ -395,6 +401,41 @@ pub(crate) mod tests {
             }
         });
         (url, count)
+    }
+
+    /// A server that answers every request and keeps its connections, and how many it had.
+    async fn keeping() -> (Url, Arc<AtomicUsize>) {
+        install_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
+                    }
+                });
+            }
+        });
+        (url, count)
+    }
+
+    #[tokio::test]
+    async fn questions_one_after_the_other_share_a_connection_where_it_is_kept() {
+        for (idle, connections) in [(Duration::ZERO, 3), (Duration::from_secs(60), 1)] {
+            let (url, count) = keeping().await;
+            let http = Http::new(&url, Limits { idle, ..quick() }).unwrap();
+            for _ in 0..3 {
+                let _: Vec<u8> = http.json("/x", &[]).await.unwrap();
+                // What reads an answer hands its connection back a moment later.
+                sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(count.load(Ordering::SeqCst), connections, "{idle:?}");
+        }
     }
 
     async fn error_of(act: Act, limits: Limits) -> String {

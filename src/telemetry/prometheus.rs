@@ -127,6 +127,14 @@ pub struct AlertmanagerUrl {
     pub url: String,
 }
 
+/// What a target says about a metric.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Metadata {
+    /// Its type: `counter`, `gauge`, `histogram`, `summary`, or `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
 /// A sample of an instant query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -167,6 +175,31 @@ struct Alerts {
 #[derive(Debug, Deserialize)]
 struct LoadedConfiguration {
     yaml: String,
+}
+
+/// A series over a range of time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Unix time in seconds, and value.
+    pub points: Vec<(f64, f64)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RangeResult {
+    result: Vec<MatrixLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MatrixLine {
+    #[serde(default)]
+    metric: BTreeMap<String, String>,
+    values: Vec<(f64, String)>,
+}
+
+fn number(text: &str) -> Result<f64, HttpError> {
+    text.parse::<f64>().map_err(|_| HttpError::Malformed(format!("the answer has `{text}` for a number")))
 }
 
 impl Prometheus {
@@ -232,14 +265,19 @@ impl Prometheus {
         Ok(self.api::<LoadedConfiguration>("status/config", &[]).await?.yaml)
     }
 
+    /// What its targets say about their metrics, by the names of these.
+    ///
+    /// # Errors
+    /// No usable answer.
+    pub async fn metadata(&self) -> Result<BTreeMap<String, Vec<Metadata>>, HttpError> {
+        self.api("metadata", &[]).await
+    }
+
     /// The answer to an instant query.
     ///
     /// # Errors
     /// No usable answer; for a bad expression with Prometheus' own message.
     pub async fn query(&self, expression: &str) -> Result<Vec<Sample>, HttpError> {
-        let number = |text: &str| {
-            text.parse::<f64>().map_err(|_| HttpError::Malformed(format!("the answer has `{text}` for a number")))
-        };
         match self.api::<QueryResult>("query", &[("query", expression)]).await? {
             QueryResult::Scalar((time, value)) => {
                 Ok(vec![Sample { labels: BTreeMap::new(), time, value: number(&value)? }])
@@ -251,6 +289,22 @@ impl Prometheus {
                 })
                 .collect(),
         }
+    }
+
+    /// The answer to a query at every `step` seconds from `start` to `end`, Unix times in seconds.
+    ///
+    /// # Errors
+    /// As [`Prometheus::query`].
+    pub async fn query_range(&self, expression: &str, start: f64, end: f64, step: f64) -> Result<Vec<Line>, HttpError> {
+        let [start, end, step] = [start, end, step].map(|seconds| seconds.to_string());
+        let parameters = [("query", expression), ("start", &start), ("end", &end), ("step", &step)];
+        let RangeResult { result } = self.api("query_range", &parameters).await?;
+        let line = |line: MatrixLine| {
+            let point = |(time, value): (f64, String)| Ok((time, number(&value)?));
+            let points = line.values.into_iter().map(point).collect::<Result<_, HttpError>>()?;
+            Ok(Line { labels: line.metric, points })
+        };
+        result.into_iter().map(line).collect()
     }
 
     /// What its clock says.
@@ -316,6 +370,20 @@ mod tests {
         assert_eq!((samples[0].labels["job"].as_str(), samples[0].value), ("a", f64::INFINITY));
         let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"1.5"]}}"#;
         assert_eq!(answering(scalar).await.now().await.unwrap(), Timestamp::from_millisecond(1500).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_range_comes_as_lines() {
+        let matrix = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"job":"a"},"values":[[5,"1"],[20.5,"NaN"]]}]}}"#;
+        let lines = answering(matrix).await.query_range("up", 0.0, 30.0, 15.0).await.unwrap();
+        assert_eq!((lines[0].labels["job"].as_str(), lines[0].points[0]), ("a", (5.0, 1.0)));
+        assert!(lines[0].points[1].0 == 20.5 && lines[0].points[1].1.is_nan());
+    }
+
+    #[tokio::test]
+    async fn metadata_tells_the_types() {
+        let body = r#"{"status":"success","data":{"up_total":[{"type":"counter","help":"h","unit":""}]}}"#;
+        assert_eq!(answering(body).await.metadata().await.unwrap()["up_total"][0].kind, "counter");
     }
 
     #[tokio::test]

@@ -1,83 +1,206 @@
-//! Every dashboard is a bare, valid Grafana model, and asks only for what the contract has.
+//! Every dashboard is a bare, valid Grafana model, and asks only for what is known to be there.
 
-use crate::{config, deployed, promtool, unknown_metrics};
+use crate::rules::{dashboards_of_alerts, is_recorded};
+use crate::support::charts::charts_dir;
+use crate::{config, metric_of, promtool, unknown_metrics};
+use drivemaster_mon::chart::{Charts, archive};
+use drivemaster_mon::config::{Config, Profile, resolve};
+use drivemaster_mon::dashboard::{Dashboard, Expansion, Panel, expand::POINTS};
+use drivemaster_mon::promql;
+use drivemaster_mon::render::{Bundle, Sources, needed_charts, render, render_from};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-/// The dashboards by the name of their file, as they are deployed.
-fn dashboards() -> BTreeMap<String, Value> {
-    let files = deployed(&config("existing"), "drivemaster-dashboard-");
-    assert!(!files.is_empty());
-    files.into_iter().map(|(name, text)| (name, serde_json::from_str(&text).unwrap())).collect()
+/// Labels that every target gives its series.
+const TARGET_LABELS: [&str; 5] = ["job", "instance", "namespace", "pod", "service"];
+
+/// A dashboard, as JSON and as it is read.
+pub(crate) struct Shown {
+    /// The profile and what is special about it, then the uid.
+    pub(crate) name: String,
+    pub(crate) json: Value,
+    pub(crate) read: Dashboard,
 }
 
-fn panels(dashboard: &Value) -> &[Value] {
-    dashboard["panels"].as_array().unwrap()
+impl Shown {
+    /// The panels that are no headings.
+    pub(crate) fn panels(&self) -> impl Iterator<Item = (&Panel, &Value)> {
+        let json = self.json["panels"].as_array().unwrap().iter();
+        self.read.panels.iter().zip(json).filter(|(panel, _)| panel.kind != "row")
+    }
+
+    /// Every query of its panels as it is sent, with the title of the panel.
+    pub(crate) fn queries(&self) -> Vec<(String, String)> {
+        let expansion = Expansion::new(&self.read, self.read.range(), Duration::from_secs(15), POINTS);
+        let of = |panel: &Panel| -> Vec<(String, String)> {
+            panel.targets.iter().map(|target| (panel.title.clone(), expansion.query(target))).collect()
+        };
+        self.read.asking().flat_map(of).collect()
+    }
 }
 
-/// Every query, with Grafana's variables replaced by values.
-fn queries(dashboard: &Value) -> Vec<String> {
-    panels(dashboard)
-        .iter()
-        .flat_map(|panel| panel["targets"].as_array().unwrap())
-        .map(|target| {
-            let query = target["expr"].as_str().unwrap();
-            query
-                .replace("$__rate_interval", "1m")
-                .replace("$namespace", "drivemaster")
-                .replace("$service", "user-service|adaptive-service")
-        })
-        .collect()
+fn production() -> Bundle {
+    let config = resolve(Some(Profile::Production), &[], &[], &[]).unwrap();
+    let is_it = |file: &str, name: &str| {
+        let version = file.strip_prefix(&format!("{name}-"));
+        version.is_some_and(|version| version.starts_with(|letter: char| letter.is_ascii_digit()))
+    };
+    let read = |name: &str| {
+        let mut paths = std::fs::read_dir(charts_dir()).unwrap().map(|entry| entry.unwrap().path());
+        let path = paths.find(|path| is_it(path.file_name().unwrap().to_str().unwrap(), name)).unwrap();
+        (name.to_owned(), archive::read(name, &std::fs::read(path).unwrap()).unwrap())
+    };
+    let charts: Charts = needed_charts(&config).into_iter().map(read).collect();
+    render_from(&config, &Sources::embedded(), &charts).unwrap()
 }
 
-/// Every query of every dashboard.
-pub(crate) fn all_queries() -> Vec<String> {
-    dashboards().values().flat_map(queries).collect()
+fn shown_in(name: &str, bundle: &Bundle) -> Vec<Shown> {
+    let of = |json: Value| {
+        let read = Dashboard::parse(&json).unwrap();
+        Shown { name: format!("{name} {}", read.uid), json, read }
+    };
+    bundle.expected.dashboards.iter().map(|expected| of(bundle.model_of(expected).unwrap())).collect()
+}
+
+/// The dashboards of profile `local` with this configuration.
+pub(crate) fn local(config: &Config) -> Vec<Shown> {
+    shown_in("local", &render(config).unwrap())
+}
+
+/// The dashboards of both profiles, and of a platform that tells little.
+pub(crate) fn shown() -> &'static [Shown] {
+    static SHOWN: OnceLock<Vec<Shown>> = OnceLock::new();
+    SHOWN.get_or_init(|| {
+        let some = "platform.exporters.redis=none";
+        let without_redis = resolve(Some(Profile::Local), &[], &[], &[some.to_owned()]).unwrap();
+        let mut all = local(&config("existing"));
+        all.extend(shown_in("bare", &render(&config("none")).unwrap()));
+        all.extend(shown_in("without redis", &render(&without_redis).unwrap()));
+        all.extend(shown_in("production", &production()));
+        all
+    })
+}
+
+#[test]
+fn each_profile_has_the_dashboards_of_what_it_runs() {
+    let uids = |start: &str| -> Vec<&str> {
+        let of = shown().iter().filter(|shown| shown.name.starts_with(start));
+        of.map(|shown| shown.read.uid.trim_start_matches("drivemaster-")).collect()
+    };
+    let local = ["application-overview", "infrastructure-overview", "learning-analytics", "slo", "stack-health"];
+    assert_eq!(uids("local "), local);
+    // Nothing tells of the infrastructure.
+    assert_eq!(uids("bare "), ["application-overview", "learning-analytics", "slo", "stack-health"]);
+    assert_eq!(uids("production "), [&["application-overview", "chaos"][..], &local[1..]].concat());
 }
 
 #[test]
 fn a_dashboard_is_a_bare_model_with_a_stable_uid() {
-    for (name, dashboard) in dashboards() {
-        assert_eq!(dashboard["uid"], format!("drivemaster-{}", name.trim_end_matches(".json")));
-        assert!(dashboard["title"].is_string() && dashboard.get("dashboard").is_none(), "{name}");
-        assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 41, "{name}");
-        let variables: Vec<&str> = dashboard["templating"]["list"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|variable| variable["name"].as_str().unwrap())
-            .collect();
-        assert_eq!(variables[0], "datasource", "{name}");
+    for Shown { name, json, read } in shown() {
+        assert!(read.uid.starts_with("drivemaster-") && read.uid.len() <= 40, "{name}");
+        assert!(!read.title.is_empty() && !read.description.is_empty(), "{name}");
+        assert!(json.get("dashboard").is_none() && json.get("id").is_none(), "{name}");
+        assert!(json["schemaVersion"].as_u64().unwrap() >= 41, "{name}");
+        assert_eq!(read.variables()[0].name, "datasource", "{name}");
+        let marks: Vec<&str> = read.annotations().map(|(mark, _)| mark).collect();
+        let chaos = name.starts_with("production").then_some("Chaos experiments");
+        let expected: Vec<&str> = ["Deploys and restarts", "Alerts"].into_iter().chain(chaos).collect();
+        assert_eq!(marks, expected, "{name}");
     }
 }
 
 #[test]
-fn panels_have_an_id_of_their_own_a_unit_a_description_and_the_chosen_datasource() {
-    for (name, dashboard) in dashboards() {
-        let ids: BTreeSet<u64> = panels(&dashboard).iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-        assert_eq!(ids.len(), panels(&dashboard).len(), "{name}");
-        for panel in panels(&dashboard) {
-            let title = panel["title"].as_str().unwrap();
-            assert!(!panel["description"].as_str().unwrap().is_empty(), "{title}");
-            let has_unit = panel["fieldConfig"]["defaults"]["unit"].is_string();
-            assert!(has_unit || panel["type"] == "state-timeline", "{title}");
-            for source in panel["targets"].as_array().unwrap().iter().chain([panel]) {
-                assert_eq!(source["datasource"], json!({ "type": "prometheus", "uid": "${datasource}" }), "{title}");
+fn panels_have_an_id_of_their_own_that_is_the_same_everywhere() {
+    let mut titles: BTreeMap<(&str, u64), &str> = BTreeMap::new();
+    for Shown { name, read, .. } in shown() {
+        let ids: BTreeSet<u64> = read.panels.iter().map(|panel| panel.id).collect();
+        assert_eq!(ids.len(), read.panels.len(), "{name}");
+        for panel in &read.panels {
+            let known = titles.entry((&read.uid, panel.id)).or_insert(&panel.title);
+            assert_eq!(*known, panel.title, "{name}");
+        }
+    }
+}
+
+#[test]
+fn panels_fill_24_columns_and_do_not_overlap() {
+    for Shown { name, read, .. } in shown() {
+        let mut taken = BTreeSet::new();
+        for panel in &read.panels {
+            let place = panel.grid_pos;
+            assert!(place.x + place.w <= 24 && place.w > 0 && place.h > 0, "{name}: {}", panel.title);
+            for row in place.y..place.y + place.h {
+                for column in place.x..place.x + place.w {
+                    assert!(taken.insert((row, column)), "{name}: {} overlaps", panel.title);
+                }
+            }
+        }
+        let lines = taken.last().unwrap().0 + 1;
+        assert_eq!(taken.len() as u32, 24 * lines, "{name} has holes");
+    }
+}
+
+#[test]
+fn no_panel_is_of_a_kind_that_grafana_gave_up() {
+    let kinds = ["timeseries", "stat", "gauge", "table", "heatmap", "state-timeline", "text"];
+    for shown in shown() {
+        for (panel, _) in shown.panels() {
+            assert!(kinds.contains(&panel.kind.as_str()), "{}: {}", shown.name, panel.kind);
+        }
+    }
+}
+
+#[test]
+fn links_lead_to_dashboards_that_are_there() {
+    for shown in shown() {
+        let profile = shown.name.split(' ').next().unwrap();
+        let uids: BTreeSet<&str> = self::shown()
+            .iter()
+            .filter(|other| other.name.starts_with(profile))
+            .map(|other| other.read.uid.as_str())
+            .collect();
+        let list = shown.json["links"].as_array().unwrap();
+        assert!(list.iter().any(|link| link["type"] == "dashboards" && link["tags"] == json!(["drivemaster"])));
+        assert!(shown.json["tags"].as_array().unwrap().contains(&json!("drivemaster")), "{}", shown.name);
+        for (panel, json) in shown.panels() {
+            for link in json["links"].as_array().unwrap() {
+                let url = link["url"].as_str().unwrap();
+                let uid = url.strip_prefix("/d/").unwrap().split('?').next().unwrap();
+                assert!(uids.contains(uid) && uid != shown.read.uid, "{}: {} -> {url}", shown.name, panel.title);
             }
         }
     }
 }
 
 #[test]
-fn panels_lie_within_24_columns_and_do_not_overlap() {
-    for (_, dashboard) in dashboards() {
-        let mut taken = BTreeSet::new();
-        for panel in panels(&dashboard) {
-            let side = |key: &str| panel["gridPos"][key].as_u64().unwrap();
-            assert!(side("x") + side("w") <= 24 && side("w") > 0 && side("h") > 0, "{}", panel["title"]);
-            for row in side("y")..side("y") + side("h") {
-                for column in side("x")..side("x") + side("w") {
-                    assert!(taken.insert((row, column)), "{} overlaps", panel["title"]);
+fn alerts_lead_to_dashboards_that_are_there() {
+    let uids: BTreeSet<&str> =
+        shown().iter().filter(|shown| shown.name.starts_with("local ")).map(|shown| shown.read.uid.as_str()).collect();
+    for (alert, url) in dashboards_of_alerts(&config("existing")) {
+        let uid = url.split("/d/").nth(1).unwrap();
+        assert!(uids.contains(uid), "`{alert}` leads to {url}");
+    }
+}
+
+#[test]
+fn queries_ask_only_for_metrics_that_are_known_with_labels_that_they_have() {
+    for shown in shown() {
+        for (title, query) in shown.queries() {
+            assert_eq!(unknown_metrics(&query), Vec::<String>::new(), "{}: {title}: {query}", shown.name);
+            for selector in promql::selectors(&promql::parse(&query).unwrap()) {
+                let metric = selector.metric.unwrap();
+                if is_recorded(&metric) {
+                    continue;
+                }
+                let known = metric_of(&metric).unwrap();
+                for matcher in &selector.matchers {
+                    let fits = known.iter().any(|known| {
+                        let labels = || known.labels.iter().map(String::as_str).chain(TARGET_LABELS).chain(["le"]);
+                        known.open_labels || labels().any(|label| label == matcher.name)
+                    });
+                    assert!(fits, "{}: {title}: `{metric}` has no label `{}`", shown.name, matcher.name);
                 }
             }
         }
@@ -85,10 +208,18 @@ fn panels_lie_within_24_columns_and_do_not_overlap() {
 }
 
 #[test]
-fn queries_ask_only_for_metrics_of_the_contract() {
-    for (_, dashboard) in dashboards() {
-        for query in queries(&dashboard) {
-            assert_eq!(unknown_metrics(&query), Vec::<String>::new(), "{query}");
+fn panels_ask_for_nothing_that_is_counted_by_user() {
+    for shown in shown() {
+        for (title, query) in shown.queries() {
+            for metric in
+                promql::selectors(&promql::parse(&query).unwrap()).into_iter().filter_map(|found| found.metric)
+            {
+                let by_user = metric_of(&metric)
+                    .unwrap_or_default()
+                    .iter()
+                    .any(|known| known.labels.iter().any(|label| label == "user_id"));
+                assert!(!by_user, "{}: {title}: `{metric}` may be dropped: use what is recorded of it", shown.name);
+            }
         }
     }
 }
@@ -96,7 +227,8 @@ fn queries_ask_only_for_metrics_of_the_contract() {
 #[test]
 fn promtool_parses_every_query() {
     let folder = tempfile::tempdir().unwrap();
-    let rules: Vec<Value> = all_queries()
+    let queries: BTreeSet<String> = shown().iter().flat_map(Shown::queries).map(|(_, query)| query).collect();
+    let rules: Vec<Value> = queries
         .iter()
         .enumerate()
         .map(|(index, query)| json!({ "record": format!("query:{index}"), "expr": query }))
@@ -106,21 +238,70 @@ fn promtool_parses_every_query() {
     assert_eq!(promtool(folder.path(), &["check", "rules"], &["queries.yaml".to_owned()]), Ok(()));
 }
 
+/// What the specification lists, and what stood in the dashboards before.
+const SPECIFIED: &[(&str, &[&str])] = &[
+    (
+        "drivemaster-application-overview",
+        &[
+            "Service health status",
+            "Request rate by service",
+            "Response times",
+            "Response time p95 by service",
+            "Error rate by service",
+            "Active users",
+            "Learning sessions",
+            "Questions answered",
+            "Learning effectiveness",
+        ],
+    ),
+    (
+        "drivemaster-infrastructure-overview",
+        &[
+            "Connections",
+            "Cache hit ratio",
+            "Redis memory",
+            "Clients",
+            "Message rate",
+            "Consumer lag",
+            "Elasticsearch health",
+            "CPU",
+            "Memory",
+            "Disks",
+            "Replication lag",
+        ],
+    ),
+    (
+        "drivemaster-learning-analytics",
+        &[
+            "Learning effectiveness over time",
+            "User engagement",
+            "Question success rate by category",
+            "Adaptive algorithm performance",
+            "Spaced repetition",
+            "Content interaction heatmap",
+            "Dropout risk",
+            "Notification effectiveness",
+        ],
+    ),
+    (
+        "drivemaster-slo",
+        &["Objectives", "Indicators", "Error budget left", "Burn rate now", "Breaches", "Days observed"],
+    ),
+    (
+        "drivemaster-chaos",
+        &["Active experiments", "Longest time without an answer", "Error rate during chaos", "Refused answers"],
+    ),
+    ("drivemaster-stack-health", &["Targets down", "Failed rule evaluations", "Alerts lost", "Parts of the stack"]),
+];
+
 #[test]
-fn the_application_overview_shows_what_the_specification_lists() {
-    let dashboards = dashboards();
-    let dashboard = &dashboards["application-overview.json"];
-    let titles: BTreeSet<&str> = panels(dashboard).iter().map(|panel| panel["title"].as_str().unwrap()).collect();
-    for title in [
-        "Service health status",
-        "Request rate by service",
-        "Response times",
-        "Error rate by service",
-        "Active users",
-        "Learning sessions",
-        "Questions answered",
-        "Learning effectiveness",
-    ] {
-        assert!(titles.contains(title), "no panel `{title}`");
+fn the_dashboards_show_what_the_specification_lists() {
+    for (uid, titles) in SPECIFIED {
+        let found =
+            shown().iter().find(|shown| shown.name.starts_with("production ") && shown.read.uid == *uid).unwrap();
+        let there: BTreeSet<&str> = found.read.panels.iter().map(|panel| panel.title.as_str()).collect();
+        for title in *titles {
+            assert!(there.contains(title), "`{uid}` has no panel `{title}`");
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! Alerts, dashboards and the simulated platform before the real promtool.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+// What is measured is printed: counts, scores.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod dashboard_lint;
 mod dashboards;
+mod healthy;
+mod mutants;
 mod platform;
 mod rules;
 mod simulated;
@@ -10,7 +14,7 @@ mod simulated;
 mod support;
 
 use drivemaster_mon::config::{self, Config, Profile};
-use drivemaster_mon::contract::Contract;
+use drivemaster_mon::contract::{Contract, Metric, MetricType};
 use drivemaster_mon::object::Manifest;
 use drivemaster_mon::promql;
 use drivemaster_mon::render::render;
@@ -18,6 +22,7 @@ use drivemaster_mon::stack::EXPORTERS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use support::tool;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -54,13 +59,33 @@ fn metrics(query: &str) -> BTreeSet<String> {
     promql::selectors(&expression).into_iter().map(|selector| selector.metric.expect("a metric by name")).collect()
 }
 
-/// The metrics of `query` that are not in the contract; `up` is Prometheus' own.
-fn unknown_metrics(query: &str) -> Vec<String> {
-    let contract = Contract::embedded().unwrap();
-    let known: BTreeSet<&str> = contract.exporters.values().flatten().map(|metric| metric.name.as_str()).collect();
-    let is_known = |metric: &str| {
-        let of_a_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| metric.strip_suffix(end));
-        metric == "up" || known.contains(metric) || of_a_histogram.is_some_and(|base| known.contains(base))
+/// Every metric that rules and panels may ask for, with its kind and labels: the contract's, those of other programs, and
+/// those that rules record, whose labels are not known here.
+pub(crate) fn known_metrics() -> &'static BTreeMap<String, Vec<Metric>> {
+    static KNOWN: OnceLock<BTreeMap<String, Vec<Metric>>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let mut known: BTreeMap<String, Vec<Metric>> = BTreeMap::new();
+        for contract in [Contract::embedded().unwrap(), Contract::programs().unwrap()] {
+            for metric in contract.exporters.into_values().flatten() {
+                known.entry(metric.name.clone()).or_default().push(metric);
+            }
+        }
+        known
+    })
+}
+
+/// What is known of the series `name`, which may be a part of a histogram or summary.
+pub(crate) fn metric_of(name: &str) -> Option<&'static [Metric]> {
+    let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+    let is_made_of_parts = |metrics: &&Vec<Metric>| {
+        metrics.iter().any(|metric| matches!(metric.metric_type, MetricType::Histogram | MetricType::Summary))
     };
-    metrics(query).into_iter().filter(|metric| !is_known(metric)).collect()
+    let whole = known_metrics().get(name);
+    let part = || parts.clone().find_map(|base| known_metrics().get(base).filter(is_made_of_parts));
+    whole.or_else(part).map(Vec::as_slice)
+}
+
+/// The metrics of `query` that nothing exposes and no rule records.
+fn unknown_metrics(query: &str) -> Vec<String> {
+    metrics(query).into_iter().filter(|metric| metric_of(metric).is_none() && !rules::is_recorded(metric)).collect()
 }

@@ -6,9 +6,10 @@ use drivemaster_mon::stack::EXPORTERS;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// The rule files by name, as they are deployed.
-fn rule_files(config: &Config) -> BTreeMap<String, String> {
+pub(crate) fn rule_files(config: &Config) -> BTreeMap<String, String> {
     deployed(config, "drivemaster-rules")
 }
 
@@ -29,9 +30,27 @@ fn rules(config: &Config) -> Vec<Value> {
     rule_files(config).values().flat_map(groups).flat_map(|group| list(&group["rules"])).collect()
 }
 
-/// Names and texts of the unit tests in `alerts/`.
-fn unit_tests() -> Vec<(String, String)> {
-    let entries = std::fs::read_dir(Path::new(ROOT).join("alerts")).unwrap().map(|entry| entry.unwrap());
+/// Whether a rule records the series `metric`.
+pub(crate) fn is_recorded(metric: &str) -> bool {
+    static RECORDED: OnceLock<BTreeSet<String>> = OnceLock::new();
+    let recorded = RECORDED.get_or_init(|| {
+        let rules = rules(&config("existing"));
+        rules.iter().filter_map(|rule| rule["record"].as_str()).map(str::to_owned).collect()
+    });
+    recorded.contains(metric)
+}
+
+/// The names of the alerts, with the dashboards that they lead to.
+pub(crate) fn dashboards_of_alerts(config: &Config) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let alerts = rules(config).into_iter().filter(|rule| rule["alert"].is_string());
+    alerts.map(|rule| (text(&rule["alert"]), text(&rule["annotations"]["dashboard"]))).collect()
+}
+
+/// Names and texts of the unit tests in `alerts/` and `alerts/slo/`.
+pub(crate) fn unit_tests() -> Vec<(String, String)> {
+    let folders = ["alerts", "alerts/slo"].map(|folder| std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap());
+    let entries = folders.into_iter().flatten().map(|entry| entry.unwrap());
     let tests = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
     let tests = tests.filter(|(name, _)| name.ends_with(".test.yaml"));
     tests.map(|(name, path)| (name, std::fs::read_to_string(path).unwrap())).collect()

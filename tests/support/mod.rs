@@ -1,8 +1,13 @@
 //! What the test binaries share.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod alerts;
 #[cfg(feature = "sandbox")]
 pub mod charts;
+pub mod firing;
+#[cfg(feature = "sandbox")]
+pub mod rendered;
+pub mod routing;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 

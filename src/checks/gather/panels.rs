@@ -4,7 +4,7 @@
 use super::super::facts::{Cause, DashboardFact, PanelFact, QueryFact};
 use crate::config::Config;
 use crate::dashboard::expand::POINTS;
-use crate::dashboard::{Dashboard, Expansion, questions};
+use crate::dashboard::{Dashboard, Expansion, is_old_enough, questions};
 use crate::promql::parse_duration;
 use crate::render::Bundle;
 use crate::telemetry::{HttpError, Prometheus};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many queries are under way at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// Something of a dashboard that asks.
 struct Asking {
@@ -97,7 +97,9 @@ async fn cause(prometheus: &Prometheus, expression: &str, answered: bool) -> Res
     // What cannot be read here was read by Prometheus.
     for question in questions(expression).unwrap_or_default() {
         if prometheus.query(&question.expression).await?.is_empty() {
-            return Ok(question.cause);
+            let young = matches!(question.cause, Cause::NeverSeen { .. })
+                && prometheus.query(&is_old_enough()).await?.is_empty();
+            return Ok(if young { question.cause.while_young() } else { question.cause });
         }
     }
     Ok(if answered { Cause::NoTraffic } else { Cause::FilteredOut })

@@ -1,7 +1,9 @@
 //! Every panel of every dashboard shows data.
 
-use super::facts::{DashboardFact, Need, PanelFact, QueryFact};
+use super::facts::{Cause, DashboardFact, Need, PanelFact, QueryFact};
 use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
+use crate::event::Outcome;
+use std::time::Duration;
 
 pub(super) const CHECK: Check = Check {
     id: "dashboards/<uid>",
@@ -13,6 +15,9 @@ pub(super) const CHECK: Check = Check {
     needs: &[Need::Panels],
     judge: judge_answers,
 };
+
+/// Most rules record something in this time; those that need more are told, not waited for.
+const RECORDING: Duration = Duration::from_secs(30);
 
 fn judge_answers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
     let expected = scope.bundle.expected.dashboards.iter();
@@ -41,6 +46,11 @@ fn judge_answers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
 fn judge_panels(panels: &[PanelFact]) -> Verdict {
     let wrong: Vec<String> = panels.iter().filter_map(problem).collect();
     let total = panels.iter().filter(|panel| panel.is_panel).count();
+    let waits = |query: &QueryFact| matches!(query, QueryFact::Data(_) | QueryFact::Empty(Cause::NotRecorded { .. }));
+    if !wrong.is_empty() && panels.iter().flat_map(|panel| &panel.queries).all(waits) {
+        let reason = format!("{} of {} wait for their first record", wrong.len(), counted(total, "panel"));
+        return Verdict::new(Outcome::Warn, reason).evidence(wrong).again(Again::Within(RECORDING));
+    }
     if !wrong.is_empty() {
         let reason = format!("{} of {} without data", wrong.len(), counted(total, "panel"));
         // A rate needs two scrapes, a recorded series an evaluation.
@@ -77,10 +87,9 @@ fn problem(panel: &PanelFact) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::{CannotAsk, Cause};
+    use super::super::facts::CannotAsk;
     use super::super::testing::judge;
     use super::*;
-    use crate::event::Outcome;
     use std::collections::BTreeMap;
 
     fn panel(title: &str, queries: Vec<QueryFact>) -> PanelFact {
@@ -123,6 +132,20 @@ mod tests {
                 "`Time`: Prometheus refuses its query: answered 400 Bad Request: parse error",
             ]
         );
+    }
+
+    #[test]
+    fn what_no_rule_recorded_yet_is_a_warning_unless_something_else_is_wrong() {
+        let early = || QueryFact::Empty(Cause::NotRecorded { metric: "slo:a".to_owned() });
+        let budget = || panel("Budget", vec![early()]);
+        let verdict = of(DashboardFact::Panels(vec![budget(), panel("Rate", vec![QueryFact::Data(3)])]));
+        assert_eq!(
+            (verdict.outcome, verdict.reason.as_str()),
+            (Outcome::Warn, "1 of 2 panels wait for their first record")
+        );
+        assert_eq!(verdict.again, Again::Within(RECORDING));
+        let wrong = panel("Rate", vec![QueryFact::Empty(Cause::NoTraffic)]);
+        assert_eq!(of(DashboardFact::Panels(vec![budget(), wrong])).outcome, Outcome::Fail);
     }
 
     #[test]

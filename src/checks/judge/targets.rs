@@ -20,6 +20,8 @@ pub(super) const CHECK: Check = Check {
 
 /// A target that is down is asked again for so many of its scrape intervals: it may just have started.
 const SETTLING_SCRAPES: u32 = 2;
+/// How long Prometheus may go on asking a pod that is gone: it takes over what discovery finds every 5 s.
+const DISCOVERY: Duration = Duration::from_secs(10);
 /// The longest such time.
 const LONGEST_SETTLING: Duration = Duration::from_secs(40);
 
@@ -77,7 +79,7 @@ fn judge_job(scope: &Scope<'_>, facts: &Facts, expected: &ExpectedTarget) -> Ver
     let down: Vec<&&ActiveTarget> = targets.iter().filter(|target| target.health == "down").collect();
     if !down.is_empty() {
         let interval = down.iter().map(|target| seconds_of(&target.scrape_interval)).max().unwrap_or_default();
-        let settling = LONGEST_SETTLING.min(Duration::from_secs(interval) * SETTLING_SCRAPES + Duration::from_secs(1));
+        let settling = LONGEST_SETTLING.min(Duration::from_secs(interval) * SETTLING_SCRAPES + DISCOVERY);
         let evidence = down.iter().map(|target| format!("{}: {}", target.scrape_url, target.last_error)).collect();
         return Verdict::fail(format!("{} of {} down", down.len(), counted(targets.len(), "target")))
             .evidence(evidence)
@@ -178,7 +180,7 @@ mod tests {
     #[test]
     fn each_state_of_a_job_is_told_apart() {
         use ServiceFact::{Endpoints, Missing};
-        let settling = Again::Within(Duration::from_secs(31));
+        let settling = Again::Within(Duration::from_secs(40));
         let cases = [
             (vec![target("user-service", "up")], Some(Endpoints(1)), Outcome::Pass, "", Again::Never),
             (vec![target("user-service", "up")], None, Outcome::Pass, "", Again::Never),

@@ -40,9 +40,6 @@ pub struct Prometheus {
     /// URL of a Prometheus that runs already and that Grafana and Jaeger ask instead; for
     /// `enabled: false`.
     pub existing_url: String,
-    /// The longest window of an objective: samples must be kept as long.
-    #[schemars(regex(pattern = r"^([0-9]+(ms|s|m|h|d|w|y))+$"))]
-    pub longest_window: DurationText,
     /// How many exemplars are kept; 0 keeps none.
     pub exemplars: u64,
     /// Where samples are sent as well, such as a long-term store.
@@ -202,6 +199,7 @@ pub struct BlackboxExporter {
     #[schemars(regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
     pub interval: DurationText,
     /// URLs that are probed beside `/health` of each service and the hosts of the interfaces.
+    #[schemars(inner(regex(pattern = r"^https?://.+")))]
     pub urls: Vec<String>,
     /// Requests and limits.
     pub resources: Resources,

@@ -7,11 +7,13 @@
 mod metrics;
 mod platform;
 mod security;
+mod slo;
 mod telemetry;
 
 pub use metrics::*;
 pub use platform::*;
 pub use security::*;
+pub use slo::*;
 pub use telemetry::*;
 
 use crate::stack::{self, COMPONENTS, Component};
@@ -82,6 +84,8 @@ pub struct Config {
     pub exporters: ExporterSources,
     /// Chaos Mesh and its experiments.
     pub chaos_mesh: ChaosMesh,
+    /// The service level objectives.
+    pub slo: Slo,
     /// What is watched but not ours.
     pub platform: Platform,
     /// How a deploy behaves.

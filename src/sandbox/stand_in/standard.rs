@@ -3,7 +3,7 @@
 use crate::sandbox::platform::exposition::Page;
 use k8s_openapi::api::core::v1::Pod;
 
-/// A program that tells no more than that.
+/// A program that tells little more than that.
 #[derive(Debug, PartialEq)]
 pub struct Standard {
     /// Value of the label `app.kubernetes.io/name` on its pods, or the last part of its image.
@@ -12,18 +12,35 @@ pub struct Standard {
     build_info: Option<&'static str>,
     /// Gauges that it shows besides, each with the value of health.
     gauges: &'static [(&'static str, f64)],
+    /// The histogram of the requests it answers: those of its own probe.
+    requests: Option<&'static str>,
 }
+
+/// Seconds between two requests of a pod's probe, and how long an answer takes.
+const PROBE_INTERVAL: f64 = 10.0;
+const PROBE_SECONDS: f64 = 0.002;
 
 /// Known by the label of their pods.
 const BY_LABEL: &[Standard] = &[
-    Standard { label: "grafana", build_info: Some("grafana_build_info"), gauges: &[] },
+    Standard {
+        label: "grafana",
+        build_info: Some("grafana_build_info"),
+        gauges: &[("grafana_stat_totals_dashboard", 6.0)],
+        requests: Some("grafana_http_request_duration_seconds"),
+    },
     Standard {
         label: "alloy",
         build_info: Some("alloy_build_info"),
         gauges: &[("alloy_component_controller_running_components", 1.0)],
+        requests: None,
     },
-    Standard { label: "kube-state-metrics", build_info: Some("kube_state_metrics_build_info"), gauges: &[] },
-    Standard { label: "chaos-mesh", build_info: None, gauges: &[] },
+    Standard {
+        label: "kube-state-metrics",
+        build_info: Some("kube_state_metrics_build_info"),
+        gauges: &[],
+        requests: None,
+    },
+    Standard { label: "chaos-mesh", build_info: None, gauges: &[], requests: None },
 ];
 
 /// Known by their image, for they run beside a program of another name.
@@ -33,6 +50,7 @@ const BY_IMAGE: &[Standard] = &[Standard {
     // A reloader whose configuration is refused leaves its pod without a ready program, which is
     // told there.
     gauges: &[("reloader_last_reload_successful", 1.0)],
+    requests: None,
 }];
 
 /// What the blackbox exporter tells of itself.
@@ -40,6 +58,7 @@ pub const BLACKBOX: Standard = Standard {
     label: "prometheus-blackbox-exporter",
     build_info: Some("blackbox_exporter_build_info"),
     gauges: &[("blackbox_exporter_config_last_reload_successful", 1.0)],
+    requests: None,
 };
 
 /// The row of the pods with this label.
@@ -65,7 +84,21 @@ pub fn page(standard: &Standard, pod: &Pod, now: f64) -> String {
         page.family(name, "gauge", "As in health");
         page.sample(name, &[], *value);
     }
+    if let Some(name) = standard.requests {
+        requests(&mut page, name, ((now - started(pod)).max(0.0) / PROBE_INTERVAL).floor());
+    }
     page.into_body()
+}
+
+/// The histogram `name` of so many requests of a probe.
+fn requests(page: &mut Page, name: &str, count: f64) {
+    page.family(name, "histogram", "Time from a request to its answer");
+    let labels = [("handler", "/api/health"), ("method", "GET"), ("status_code", "200")];
+    for bound in ["0.005", "+Inf"] {
+        page.sample(&format!("{name}_bucket"), &[&labels[..], &[("le", bound)]].concat(), count);
+    }
+    page.sample(&format!("{name}_sum"), &labels, count * PROBE_SECONDS);
+    page.sample(&format!("{name}_count"), &labels, count);
 }
 
 /// What the client libraries of Prometheus tell of every process that started at `started`.
@@ -124,5 +157,7 @@ mod tests {
         let page = page(by_label("grafana").unwrap(), &pod, 2000.0);
         assert!(page.contains("grafana_build_info{version=\"13.2.0\"} 1\n"), "{page}");
         assert!(page.contains("process_start_time_seconds 1000\n") && page.contains("process_cpu_seconds_total 4\n"));
+        let answered = "{handler=\"/api/health\",method=\"GET\",status_code=\"200\"} 100\n";
+        assert!(page.contains(&format!("grafana_http_request_duration_seconds_count{answered}")), "{page}");
     }
 }

@@ -1,0 +1,129 @@
+use super::*;
+use crate::cluster::script::{Answer, empty, list, scripted};
+use crate::render::bundle::{Chart, Expected, Release};
+use serde_json::json;
+
+fn owned(kind: &str, name: &str) -> Owned {
+    Owned { reference: ObjectRef::namespaced("v1", kind, "m", name), uid: format!("uid-{name}") }
+}
+
+fn standing(reason: Option<&str>) -> Standing {
+    Standing {
+        releases: vec![("m".to_owned(), "jaeger".to_owned()), ("m".to_owned(), "collector".to_owned())],
+        late: vec![owned("Schedule", "kill")],
+        objects: vec![owned("ConfigMap", "rules")],
+        secrets: vec![owned("Secret", "grafana-admin")],
+        claims: vec![owned("PersistentVolumeClaim", "data-loki-0")],
+        crds: vec![
+            (owned("CustomResourceDefinition", "a.example.org"), None),
+            (owned("CustomResourceDefinition", "b.example.org"), Some("`K n/x` is not ours".to_owned())),
+        ],
+        namespaces: vec![(
+            Owned { reference: ObjectRef::cluster_scoped("v1", "Namespace", "m"), uid: "n".to_owned() },
+            reason.map(str::to_owned),
+        )],
+    }
+}
+
+fn texts(plan: &UninstallPlan) -> Vec<String> {
+    plan.removes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_holds_data_stays_with_its_command() {
+    let plan = uninstall_plan(standing(None), false);
+    assert_eq!(texts(&plan), ["Schedule m/kill", "release collector", "release jaeger", "ConfigMap m/rules"]);
+    let commands: Vec<&str> = plan.keeps.iter().map(|(_, command)| command.as_str()).collect();
+    assert_eq!(
+        commands,
+        [
+            "kubectl delete -n m secret/grafana-admin",
+            "kubectl delete -n m persistentvolumeclaim/data-loki-0",
+            "kubectl delete -n m customresourcedefinition/a.example.org",
+            "kubectl delete -n m customresourcedefinition/b.example.org",
+            "kubectl delete namespace/m"
+        ]
+    );
+}
+
+#[test]
+fn all_takes_everything_and_namespaces_last() {
+    let plan = uninstall_plan(standing(None), true);
+    // With its definition the object of somebody else would go too.
+    assert_eq!(plan.keeps.len(), 1, "{:?}", plan.keeps);
+    assert!(plan.keeps[0].1.ends_with("b.example.org  # `K n/x` is not ours"), "{:?}", plan.keeps);
+    assert_eq!(texts(&plan).last().unwrap(), "Namespace m");
+    assert_eq!(plan.removes.len(), 8);
+    assert!(before_releases(&plan, 0) && before_releases(&plan, 1) && !before_releases(&plan, 2));
+}
+
+#[test]
+fn a_namespace_that_is_not_ours_alone_always_stays() {
+    let plan = uninstall_plan(standing(Some("`Deployment m/user-service` in it is not ours")), true);
+    assert!(!texts(&plan).contains(&"Namespace m".to_owned()));
+    let kept = &plan.keeps.last().unwrap().1;
+    assert!(kept.ends_with("# `Deployment m/user-service` in it is not ours"), "{:?}", plan.keeps);
+}
+
+#[test]
+fn who_made_a_namespace_is_seen_by_its_field_managers() {
+    let made =
+        |managers: serde_json::Value| other_maker(&serde_json::from_value(json!({"managedFields": managers})).unwrap());
+    let status = json!({"manager": "kube-controller-manager", "operation": "Update", "subresource": "status"});
+    let ours = json!({"manager": "drivemaster-mon", "operation": "Apply"});
+    assert_eq!(made(json!([ours, status])), None);
+    assert_eq!(
+        made(json!([{"manager": "kubectl-create", "operation": "Update"}, ours])).as_deref(),
+        Some("kubectl-create")
+    );
+}
+
+#[tokio::test]
+async fn a_release_of_the_same_name_elsewhere_keeps_its_volumes_and_its_namespace() {
+    let namespace = |name: &str| {
+        crate::object::Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+    };
+    let chart = Chart {
+        name: "loki".to_owned(),
+        version: "0.1.0".to_owned(),
+        app_version: "3".to_owned(),
+        files: BTreeMap::new(),
+    };
+    let bundle = Bundle {
+        namespaces: vec![namespace("platform"), namespace("m")],
+        generated_secrets: Vec::new(),
+        objects: Vec::new(),
+        releases: vec![Release {
+            name: "loki".to_owned(),
+            namespace: "m".to_owned(),
+            chart,
+            values: json!({}),
+            needs: Vec::new(),
+        }],
+        expected: Expected::default(),
+        ..Bundle::default()
+    };
+    // In both namespaces stand a claim and a Deployment of a release called `loki`.
+    let (client, _log) = scripted(|asked| {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        let place = if path.contains("/platform") { "platform" } else { "m" };
+        let meta = json!({"name": "x", "namespace": place, "uid": path,
+            "annotations": {"meta.helm.sh/release-name": "loki", "meta.helm.sh/release-namespace": place}});
+        if path.ends_with("/namespaces/platform") || path.ends_with("/namespaces/m") {
+            Answer::Json(200, json!({"kind": "Namespace", "apiVersion": "v1", "metadata": meta}))
+        } else if path.ends_with("/persistentvolumeclaims") || path.ends_with("/deployments") {
+            list(json!([{"metadata": meta}]))
+        } else {
+            empty()
+        }
+    });
+    let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
+    let plan = survey(&cluster, &bundle, true).await.unwrap();
+    assert_eq!(texts(&plan), ["PersistentVolumeClaim m/x", "Namespace m"]);
+    assert_eq!(plan.keeps[0].0.to_string(), "Namespace platform");
+}
+
+#[test]
+fn nothing_there_is_nothing_to_do() {
+    assert_eq!(uninstall_plan(Standing::default(), true), UninstallPlan::default());
+}

@@ -1,0 +1,38 @@
+//! Workflow commands of GitHub Actions, which become annotations of a pull request.
+
+use crate::validate::{Finding, Severity, Verdict};
+
+/// One command a finding.
+pub(super) fn commands(verdict: &Verdict) -> String {
+    verdict.findings.iter().map(command).collect()
+}
+
+fn command(finding: &Finding) -> String {
+    let kind = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "notice",
+    };
+    let place = &finding.place;
+    let mut properties = format!("file={}", property(&place.file));
+    if place.line > 0 {
+        properties.push_str(&format!(
+            ",line={},col={},endColumn={}",
+            place.line,
+            place.column,
+            place.column + place.length
+        ));
+    }
+    let message = format!("{}\n{} ({})", finding.message, finding.fix, finding.code.doc());
+    format!("::{kind} {properties},title={}::{}\n", property(finding.code.id), data(&message))
+}
+
+/// As the runner's toolkit escapes the text of a command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// As the runner's toolkit escapes a property of a command.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,14 @@
+//! Service level objectives: a definition in (OpenSLO where it fits, `alerts/slo/*.yaml`), recording
+//! rules and alerts out. `docs/slo.md` explains both. Pure.
+
+mod definition;
+mod indicator;
+mod rules;
+mod window;
+
+pub use definition::{Definition, read};
+pub use rules::rules;
+pub use window::Window;
+
+#[cfg(test)]
+mod tests;

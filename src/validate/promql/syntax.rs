@@ -1,0 +1,55 @@
+//! An expression that cannot be read.
+
+use super::Problem;
+use crate::validate::finding::{Code, Severity};
+
+pub(super) const SYNTAX: Code = Code::new(
+    "promql/syntax",
+    Severity::Error,
+    "the expression is no PromQL",
+    "Prometheus would refuse the whole file; correct the expression",
+);
+
+/// What `said` of the expression `text` comes to. The parser tells no place, so brackets are counted.
+pub(super) fn problem(text: &str, said: &str) -> Problem {
+    let said = said.trim().trim_end_matches('.');
+    let message = if said.is_empty() { "the expression is empty".to_owned() } else { format!("no PromQL: {said}") };
+    match unbalanced(text) {
+        Some((index, letter)) => {
+            let mut problem = Problem::new(&SYNTAX, format!("no PromQL: `{letter}` has no partner"), &text[index..]);
+            // Of several lines the first that has it.
+            problem.needles.extend(text[index..].lines().next().map(str::to_owned));
+            problem
+        }
+        None => Problem::new(&SYNTAX, message, text.lines().next().unwrap_or_default().trim()),
+    }
+}
+
+/// The first bracket or quote without a partner.
+fn unbalanced(text: &str) -> Option<(usize, char)> {
+    let mut open: Vec<(usize, char)> = Vec::new();
+    let mut quote: Option<(usize, char)> = None;
+    let mut escaped = false;
+    for (index, letter) in text.char_indices() {
+        match (quote, letter) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some((_, kind)), '\\') if kind != '`' => escaped = true,
+            (Some((_, kind)), _) if kind == letter => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quote = Some((index, letter)),
+            (None, '(' | '[' | '{') => open.push((index, letter)),
+            (None, ')' | ']' | '}') => {
+                let partner = match letter {
+                    ')' => '(',
+                    ']' => '[',
+                    _ => '{',
+                };
+                if open.pop().is_none_or(|(_, opened)| opened != partner) {
+                    return Some((index, letter));
+                }
+            }
+            _ => {}
+        }
+    }
+    quote.or(open.pop())
+}

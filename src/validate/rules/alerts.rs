@@ -1,0 +1,154 @@
+//! What a person who is woken needs of an alert.
+
+use super::{Rule, RuleFile, Scope, finding};
+use crate::promql::{Expr, selectors, visit};
+use crate::validate::dashboards::uid_of;
+use crate::validate::finding::{Code, Finding, Severity};
+
+pub(super) const NO_CONDITION: Code = Code::new(
+    "alerts/no-condition",
+    Severity::Error,
+    "the alert fires as long as its series are there",
+    "compare the expression with a threshold; a value of 0 fires too",
+)
+.foreign(Severity::Warning);
+
+pub(super) const MISSING_LABEL: Code = Code::new(
+    "alerts/missing-label",
+    Severity::Error,
+    "the alert lacks a label that routes and people go by",
+    "every alert has the labels `severity`, `service` and `component`",
+)
+.foreign(Severity::Info);
+
+pub(super) const UNKNOWN_SEVERITY: Code = Code::new(
+    "alerts/unknown-severity",
+    Severity::Error,
+    "no route knows the severity",
+    "use `critical`, `warning`, `info` or `none`",
+)
+.foreign(Severity::Info);
+
+pub(super) const MISSING_ANNOTATION: Code = Code::new(
+    "alerts/missing-annotation",
+    Severity::Error,
+    "the alert does not say what a person needs",
+    "every alert has the annotations `summary`, `description`, `runbook_url` and `dashboard`",
+)
+.foreign(Severity::Info);
+
+pub(super) const NO_RUNBOOK: Code = Code::new(
+    "alerts/no-runbook",
+    Severity::Error,
+    "the page that the alert names is not there",
+    "write the page: meaning, first queries, likely causes, how to silence",
+)
+.foreign(Severity::Info);
+
+pub(super) const NO_DASHBOARD: Code = Code::new(
+    "alerts/no-dashboard",
+    Severity::Error,
+    "the dashboard that the alert names is not there",
+    "name the uid of a dashboard that is deployed",
+)
+.foreign(Severity::Info);
+
+pub(super) const NO_TEST: Code = Code::new(
+    "alerts/no-test",
+    Severity::Error,
+    "no unit test names the alert",
+    "add a test to the file `<topic>.test.yaml` beside: it fires, and it is silent just below its threshold",
+)
+.foreign(Severity::Info);
+
+/// Labels of every alert.
+const LABELS: [&str; 3] = ["severity", "service", "component"];
+/// Annotations of every alert.
+const ANNOTATIONS: [&str; 4] = ["summary", "description", "runbook_url", "dashboard"];
+/// Values of `severity`; `none` is for alerts that nobody is to read.
+pub(in crate::validate) const SEVERITIES: [&str; 4] = ["critical", "warning", "info", "none"];
+/// Where our pages about alerts stand.
+const RUNBOOKS: &str = "docs/runbooks/";
+
+/// Judges `rule` where it is an alert.
+pub(super) fn judge(
+    file: &RuleFile<'_>,
+    rule: &Rule,
+    expression: Option<&Expr>,
+    scope: &Scope,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(alert) = &rule.alert else { return };
+    let mut report = |code: &'static Code, key: &str, needles: &[&str], message: String| {
+        findings.push(finding(file, rule, scope, code, key, needles, message));
+    };
+    if let Some(expression) = expression
+        && !selectors(expression).is_empty()
+        && !has_condition(expression)
+    {
+        report(&NO_CONDITION, "expr", &[], "nothing in its expression is compared".to_owned());
+    }
+    for label in LABELS {
+        if rule.labels.get(label).is_none_or(String::is_empty) {
+            report(&MISSING_LABEL, "labels", &[], format!("there is no label `{label}`"));
+        }
+    }
+    if let Some(severity) = rule.labels.get("severity").filter(|severity| !severity.contains("{{"))
+        && !SEVERITIES.contains(&severity.as_str())
+    {
+        report(&UNKNOWN_SEVERITY, "labels", &[severity], format!("the severity `{severity}` is unknown"));
+    }
+    for annotation in ANNOTATIONS {
+        if rule.annotations.get(annotation).is_none_or(String::is_empty) {
+            report(&MISSING_ANNOTATION, "annotations", &[], format!("there is no annotation `{annotation}`"));
+        }
+    }
+    let runbook = rule.annotations.get("runbook_url").filter(|page| page.starts_with(RUNBOOKS));
+    if let Some(page) = runbook
+        && scope.own
+        && !scope.runbooks.contains(page)
+    {
+        let name = page.trim_start_matches(RUNBOOKS);
+        report(&NO_RUNBOOK, "annotations", &[page, name, "runbook_url"], format!("there is no page `{page}`"));
+    }
+    let uid = rule.annotations.get("dashboard").and_then(|url| uid_of(url));
+    if let (Some(uid), Some(known)) = (uid, &scope.dashboards)
+        && !known.contains(&uid)
+    {
+        report(&NO_DASHBOARD, "annotations", &[&uid, "dashboard"], format!("no dashboard has the uid `{uid}`"));
+    }
+    if let Some(tests) = &scope.tests
+        && !names(tests, alert)
+    {
+        report(&NO_TEST, "", &[], "no unit test names it".to_owned());
+    }
+}
+
+/// Whether a comparison, or the absence of something, decides.
+fn has_condition(expression: &Expr) -> bool {
+    let mut found = false;
+    visit(expression, &mut |part| {
+        found |= match part {
+            Expr::Binary(binary) => {
+                let compares =
+                    matches!(binary.op.to_string().as_str(), ">" | ">=" | "<" | "<=" | "==" | "!=" | "unless");
+                compares && !binary.modifier.as_ref().is_some_and(|modifier| modifier.return_bool)
+            }
+            Expr::Call(call) => matches!(call.func.name, "absent" | "absent_over_time"),
+            // Alerts that fire are a condition themselves.
+            Expr::VectorSelector(selector) => selector.name.as_deref() == Some("ALERTS"),
+            _ => false,
+        };
+    });
+    found
+}
+
+/// Whether `tests` has the whole word `name`.
+fn names(tests: &str, name: &str) -> bool {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    tests.match_indices(name).any(|(index, _)| {
+        let before = tests[..index].chars().next_back();
+        let after = tests[index + name.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
+}

@@ -1,0 +1,368 @@
+//! Would the unit tests notice a mistake in a rule? Each rule is changed in one small place, and
+//! promtool runs the unit tests of its file: the exit code alone says whether they noticed.
+//!
+//! `make mutants` runs every mutant; the suite runs a part of them, always the same for the same rules.
+
+mod mutate;
+mod text;
+
+use crate::rules::{rule_files, unit_tests};
+use crate::{ROOT, config, promtool};
+use drivemaster_mon::promql;
+use mutate::mutations;
+use promql_parser::util::{display_duration, parse_duration};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+use text::text;
+
+/// `tests/programs_content/mutants/known.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// Percentage of the mutants that the tests must notice, of those that are not equivalent.
+    floor: f64,
+    /// Mutants that no test can notice.
+    equivalent: Vec<Equivalent>,
+}
+
+/// Mutants of one rule that mean the same as it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Equivalent {
+    rule: String,
+    mutations: Vec<String>,
+    /// Why nobody can notice.
+    #[serde(rename = "why")]
+    _why: String,
+}
+
+/// A rule with one mistake.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Mutant {
+    /// Name of the rule file.
+    file: String,
+    /// Name of the rule, with labels that tell it from others of that name.
+    rule: String,
+    /// What is wrong.
+    mutation: String,
+    /// Number of the group, of the rule in it, the changed key, and its value.
+    group: usize,
+    index: usize,
+    key: &'static str,
+    value: Option<String>,
+}
+
+impl Mutant {
+    /// `file` with the mistake in it.
+    fn in_file(&self, file: &Value) -> Value {
+        let mut changed = file.clone();
+        let rule = changed["groups"][self.group]["rules"][self.index].as_object_mut().unwrap();
+        match &self.value {
+            Some(value) => drop(rule.insert(self.key.to_owned(), json!(value))),
+            None => drop(rule.remove(self.key)),
+        }
+        changed
+    }
+}
+
+/// A rule file and the tests that load it.
+struct Subject {
+    name: String,
+    rules: Value,
+    /// Each group of its tests, as a test file of its own.
+    tests: Vec<Value>,
+}
+
+/// Every rule file with what its unit tests load besides.
+struct Subjects {
+    files: BTreeMap<String, String>,
+    subjects: Vec<Subject>,
+}
+
+impl Subjects {
+    fn new() -> Self {
+        let files = rule_files(&config("existing"));
+        let tests: Vec<Value> = unit_tests().iter().map(|(_, text)| serde_yaml::from_str(text).unwrap()).collect();
+        let loads = |test: &Value, name: &str| test["rule_files"].as_array().unwrap().iter().any(|file| file == name);
+        let subjects = files
+            .iter()
+            // Those of the objectives are made of their definitions; `tests/programs_slo` counts their numbers.
+            .filter(|(name, _)| !name.starts_with("slo-") && *name != "sli.yaml")
+            .map(|(name, text)| Subject {
+                name: name.clone(),
+                rules: serde_yaml::from_str(text).unwrap(),
+                tests: tests.iter().filter(|test| loads(test, name)).flat_map(each_alone).collect(),
+            })
+            .collect();
+        Subjects { files, subjects }
+    }
+
+    /// A folder with every rule file.
+    fn folder(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in &self.files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn named(&self, name: &str) -> &Subject {
+        self.subjects.iter().find(|subject| subject.name == name).unwrap()
+    }
+
+    fn mutants(&self) -> Vec<Mutant> {
+        self.subjects.iter().flat_map(Subject::mutants).collect()
+    }
+}
+
+/// The groups of a test file, each as a file.
+fn each_alone(file: &Value) -> Vec<Value> {
+    let alone = |test: &Value| {
+        let mut file = file.clone();
+        file["tests"] = json!([test]);
+        file
+    };
+    file["tests"].as_array().unwrap().iter().map(alone).collect()
+}
+
+/// Name of an alert or a record.
+fn name_of(rule: &Value) -> &str {
+    rule["alert"].as_str().or(rule["record"].as_str()).unwrap()
+}
+
+impl Subject {
+    fn rules(&self) -> impl Iterator<Item = (usize, usize, &Value)> {
+        let groups = self.rules["groups"].as_array().unwrap().iter().enumerate();
+        groups.flat_map(|(group, value)| {
+            let rules = value["rules"].as_array().unwrap().iter().enumerate();
+            rules.map(move |(index, rule)| (group, index, rule))
+        })
+    }
+
+    /// The name of `rule`, with its fixed labels where another rule of the file has that name too.
+    fn title(&self, rule: &Value) -> String {
+        let name = name_of(rule);
+        if self.rules().filter(|(_, _, other)| name_of(other) == name).count() == 1 {
+            return name.to_owned();
+        }
+        let labels = rule["labels"].as_object().into_iter().flatten();
+        let fixed = labels.filter_map(|(label, value)| Some((label, value.as_str()?)));
+        let fixed: Vec<String> = fixed.map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        format!("{name}{{{}}}", fixed.join(", "))
+    }
+
+    fn mutants(&self) -> Vec<Mutant> {
+        let mut mutants = Vec::new();
+        let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for (group, index, rule) in self.rules() {
+            let title = self.title(rule);
+            let mut add = |mutation: String, key, value| {
+                let times = seen.entry((title.clone(), mutation.clone())).or_default();
+                *times += 1;
+                let mutation = if *times == 1 { mutation } else { format!("{mutation}, place {times}") };
+                mutants.push(Mutant {
+                    file: self.name.clone(),
+                    rule: title.clone(),
+                    mutation,
+                    group,
+                    index,
+                    key,
+                    value,
+                });
+            };
+            let expression = promql::parse(rule["expr"].as_str().unwrap()).unwrap();
+            for (mutation, changed) in mutations(&expression) {
+                add(mutation, "expr", Some(text(&changed)));
+            }
+            if let Some(lasting) = rule["for"].as_str() {
+                let lasting = parse_duration(lasting).unwrap();
+                for other in [lasting.saturating_sub(self.step()), lasting + self.step()] {
+                    let other = display_duration(&other);
+                    add(format!("`for` becomes `{other}`"), "for", Some(other));
+                }
+                if lasting > self.step() {
+                    add("`for` is not there".to_owned(), "for", None);
+                }
+            }
+        }
+        mutants
+    }
+
+    /// How often its tests evaluate it: the smallest change of `for` that can be seen.
+    fn step(&self) -> Duration {
+        let steps = self.tests.iter().filter_map(|test| parse_duration(test["evaluation_interval"].as_str()?).ok());
+        steps.max().unwrap_or(Duration::from_secs(60))
+    }
+
+    /// Its tests in two parts: those that name the rule of `mutant` or one that is made from it, and the rest.
+    fn tests_of(&self, mutant: &Mutant) -> [Vec<&Value>; 2] {
+        let mut names = BTreeSet::from([name_of(&self.rules["groups"][mutant.group]["rules"][mutant.index])]);
+        loop {
+            let uses = |rule: &Value| names.iter().any(|name| rule["expr"].as_str().unwrap().contains(name));
+            let more: Vec<&str> =
+                self.rules().filter(|(_, _, rule)| uses(rule)).map(|(_, _, rule)| name_of(rule)).collect();
+            let before = names.len();
+            names.extend(more);
+            if names.len() == before {
+                break;
+            }
+        }
+        let tells = |test: &Value| {
+            let said = test["tests"].to_string();
+            names.iter().any(|name| said.contains(name))
+        };
+        let (first, rest) = self.tests.iter().partition(|test| tells(test));
+        [first, rest]
+    }
+
+    /// Whether one of its tests fails with the file as it lies in `folder`.
+    fn notices(&self, folder: &Path, mutant: &Mutant) -> bool {
+        std::fs::write(folder.join(&self.name), mutant.in_file(&self.rules).to_string()).unwrap();
+        let noticed =
+            self.tests_of(mutant).iter().filter(|tests| !tests.is_empty()).any(|tests| !passes(folder, tests));
+        std::fs::write(folder.join(&self.name), self.rules.to_string()).unwrap();
+        noticed
+    }
+}
+
+/// Whether promtool is content with `tests`.
+fn passes(folder: &Path, tests: &[&Value]) -> bool {
+    let names: Vec<String> = (0..tests.len()).map(|number| format!("{number}.test.yaml")).collect();
+    for (name, test) in names.iter().zip(tests) {
+        std::fs::write(folder.join(name), test.to_string()).unwrap();
+    }
+    promtool(folder, &["test", "rules"], &names).is_ok()
+}
+
+/// The mutants that no test notices; as many at a time as there are processors.
+fn survivors<'m>(subjects: &Subjects, mutants: &'m [Mutant]) -> Vec<&'m Mutant> {
+    let waiting = Mutex::new(mutants.iter());
+    let survived = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                let folder = subjects.folder();
+                loop {
+                    let Some(mutant) = waiting.lock().unwrap().next() else { break };
+                    if !subjects.named(&mutant.file).notices(folder.path(), mutant) {
+                        survived.lock().unwrap().push(mutant);
+                    }
+                }
+            });
+        }
+    });
+    let mut survived = survived.into_inner().unwrap();
+    survived.sort();
+    survived
+}
+
+fn known() -> Known {
+    serde_yaml::from_str(
+        &std::fs::read_to_string(Path::new(ROOT).join("tests/programs_content/mutants/known.yaml")).unwrap(),
+    )
+    .unwrap()
+}
+
+/// Runs `mutants`; gives the percentage that was noticed, and says what was not.
+fn score(subjects: &Subjects, mutants: &[Mutant]) -> f64 {
+    let known = known();
+    let is_equivalent = |mutant: &Mutant| {
+        known.equivalent.iter().any(|known| known.rule == mutant.rule && known.mutations.contains(&mutant.mutation))
+    };
+    for subject in &subjects.subjects {
+        let tests: Vec<&Value> = subject.tests.iter().collect();
+        let folder = subjects.folder();
+        std::fs::write(folder.path().join(&subject.name), subject.rules.to_string()).unwrap();
+        assert!(passes(folder.path(), &tests), "`{}` fails its tests without any mistake", subject.name);
+    }
+    let survived = survivors(subjects, mutants);
+    let equivalent = mutants.iter().filter(|mutant| is_equivalent(mutant)).count();
+    for mutant in mutants.iter().filter(|mutant| is_equivalent(mutant)) {
+        assert!(
+            survived.contains(&mutant),
+            "a test notices what `tests/programs_content/mutants/known.yaml` calls equivalent: {mutant:?}"
+        );
+    }
+    let unnoticed: Vec<&Mutant> = survived.into_iter().filter(|mutant| !is_equivalent(mutant)).collect();
+    for mutant in &unnoticed {
+        println!("survived: {} {}: {}", mutant.file, mutant.rule, mutant.mutation);
+    }
+    let judged = mutants.len() - equivalent;
+    let score = 100.0 * (judged - unnoticed.len()) as f64 / judged as f64;
+    println!(
+        "{} of {judged} mutants noticed, {score:.2} %; {equivalent} more are equivalent",
+        judged - unnoticed.len()
+    );
+    score
+}
+
+#[test]
+fn every_expression_reads_back_from_its_text() {
+    let subjects = Subjects::new();
+    for rule in subjects.subjects.iter().flat_map(Subject::rules).map(|(_, _, rule)| rule) {
+        let written = rule["expr"].as_str().unwrap();
+        let once = text(&promql::parse(written).unwrap());
+        assert_eq!(text(&promql::parse(&once).unwrap()), once, "{written}");
+    }
+}
+
+#[test]
+fn every_mutant_is_valid_and_differs_from_its_rule() {
+    let subjects = Subjects::new();
+    let mutants = subjects.mutants();
+    let different: BTreeSet<(&str, &str, &str)> =
+        mutants.iter().map(|mutant| (&*mutant.file, &*mutant.rule, &*mutant.mutation)).collect();
+    assert_eq!(different.len(), mutants.len(), "each has a name of its own");
+    let folder = tempfile::tempdir().unwrap();
+    let mut rules = Vec::new();
+    for mutant in mutants.iter().filter(|mutant| mutant.key == "expr") {
+        let written = &subjects.named(&mutant.file).rules["groups"][mutant.group]["rules"][mutant.index]["expr"];
+        let changed = mutant.value.as_deref().unwrap();
+        assert_ne!(text(&promql::parse(written.as_str().unwrap()).unwrap()), changed, "{mutant:?}");
+        rules.push(json!({ "record": format!("mutant:{}", rules.len()), "expr": changed }));
+    }
+    let file = json!({ "groups": [{ "name": "mutants", "rules": rules }] });
+    std::fs::write(folder.path().join("mutants.yaml"), file.to_string()).unwrap();
+    assert_eq!(promtool(folder.path(), &["check", "rules", "--lint=none"], &["mutants.yaml".to_owned()]), Ok(()));
+}
+
+#[test]
+fn every_equivalent_mutant_is_one() {
+    let mutants = Subjects::new().mutants();
+    for known in known().equivalent {
+        for mutation in known.mutations {
+            let found = mutants.iter().any(|mutant| mutant.rule == known.rule && mutant.mutation == mutation);
+            assert!(
+                found,
+                "`tests/programs_content/mutants/known.yaml` names a mutant that is none: {}: {mutation}",
+                known.rule
+            );
+        }
+    }
+}
+
+#[test]
+fn the_tests_notice_every_sixth_mutant() {
+    let subjects = Subjects::new();
+    let sample: Vec<Mutant> = subjects.mutants().into_iter().step_by(6).collect();
+    assert_above_the_floor(score(&subjects, &sample));
+}
+
+/// `RULE=part of a name` runs those of some rules only.
+#[test]
+#[ignore = "takes minutes; `make mutants`"]
+fn every_mutant() {
+    let subjects = Subjects::new();
+    let wanted = std::env::var("RULE").unwrap_or_default();
+    let mutants: Vec<Mutant> = subjects.mutants().into_iter().filter(|mutant| mutant.rule.contains(&wanted)).collect();
+    assert_above_the_floor(score(&subjects, &mutants));
+}
+
+fn assert_above_the_floor(score: f64) {
+    let floor = known().floor;
+    assert!(score >= floor, "{score:.2} % of the mutants are noticed, and the floor is {floor} %");
+}

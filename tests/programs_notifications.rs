@@ -1,0 +1,150 @@
+//! Whom profile `production` tells of an alert, and what silences what: amtool and a real Alertmanager judge
+//! the configuration that the upstream chart makes of our values.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use support::rendered::{alertmanager_text, bundle, templated};
+use support::tool;
+
+/// The configuration of Alertmanager as the chart writes it.
+fn configuration() -> String {
+    let bundle = bundle("");
+    let release = bundle.releases.iter().find(|release| release.name == "prometheus").unwrap();
+    alertmanager_text(&templated(release, "helm"))
+}
+
+#[test]
+fn the_three_severities_reach_whom_they_shall() {
+    let text = configuration();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alertmanager.yaml");
+    std::fs::write(&path, &text).unwrap();
+    let amtool = |arguments: &[&str], labels: &[&str]| {
+        let output = Command::new(tool("amtool")).args(arguments).arg(&path).args(labels).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    amtool(&["check-config"], &[]);
+    let configuration: Value = serde_yaml::from_str(&text).unwrap();
+    let channels = |receiver: &str| -> BTreeSet<String> {
+        let receivers = configuration["receivers"].as_array().unwrap();
+        let found = receivers.iter().find(|found| found["name"] == receiver).unwrap();
+        found.as_object().unwrap().keys().filter(|key| *key != "name").cloned().collect()
+    };
+    let table: [(&[&str], &str, &[&str]); 6] = [
+        (&["alertname=A", "severity=critical"], "critical", &["slack_configs", "email_configs", "pagerduty_configs"]),
+        (&["alertname=A", "severity=warning"], "warning", &["slack_configs", "email_configs"]),
+        (&["alertname=A", "severity=info"], "info", &["slack_configs"]),
+        (&["alertname=A"], "info", &["slack_configs"]),
+        (&["alertname=Watchdog", "severity=none"], "null", &[]),
+        (&["alertname=InfoInhibitor", "severity=none"], "null", &[]),
+    ];
+    for (labels, receiver, ways) in table {
+        let arguments = ["config", "routes", "test", "--config.file"];
+        assert_eq!(amtool(&arguments, labels).trim(), receiver, "{labels:?}");
+        let ways: BTreeSet<String> = ways.iter().map(|way| (*way).to_owned()).collect();
+        assert_eq!(channels(receiver), ways, "{receiver}");
+    }
+    let mounted = "/etc/alertmanager/secrets/alertmanager-credentials/";
+    assert!(text.contains(&format!("{mounted}slack-webhook-url")) && text.contains(&format!("{mounted}smtp-password")));
+}
+
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_alertmanager(folder: &Path, port: u16) -> Program {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let child = Command::new(tool("alertmanager"))
+        .args(["--config.file=alertmanager.yaml", "--storage.path=data", "--cluster.listen-address="])
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Program(child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let text = configuration();
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody is notified: the receivers lose their ways, the rules stay.
+    let mut configuration: Value = serde_yaml::from_str(&text).unwrap();
+    for receiver in configuration["receivers"].as_array_mut().unwrap() {
+        *receiver = json!({ "name": receiver["name"] });
+    }
+    configuration["global"] = json!({});
+    std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _alertmanager = start_alertmanager(folder.path(), port);
+    let client = reqwest::Client::new();
+    let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
+    let ours = |name: &str, severity: &str, service: &str, namespace: &str| {
+        let mut labels =
+            json!({"alertname": name, "severity": severity, "service": service, "component": "x", "cluster": "c"});
+        if !namespace.is_empty() {
+            labels["namespace"] = json!(namespace);
+        }
+        json!({ "labels": labels })
+    };
+    let theirs = |name: &str, severity: &str, namespace: &str| {
+        let labels = json!({"alertname": name, "severity": severity, "namespace": namespace, "service": "kubelet", "cluster": "c"});
+        json!({ "labels": labels })
+    };
+    let alerts = json!([
+        ours("ServiceDown", "critical", "user-service", ""),
+        ours("SameServiceElsewhereLabelled", "warning", "user-service", "drivemaster"),
+        ours("SameServiceInfo", "info", "user-service", ""),
+        ours("OtherService", "warning", "content-service", ""),
+        ours("LonelyInfo", "info", "redis", ""),
+        theirs("KubeTwoLevels", "critical", "a"),
+        theirs("KubeTwoLevels", "warning", "a"),
+        theirs("KubeOther", "warning", "a"),
+        theirs("KubeInfo", "info", "b"),
+        json!({"labels": {"alertname": "InfoInhibitor", "severity": "none", "namespace": "b", "cluster": "c"}}),
+    ]);
+    let mut left = 300;
+    while !client.post(&url).json(&alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        left -= 1;
+        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("log")).unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let expected: BTreeSet<String> = ["SameServiceElsewhereLabelled", "SameServiceInfo", "KubeTwoLevels", "KubeInfo"]
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mut left = 300;
+    loop {
+        let answer: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
+        let all = answer.as_array().unwrap();
+        let inhibited: BTreeSet<String> = all
+            .iter()
+            .filter(|alert| alert["status"]["inhibitedBy"].as_array().is_some_and(|by| !by.is_empty()))
+            .map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned())
+            .collect();
+        let decided = all.iter().all(|alert| alert["status"]["state"] != "unprocessed");
+        if decided && all.len() == 10 && inhibited == expected {
+            break;
+        }
+        left -= 1;
+        assert!(left > 0, "inhibited: {inhibited:?} of {answer}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,715 @@
+//! `validate` finds each planted fault by its code at its place, nothing in what is shipped, and bears
+//! whatever it is given.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use drivemaster_mon::chart::{Chart, Charts, archive};
+use drivemaster_mon::config::{Config, Profile, resolve};
+use drivemaster_mon::render::{Sources, needed_charts, render_from};
+use drivemaster_mon::validate::{Finding, Foreign, Judged, Own, Text, Verdict, judge_foreign, judge_own};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+const PANELS: &str = "dashboards/application-overview.json";
+const ROUTES: &str = "templates/values/partials/alertmanager.yaml";
+const VALUES: &str = "templates/values/local/prometheus.yaml";
+
+fn config(profile: Profile) -> Config {
+    resolve(Some(profile), &[], &[], &[]).unwrap()
+}
+
+/// The upstream charts, or empty ones in their place.
+fn charts(config: &Config, at_hand: bool) -> Charts {
+    let read = |name: &str| {
+        let folder = std::fs::read_dir(support::charts::charts_dir()).unwrap();
+        let is_it = |path: &Path| {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            file.strip_prefix(name).is_some_and(|rest| rest.trim_start_matches('-').starts_with(char::is_numeric))
+        };
+        let path = folder.map(|entry| entry.unwrap().path()).find(|path| is_it(path)).unwrap();
+        archive::read(name, &std::fs::read(path).unwrap()).unwrap()
+    };
+    let empty = |name: &str| Chart {
+        name: name.to_owned(),
+        version: "1.0.0".to_owned(),
+        app_version: "1.0.0".to_owned(),
+        files: BTreeMap::new(),
+    };
+    let needed = needed_charts(config).into_iter();
+    needed.map(|name| (name.to_owned(), if at_hand { read(name) } else { empty(name) })).collect()
+}
+
+fn runbooks() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks");
+    let files = std::fs::read_dir(folder).unwrap();
+    files.map(|entry| format!("docs/runbooks/{}", entry.unwrap().file_name().to_str().unwrap())).collect()
+}
+
+fn judged(config: &Config, charts: Option<&Charts>, sources: &Sources) -> Verdict {
+    let bundle = match charts {
+        Some(charts) => render_from(config, sources, charts),
+        None => Err(anyhow::anyhow!("not rendered")),
+    };
+    let own = Own {
+        config,
+        sources,
+        name_of: &str::to_owned,
+        runbooks: runbooks(),
+        bundle: bundle.as_ref().map_err(|error| format!("{error:#}")),
+    };
+    judge_own(&own).unwrap()
+}
+
+/// The built-in file `path`.
+fn shipped(path: &str) -> String {
+    let sources = Sources::embedded();
+    let (folder, file) = path.split_at(path.rfind('/').unwrap() + 1);
+    let content = sources.below(folder).find(|(name, _)| *name == file).expect(path).1;
+    String::from_utf8(content.to_vec()).unwrap()
+}
+
+fn told(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let place = &finding.place;
+        format!("{} {}:{}:{} {}\n", finding.code.id, place.file, place.line, place.column, finding.message)
+    };
+    findings.iter().map(line).collect()
+}
+
+fn underlined(finding: &Finding) -> String {
+    let place = &finding.place;
+    place.excerpt.chars().skip(place.column.saturating_sub(1 + place.excerpt_start)).take(place.length).collect()
+}
+
+#[test]
+fn nothing_is_found_in_what_is_shipped() {
+    for (profile, at_hand) in [(Profile::Local, false), (Profile::Production, false), (Profile::Production, true)] {
+        let config = config(profile);
+        let verdict = judged(&config, Some(&charts(&config, at_hand)), &Sources::embedded());
+        assert!(verdict.findings.is_empty(), "{profile:?}:\n{}", told(&verdict.findings));
+        if profile == Profile::Local || at_hand {
+            assert!(verdict.not_judged.is_empty(), "{:?}", verdict.not_judged);
+        } else {
+            let told = format!("{:?}", verdict.not_judged);
+            assert!(told.contains("values of the release `loki`") && told.contains("ServiceMonitor"), "{told}");
+        }
+        assert!(verdict.judged.iter().any(|what| what.contains("rules in")), "{:?}", verdict.judged);
+    }
+}
+
+/// A fault: file, what stands there, what is planted instead, and what must be found: the kind, the
+/// underlined text, and kinds that follow from it.
+type Fault = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
+
+const RULES: &[Fault] = &[
+    ("alerts/application.yaml", "groups:\n", "group:\n", "rules/malformed", "group:", UNKNOWN),
+    ("alerts/application.yaml", "        for: 30s", "        for: 30 s", "rules/bad-duration", "30 s", &[]),
+    ("alerts/application.yaml", "        for: 30s", "        fro: 30s", "rules/unknown-key", "fro", &[]),
+    (
+        "alerts/redis.yaml",
+        "  - name: drivemaster-redis\n    rules:\n",
+        "  - name: drivemaster-redis\n    rules: []\n  - name: drivemaster-redis\n    rules:\n",
+        "rules/duplicate-group",
+        "drivemaster-redis",
+        &[],
+    ),
+    (
+        "alerts/kafka.yaml",
+        "- record: kafka_consumer_lag_sum",
+        "- record: kafka_server_brokertopicmetrics_messagesin_total",
+        "rules/duplicate-rule",
+        "kafka_server_brokertopicmetrics_messagesin_total",
+        &["promql/unknown-metric", "promql/unknown-label", "alerts/unkept-label"],
+    ),
+    (
+        "alerts/redis.yaml",
+        "- alert: RedisHighConnections",
+        "- name: RedisHighConnections",
+        "rules/kind",
+        "expr",
+        &["rules/unknown-key", "rules/of-alerts-only"],
+    ),
+    (
+        "alerts/redis.yaml",
+        "          redis_connected_clients{job=\"@{ exporter.job }@\"} > 1000\n",
+        "\n",
+        "rules/no-expression",
+        "expr",
+        &[],
+    ),
+    (
+        "alerts/kafka.yaml",
+        "- record: kafka_consumer_lag_sum\n        expr: |\n",
+        "- record: kafka_consumer_lag_sum\n        for: 1m\n        expr: |\n",
+        "rules/of-alerts-only",
+        "for",
+        &[],
+    ),
+    (
+        "alerts/kafka.yaml",
+        "- record: kafka_consumer_lag_sum",
+        "- record: kafka-consumer-lag",
+        "rules/bad-name",
+        "kafka-consumer-lag",
+        UNKNOWN,
+    ),
+    ("alerts/redis.yaml", "severity: warning", "severity: warn", "alerts/unknown-severity", "warn", &[]),
+    ("alerts/redis.yaml", "          component: redis\n", "", "alerts/missing-label", "labels", &[]),
+    (
+        "alerts/redis.yaml",
+        "description: \"Redis {{ with",
+        "descripton: \"Redis {{ with",
+        "alerts/missing-annotation",
+        "annotations",
+        &[],
+    ),
+    ("alerts/redis.yaml", "RedisDown.md", "RedisDwn.md", "alerts/no-runbook", "RedisDwn.md", &[]),
+    (
+        "alerts/redis.yaml",
+        "dashboard: \"@{ dashboard }@\"",
+        "dashboard: \"http://x/d/nothing\"",
+        "alerts/no-dashboard",
+        "nothing",
+        &[],
+    ),
+    (
+        "alerts/redis.yaml",
+        "alert: RedisHighConnections",
+        "alert: RedisManyClients",
+        "alerts/no-test",
+        "RedisManyClients",
+        &[],
+    ),
+    (
+        "alerts/redis.yaml",
+        "_clients{job=\"@{ exporter.job }@\"} > 1000",
+        "_clients{job=\"@{ exporter.job }@\"}",
+        "alerts/no-condition",
+        "expr",
+        &[],
+    ),
+    (
+        "alerts/redis.yaml",
+        "are connected to Redis behind {{ $labels.instance }}",
+        "are connected to Redis behind {{ $labels.instnce }}",
+        "alerts/unkept-label",
+        "$labels.instnce",
+        &[],
+    ),
+    (
+        "alerts/redis.yaml",
+        "{{ $value | humanize }} clients",
+        "{{ $vale | humanize }} clients",
+        "alerts/bad-template",
+        "$vale",
+        &[],
+    ),
+];
+
+const UNKNOWN: &[&str] = &["promql/unknown-metric", "promql/impossible-matcher"];
+
+const EXPRESSIONS: &[Fault] = &[
+    ("alerts/application.yaml", "          > 0.05\n", "          >\n", "promql/syntax", "expr", &[]),
+    (
+        "alerts/redis.yaml",
+        "redis_connected_clients{",
+        "redis_conected_clients{",
+        "promql/unknown-metric",
+        "redis_conected_clients",
+        &[],
+    ),
+    (
+        "alerts/application.yaml",
+        "sum by (service, le)",
+        "sum by (servce, le)",
+        "promql/unknown-label",
+        "servce",
+        &["alerts/unkept-label"],
+    ),
+    (
+        "alerts/redis.yaml",
+        "redis_connected_clients{job=\"@{ exporter.job }@\"} > 1000",
+        "rate(redis_connected_clients{job=\"@{ exporter.job }@\"}[5m]) > 1000",
+        "promql/rate-of-gauge",
+        "redis_connected_clients",
+        &[],
+    ),
+    (
+        "alerts/application.yaml",
+        "(rate(http_requests_total{job=~\"@{ jobs }@\", status=~\"5..\"}[2m]))",
+        "(http_requests_total{job=~\"@{ jobs }@\", status=~\"5..\"})",
+        "promql/missing-rate",
+        "http_requests_total",
+        &[],
+    ),
+    (
+        "alerts/application.yaml",
+        "max by (job) (up{job=~\"@{ jobs }@\"}) == 0",
+        "max by (job) (up{job=~\"user-servce\"}) == 0",
+        "promql/impossible-matcher",
+        "user-servce",
+        &[],
+    ),
+    (
+        "alerts/application.yaml",
+        "/ sum by (service) (rate(",
+        "/ sum by (job) (rate(",
+        "promql/mismatched-labels",
+        "/",
+        &["alerts/unkept-label"],
+    ),
+    (
+        "alerts/application.yaml",
+        "sum by (service, le)",
+        "sum by (service)",
+        "promql/quantile",
+        "histogram_quantile",
+        &[],
+    ),
+    ("alerts/application.yaml", "status=~\"5..\"}[2m]", "status=~\"5..\"}[10s]", "promql/short-range", "[10s]", &[]),
+    (
+        "alerts/redis.yaml",
+        "/ (redis_memory_max_bytes{job=\"@{ exporter.job }@\"} > 0)",
+        "/ redis_memory_max_bytes{job=\"@{ exporter.job }@\"}",
+        "promql/zero-divisor",
+        "redis_memory_max_bytes",
+        &[],
+    ),
+    (
+        "alerts/application.yaml",
+        "avg_over_time(service:learning_effectiveness_score:avg[1h])",
+        "avg_over_time(questions_answered_total[1h])",
+        "promql/change-of-counter",
+        "questions_answered_total",
+        &[],
+    ),
+    (
+        "alerts/application.yaml",
+        "sum by (job, namespace, pod) (rate(process_cpu_seconds_total{job=~\"@{ jobs }@\"}[5m]))",
+        "rate(sum by (job, namespace, pod) (process_cpu_seconds_total{job=~\"@{ jobs }@\"})[5m:1m])",
+        "promql/rate-of-sum",
+        "rate",
+        &[],
+    ),
+];
+
+const DASHBOARDS: &[Fault] = &[
+    (
+        PANELS,
+        "  \"panels\": [",
+        "  \"panes\": [",
+        "dashboards/malformed",
+        "{",
+        &["dashboards/broken-link", "alerts/no-dashboard"],
+    ),
+    (
+        PANELS,
+        "\"uid\": \"drivemaster-application-overview\",",
+        "",
+        "dashboards/no-uid",
+        "Application Overview",
+        &["dashboards/broken-link", "alerts/no-dashboard"],
+    ),
+    (
+        "dashboards/slo.json",
+        "\"uid\": \"drivemaster-slo\"",
+        "\"uid\": \"drivemaster-learning-analytics\"",
+        "dashboards/duplicate-uid",
+        "drivemaster-learning-analytics",
+        &["dashboards/broken-link", "alerts/no-dashboard"],
+    ),
+    (PANELS, "id={2}", "id={1}", "dashboards/duplicate-id", "Request rate", &[]),
+    (
+        PANELS,
+        "description=\"Requests a second over all selected services.\"",
+        "description=\"\"",
+        "dashboards/no-description",
+        "Request rate",
+        &[],
+    ),
+    (
+        PANELS,
+        ":avg{service=~\"$service\"})', \"legend\": \"effectiveness\"",
+        ":avg{service=~\"$servce\"})', \"legend\": \"effectiveness\"",
+        "dashboards/unknown-variable",
+        "$servce",
+        &[],
+    ),
+    (
+        PANELS,
+        "title=\"Memory by service\" unit=\"bytes\"",
+        "title=\"Memory by service\" unit=\"s\"",
+        "dashboards/wrong-unit",
+        "unit=\"s\"",
+        &[],
+    ),
+    (
+        PANELS,
+        "link=\"drivemaster-learning-analytics\"",
+        "link=\"drivemaster-learning\"",
+        "dashboards/broken-link",
+        "drivemaster-learning",
+        &[],
+    ),
+    (
+        PANELS,
+        "http_requests_in_flight",
+        "http_requests_in_fligt",
+        "promql/unknown-metric",
+        "http_requests_in_fligt",
+        &[],
+    ),
+    (
+        PANELS,
+        "sum by (service) (http_requests_in_flight",
+        "sum by (servce) (http_requests_in_flight",
+        "promql/unknown-label",
+        "servce",
+        &[],
+    ),
+    (
+        PANELS,
+        "sum(active_users_total{' ~ of ~ '})'} /> }@",
+        "sum(rate(active_users_total{' ~ of ~ '}[5m]))'} /> }@",
+        "promql/rate-of-gauge",
+        "active_users_total",
+        &[],
+    ),
+];
+
+const ROUTING: &[Fault] = &[
+    (
+        ROUTES,
+        "- receiver: critical",
+        "- receiver: critcal",
+        "routes/unknown-receiver",
+        "receiver: critcal",
+        &["routes/unused-receiver"],
+    ),
+    (ROUTES, "      receiver: info\n      group_by", "      group_by", "routes/no-default", "route:", &[]),
+    (
+        ROUTES,
+        "- name: \"null\"",
+        "- name: critical",
+        "routes/duplicate-receiver",
+        "name: critical",
+        &["routes/unknown-receiver"],
+    ),
+    (
+        ROUTES,
+        "      - name: \"null\"\n",
+        "      - name: \"null\"\n      - name: nobody\n",
+        "routes/unused-receiver",
+        "name: nobody",
+        &[],
+    ),
+    (
+        ROUTES,
+        "- receiver: critical\n          matchers: ['severity = \"critical\"']",
+        "- receiver: critical\n          matchers: ['severity =~ \"critical|warning\"']",
+        "routes/unreachable",
+        "severity = \"warning\"",
+        &[],
+    ),
+    (
+        ROUTES,
+        "matchers: ['severity = \"info\"']",
+        "matchers: ['severity = \"inform\"']",
+        "routes/unknown-severity",
+        "severity = \"inform\"",
+        &[],
+    ),
+    (ROUTES, "repeat_interval: 30m", "repeat_interval: 30 m", "routes/bad-duration", "repeat_interval: 30 m", &[]),
+    (
+        ROUTES,
+        "['severity = \"critical\"']\n          group",
+        "['severity \"critical\"']\n          group",
+        "routes/bad-matcher",
+        "severity \"critical\"",
+        &["routes/unreachable"],
+    ),
+    (
+        ROUTES,
+        "Watchdog|InfoInhibitor",
+        "Watchdgo|InfoInhibitor",
+        "routes/unknown-alert",
+        "alertname =~ \"Watchdgo|InfoInhibitor\"",
+        &[],
+    ),
+    (
+        ROUTES,
+        "- source_matchers: ['severity = \"warning\"', 'component = \"\"']\n        target_matchers: ['severity = \"info\"', 'component = \"\"']\n        equal: [cluster, namespace, alertname]",
+        "- source_matchers: ['severity = \"warning\"', 'component = \"\"']\n        target_matchers: ['severity = \"info\"', 'component = \"\"']\n        equal: [cluster, severity]",
+        "routes/impossible-inhibition",
+        "severity = \"warning\"",
+        &[],
+    ),
+];
+
+const OBJECTIVES: &[Fault] = &[
+    (AVAILABILITY, "target: @{ slo.target }@", "target: 99.9", "slo/target", "target:", MISSING_RECORDS),
+    (
+        AVAILABILITY,
+        "timeWindow: @{ slo.timeWindow | json }@",
+        "timeWindow: [{ duration: 5m, isRolling: true }]",
+        "slo/window",
+        "timeWindow:",
+        MISSING_RECORDS,
+    ),
+    (LATENCY, "value: 0.1,", "value: 0.12,", "slo/off-bucket", "value:", MISSING_RECORDS),
+    (AVAILABILITY, "op: gte, ", "", "slo/definition", "objectives:", MISSING_RECORDS),
+    (AVAILABILITY, "max by (job) (up{", "max by (job) (upp{", "promql/unknown-metric", "upp", MISSING_RECORDS),
+];
+
+/// What the dashboards and the other rules then miss.
+const MISSING_RECORDS: &[&str] = &["promql/unknown-metric", "promql/impossible-matcher"];
+const AVAILABILITY: &str = "alerts/slo/availability.yaml";
+const LATENCY: &str = "alerts/slo/latency.yaml";
+
+const GIVEN: &[Fault] = &[
+    (VALUES, "reloader:\n", "reloadr:\n", "values/unknown", "reloadr:", &["values/refused"]),
+    (VALUES, "  enabled: @{ prometheus.enabled }@", "  enabled: \"always\"", "values/refused", "enabled:", &[]),
+];
+
+/// Routes and values are a part of the whole bundle, which takes longer to render than the files of content.
+fn find_each(faults: &[Fault], in_bundle: bool) {
+    let config = config(Profile::Local);
+    let charts = in_bundle.then(|| charts(&config, false));
+    let mut missed = Vec::new();
+    for (path, stands, planted, code, text, follows) in faults {
+        let before = shipped(path);
+        let start = before.find(stands).unwrap_or_else(|| panic!("`{path}` has no `{stands}`"));
+        let after = before.replacen(stands, planted, 1);
+        let sources = Sources::embedded().with_overlay(BTreeMap::from([((*path).to_owned(), after)]));
+        let findings = judged(&config, charts.as_ref(), &sources).findings;
+        let first = before[..start].matches('\n').count() + 1;
+        let is_it = |finding: &&Finding| {
+            let place = &finding.place;
+            // In the lines of what was planted, or of the rule or panel around it.
+            let is_near = place.rendered || place.line.abs_diff(first) <= 9;
+            finding.code.id == *code && place.file == *path && underlined(finding) == *text && is_near
+        };
+        // Nothing but what follows from it.
+        let follows = |finding: &Finding| finding.code.id == *code || follows.contains(&finding.code.id);
+        if !findings.iter().any(|finding| is_it(&finding)) || !findings.iter().all(follows) {
+            let underlines: Vec<String> = findings.iter().map(underlined).collect();
+            missed.push(format!("`{planted}` in `{path}` at {first}: {underlines:?}\n{}", told(&findings)));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn each_fault_in_rules_is_found_by_its_kind_at_its_place() {
+    find_each(RULES, false);
+}
+
+#[test]
+fn each_fault_in_expressions_is_found_by_its_kind_at_its_place() {
+    find_each(EXPRESSIONS, false);
+}
+
+#[test]
+fn each_fault_in_dashboards_is_found_by_its_kind_at_its_place() {
+    find_each(DASHBOARDS, false);
+}
+
+#[test]
+fn each_fault_in_objectives_is_found_by_its_kind_at_its_place() {
+    find_each(OBJECTIVES, false);
+}
+
+#[test]
+fn each_fault_in_routes_and_values_is_found_by_its_kind_at_its_place() {
+    find_each(ROUTING, true);
+    find_each(GIVEN, true);
+    let planted =
+        [RULES, EXPRESSIONS, OBJECTIVES, DASHBOARDS, ROUTING, GIVEN].map(<[Fault]>::len).iter().sum::<usize>();
+    assert!(planted >= 40, "{planted}");
+}
+
+#[test]
+fn objects_are_judged_by_their_types_and_by_the_definitions_of_the_charts() {
+    let config = config(Profile::Production);
+    let charts = charts(&config, true);
+    for (path, stands, planted, code, message) in [
+        (
+            "templates/objects/production/grafana.yaml",
+            "resources: [configmaps]",
+            "resorces: [configmaps]",
+            "objects/unknown-field",
+            "rules.0.resorces",
+        ),
+        (
+            "templates/objects/production/grafana.yaml",
+            "verbs: [get, list, watch]",
+            "verbs: get",
+            "objects/refused",
+            "expected",
+        ),
+        (
+            "templates/objects/production/service-monitors.yaml",
+            "endpoints:",
+            "endpoint:",
+            "objects/unknown-field",
+            "spec.endpoint",
+        ),
+        (
+            "templates/objects/production/service-monitors.yaml",
+            "interval: ",
+            "interval: every-",
+            "objects/refused",
+            "interval",
+        ),
+    ] {
+        let before = shipped(path);
+        assert!(before.contains(stands), "{path}: {before}");
+        let after = before.replacen(stands, planted, 1);
+        let sources = Sources::embedded().with_overlay(BTreeMap::from([(path.to_owned(), after)]));
+        let findings = judged(&config, Some(&charts), &sources).findings;
+        let is_it = |finding: &&Finding| finding.code.id == code && finding.message.contains(message);
+        let found = findings.iter().find(is_it).unwrap_or_else(|| panic!("`{planted}`:\n{}", told(&findings)));
+        assert!(found.place.file.starts_with("03-objects/") && found.place.line > 0, "{}", told(&findings));
+    }
+}
+
+fn foreign_dashboard(text: &str) -> Vec<Finding> {
+    let dashboards = vec![Judged::file(Text::new("d.json", text))];
+    judge_foreign(&Foreign { dashboards, ..Foreign::default() }, &config(Profile::Local)).unwrap().findings
+}
+
+#[test]
+fn each_fault_in_dashboards_of_others_is_found() {
+    let good = r#"{
+  "uid": "u", "title": "T", "templating": { "list": [{ "name": "datasource", "type": "datasource" }] },
+  "panels": [
+    { "id": 1, "title": "One", "type": "timeseries", "description": "d", "gridPos": { "x": 0, "y": 0, "w": 12, "h": 8 },
+      "datasource": { "uid": "${datasource}" }, "fieldConfig": { "defaults": { "unit": "s" } },
+      "targets": [{ "refId": "A", "expr": "up" }, { "refId": "B", "expr": "up" }] },
+    { "id": 2, "title": "Two", "type": "row", "gridPos": { "x": 0, "y": 8, "w": 24, "h": 1 }, "panels": [
+      { "id": 3, "title": "Three", "type": "text", "gridPos": { "x": 0, "y": 0, "w": 24, "h": 4 } } ] }
+  ] }"#;
+    assert_eq!(told(&foreign_dashboard(good)), "");
+    for (stands, planted, code, line) in [
+        ("\"panels\": [\n    { \"id\": 1", "\"panels\": [\n    { id: 1", "dashboards/malformed", 4),
+        ("\"w\": 12", "\"w\": 25", "dashboards/off-grid", 4),
+        ("\"y\": 8, \"w\": 24", "\"y\": 7, \"w\": 24", "dashboards/overlap", 7),
+        ("\"timeseries\"", "\"graph\"", "dashboards/legacy-panel", 4),
+        ("\"refId\": \"B\"", "\"refId\": \"A\"", "dashboards/duplicate-query", 6),
+        ("\"${datasource}\"", "\"P1\"", "dashboards/fixed-datasource", 5),
+        ("{ \"unit\": \"s\" }", "{}", "dashboards/no-unit", 4),
+        ("\"id\": 3", "\"id\": 1", "dashboards/duplicate-id", 8),
+        ("\"expr\": \"up\" }, {", "\"expr\": \"sum(up\" }, {", "promql/syntax", 6),
+        ("\"expr\": \"up\" }, {", "\"expr\": \"up{a=\\\"$b\\\"}\" }, {", "dashboards/unknown-variable", 6),
+    ] {
+        assert!(good.contains(stands), "{stands}");
+        let findings = foreign_dashboard(&good.replacen(stands, planted, 1));
+        let found = findings.iter().find(|finding| finding.code.id == code);
+        let found = found.unwrap_or_else(|| panic!("`{planted}`:\n{}", told(&findings)));
+        assert_eq!(found.place.line, line, "{}", told(&findings));
+    }
+    let empty = good.replacen(
+        "\"targets\": [{ \"refId\": \"A\", \"expr\": \"up\" }, { \"refId\": \"B\", \"expr\": \"up\" }]",
+        "\"targets\": []",
+        1,
+    );
+    assert!(foreign_dashboard(&empty).iter().any(|finding| finding.code.id == "dashboards/no-query"));
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let binary = env!("CARGO_BIN_EXE_drivemaster-mon");
+    let output = Command::new(binary).arg("validate").args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("ended by a signal"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn files_of_others_are_judged_whatever_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let rule = |expression: &str| format!("groups:\n- name: a\n  rules:\n  - record: b\n    expr: {expression}\n");
+    let bomb: String = (1..12)
+        .map(|level| format!("l{level}: &l{level} [{}]\n", vec![format!("*l{}", level - 1); 9].join(", ")))
+        .collect();
+    // Refused with a finding that says why.
+    for (name, content, code) in [
+        ("deep.yaml", "[".repeat(200_000), "rules/malformed"),
+        ("bomb.yaml", format!("l0: &l0 [x]\n{bomb}groups: *l11\n"), "rules/malformed"),
+        ("documents.yaml", "---\na: 1\n".repeat(100_000), "rules/malformed"),
+        ("empty.yaml", String::new(), "rules/malformed"),
+        ("nested.yaml", rule(&format!("\"{}up{}\"", "(".repeat(20_000), ")".repeat(20_000))), "promql/syntax"),
+        ("long.yaml", rule(&format!("\"{}\"", vec!["up"; 20_000].join(" + "))), "promql/syntax"),
+        ("regex.yaml", rule("'up{a=~\"(((((a{1000}){1000}){1000}\"}'"), "promql/syntax"),
+    ] {
+        let path = write(name, content.as_bytes());
+        let (exit, stdout, stderr) = run(&["-o", "json", "--rules", &path]);
+        assert_eq!(exit, 1, "{name}: {stderr}");
+        assert!(stdout.contains(code), "{name}: {stdout}");
+    }
+    // Many findings, and as many as a person can read are told.
+    let many: String = (0..20_000).map(|index| format!("  - {{ record: a{index}, expr: 'sum(' }}\n")).collect();
+    let path = write("many.yaml", format!("groups:\n- name: a\n  rules:\n{many}").as_bytes());
+    let (exit, stdout, _) = run(&["-o", "json", "--rules", &path]);
+    assert_eq!(exit, 1);
+    assert!(stdout.contains("more than 500 findings"));
+    // Files that are none.
+    for content in [&[0xff, 0xfe, 0x00][..], &vec![b' '; 2 << 20]] {
+        let path = write("bad.yaml", content);
+        let (exit, _, stderr) = run(&["--rules", &path]);
+        assert_eq!(exit, 64, "{stderr}");
+        assert!(stderr.contains("bad.yaml"), "{stderr}");
+    }
+    let (exit, _, stderr) = run(&["--rules", "/dev/zero"]);
+    assert_eq!(exit, 64, "{stderr}");
+
+    // A folder: links are not followed, and each file is judged by itself.
+    write("dashboards/deep.json", format!("{{\"panels\": {}", "[".repeat(100_000)).as_bytes());
+    write("dashboards/one.json", br#"{"uid": "a", "title": "t", "panels": []}"#);
+    std::os::unix::fs::symlink("/", folder.path().join("dashboards/root")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("dashboards/passwd.json")).unwrap();
+    let path = folder.path().join("dashboards");
+    let (exit, stdout, stderr) = run(&["-o", "json", "--dashboards", path.to_str().unwrap()]);
+    assert_eq!(exit, 1, "{stderr}");
+    let value: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let findings = value["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{stdout}");
+    assert_eq!(findings[0]["code"], "dashboards/malformed");
+    let (exit, ..) = run(&["--dashboards", "/nowhere/at/all"]);
+    assert_eq!(exit, 64);
+}
+
+#[test]
+fn the_exit_code_follows_the_severity_that_fails_and_what_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rules.yaml");
+    std::fs::write(&path, "groups:\n- name: a\n  rules:\n  - alert: B\n    expr: rate(nobody_total[5m]) > 0\n")
+        .unwrap();
+    let path = path.to_str().unwrap();
+    // Of somebody else's metrics and conventions we only know that we do not know them.
+    assert_eq!(run(&["--rules", path]).0, 0);
+    assert_eq!(run(&["--rules", path, "--fail-on", "info"]).0, 1);
+    assert_eq!(
+        run(&["--rules", path, "--fail-on", "info", "--skip", "alerts", "--skip", "promql/unknown-metric"]).0,
+        0
+    );
+    assert_eq!(run(&["--rules", path, "--skip", "nothing"]).0, 64);
+    assert_eq!(run(&["--rules", path, "-o", "yaml"]).0, 64);
+    for format in ["human", "json", "sarif", "github", "junit"] {
+        let (exit, stdout, stderr) = run(&["--rules", path, "-o", format]);
+        assert_eq!(exit, 0, "{format}: {stderr}");
+        assert!(stdout.contains("nobody_total"), "{format}: {stdout}");
+    }
+    // A contract makes what it does not have an error.
+    let contract = folder.path().join("contract.yaml");
+    std::fs::write(&contract, "service:\n  - { name: a, type: gauge, unit: answer, labels: [], meaning: b }\n")
+        .unwrap();
+    let (exit, stdout, stderr) = run(&["--rules", path, "--contract", contract.to_str().unwrap()]);
+    assert_eq!(exit, 1, "{stdout}{stderr}");
+}
