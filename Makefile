@@ -20,7 +20,7 @@ demo: tools build ## deploy the whole stack to a throwaway control plane, verify
 	@sh tests/support/demo.sh $(BINARY)
 
 test: tools ## every test, against the real programs
-	@$(CARGO) test --locked --lib --bins --tests
+	@sh tests/support/suite.sh $(CARGO)
 
 bench: tools ## what 30 days of an objective cost beside Sloth and Pyrra; validate and render beside promtool
 	@$(CARGO) test --quiet --locked --test programs_slo -- --nocapture cost::
