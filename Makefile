@@ -30,7 +30,7 @@ bench: tools ## what 30 days of an objective cost beside Sloth and Pyrra; valida
 mutants: tools ## change every rule in every small way and see whether its unit tests notice; RULE=name for some
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture every_mutant
 
-month: tools ## 30 days of the healthy platform under every alert: nothing may fire
+month: tools ## 30 days of the healthy platform under every alert that is not made of an objective: nothing may fire
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture a_month
 
 golden: tools ## rewrite the snapshots, then run them

@@ -32,10 +32,19 @@ const SETTINGS: &[&str] = &[
 const VALUES: &[(&str, &[&str])] = &[
     (
         "alertname",
-        &["Watchdog", "InfoInhibitor", "HighErrorRate", "ServiceDown", "KubePodCrashLooping", "Watchdogs", ""],
+        &[
+            "Watchdog",
+            "InfoInhibitor",
+            "HighErrorRate",
+            "ErrorBudgetExhausted",
+            "KubePodCrashLooping",
+            "Watchdogs",
+            "",
+        ],
     ),
     ("severity", &["critical", "critical", "warning", "warning", "info", "info", "none", "Critical", "page", ""]),
     ("component", &["", "application", "postgresql"]),
+    ("slo", &["", "", "", "availability", "latency"]),
     ("service", &["", "user-service", "content-service"]),
     ("namespace", &["", "drivemaster", "kube-system"]),
 ];

@@ -1,17 +1,27 @@
 #!/bin/sh
-# Every test. The alerts that are shown to fire mostly wait, for ten minutes: they do so beside the rest.
-# Argument: cargo.
+# Every test. What waits most of its time, and what one processor can do alone, runs beside the rest. Argument:
+# cargo.
 set -u
 cargo=$1
 "$cargo" test --locked --no-run --lib --bins --tests || exit
 log=$(mktemp)
-"$cargo" test --locked --test sandbox_alerts -- --ignored >"$log" 2>&1 &
-alerts=$!
-trap 'rm -f "$log"' EXIT
-trap 'kill "$alerts" 2>/dev/null; wait "$alerts"; exit 130' INT TERM
+(
+    timeout 1800 "$cargo" test --locked --test sandbox_alerts -- --ignored
+    alerts=$?
+    timeout 1800 "$cargo" test --locked --test programs_content -- --ignored a_month
+    month=$?
+    exit $((alerts ? alerts : month))
+) >"$log" 2>&1 &
+beside=$!
+end() {
+    kill "$beside" 2>/dev/null
+    cat "$log"
+    rm -f "$log"
+}
+trap end EXIT
+trap 'exit 130' INT TERM
 "$cargo" test --locked --lib --bins --tests
 rest=$?
-wait "$alerts"
-fired=$?
-cat "$log"
-exit $((rest ? rest : fired))
+wait "$beside"
+others=$?
+exit $((rest ? rest : others))

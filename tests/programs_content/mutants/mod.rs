@@ -13,6 +13,7 @@ use mutate::mutations;
 use promql_parser::util::{display_duration, parse_duration};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
@@ -57,6 +58,12 @@ struct Mutant {
 }
 
 impl Mutant {
+    /// Whether it is among the sixth that the suite runs: by its name, so that a new rule moves no other.
+    fn is_in_the_sample(&self) -> bool {
+        let digest = Sha256::digest(format!("{}/{}/{}", self.file, self.rule, self.mutation));
+        digest[0].is_multiple_of(6)
+    }
+
     /// `file` with the mistake in it.
     fn in_file(&self, file: &Value) -> Value {
         let mut changed = file.clone();
@@ -346,9 +353,10 @@ fn every_equivalent_mutant_is_one() {
 }
 
 #[test]
-fn the_tests_notice_every_sixth_mutant() {
+fn the_tests_notice_a_sixth_of_the_mutants() {
     let subjects = Subjects::new();
-    let sample: Vec<Mutant> = subjects.mutants().into_iter().step_by(6).collect();
+    let mut sample = subjects.mutants();
+    sample.retain(Mutant::is_in_the_sample);
     assert_above_the_floor(score(&subjects, &sample));
 }
 
