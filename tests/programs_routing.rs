@@ -32,15 +32,7 @@ const SETTINGS: &[&str] = &[
 const VALUES: &[(&str, &[&str])] = &[
     (
         "alertname",
-        &[
-            "Watchdog",
-            "InfoInhibitor",
-            "HighErrorRate",
-            "ErrorBudgetExhausted",
-            "KubePodCrashLooping",
-            "Watchdogs",
-            "",
-        ],
+        &["Watchdog", "InfoInhibitor", "HighErrorRate", "ErrorBudgetExhausted", "KubePodCrashLooping", "Watchdogs", ""],
     ),
     ("severity", &["critical", "critical", "warning", "warning", "info", "info", "none", "Critical", "page", ""]),
     ("component", &["", "application", "postgresql"]),

@@ -2,6 +2,7 @@
 //! that fit on one line.
 
 use anyhow::{Context, Result};
+use reqwest::header::{CONNECTION, HeaderValue};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -13,8 +14,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 const QUOTE_LIMIT: usize = 200;
 /// Bytes of a body that an error is made from.
 const ERROR_BODY_LIMIT: usize = 16 * 1024;
-/// The most connections that wait for the next question.
-const IDLE_LIMIT: usize = 16;
 
 /// How long and how much.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +28,6 @@ pub struct Limits {
     pub attempts: u32,
     /// Pause before the second try; each further one is twice as long.
     pub pause: Duration,
-    /// How long a connection waits for the next question; zero keeps none. One through a port-forward does not see the
-    /// far side's close, so this is to be short.
-    pub idle: Duration,
 }
 
 impl Default for Limits {
@@ -42,7 +38,6 @@ impl Default for Limits {
             body_bytes: 32 * 1024 * 1024,
             attempts: 3,
             pause: Duration::from_millis(150),
-            idle: Duration::ZERO,
         }
     }
 }
@@ -141,8 +136,10 @@ impl Http {
             .user_agent(concat!("drivemaster-mon/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(limits.connect)
             .redirect(reqwest::redirect::Policy::limited(3))
-            .pool_max_idle_per_host(if limits.idle.is_zero() { 0 } else { IDLE_LIMIT })
-            .pool_idle_timeout(limits.idle);
+            // Some kubelets do not tell the far side of a port-forward that we are gone, and a program takes only so many
+            // connections (Prometheus 512): it is to close each by itself.
+            .default_headers([(CONNECTION, HeaderValue::from_static("close"))].into_iter().collect())
+            .pool_max_idle_per_host(0);
         if is_loopback(base) {
             // The person's proxy cannot reach this machine's loopback.
             builder = builder.no_proxy();
