@@ -8,7 +8,6 @@ use super::sources::Sources;
 use super::templates::{SLO_FOLDER, Templates, is_dashboard, is_rule_file, is_slo_definition};
 use super::yaml::to_yaml;
 use crate::config::model::{Config, Profile};
-use crate::contract::Contract;
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
 use crate::slo;
@@ -51,7 +50,7 @@ pub(super) fn texts(config: &Config, sources: &Sources, templates: &Templates) -
             found.push(RenderedFile { path, template, text, problems: Vec::new() });
         }
     }
-    let contract = Contract::embedded()?;
+    let contract = sources.contract()?;
     for (file, template) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
         let path = format!("{SLO_FOLDER}{file}");
         let mut text = templates.render(&path)?;
@@ -153,7 +152,7 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
         let spec = parse_yaml(&path, &text)?;
         rendered.push(RenderedRules { path, name: file.trim_end_matches(".yaml").to_owned(), text, spec });
     }
-    let contract = Contract::embedded()?;
+    let contract = sources.contract()?;
     for (file, _) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
         let path = format!("{SLO_FOLDER}{file}");
         let document = parse_yaml(&path, &templates.render(&path)?)?;

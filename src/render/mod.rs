@@ -123,6 +123,15 @@ pub fn scrape_job_names(config: &Config) -> BTreeSet<String> {
     jobs.chain([crate::stack::ANNOTATED_SERVICES.to_owned()]).collect()
 }
 
+/// Where a person finds Grafana, such as `https://grafana.drivemaster.com`.
+///
+/// # Errors
+/// As [`texts`], but for templates.
+pub fn grafana_url(config: &Config) -> Result<String> {
+    let context = context::context(config)?;
+    Ok(context.pointer("/components/grafana/openUrl").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
 /// `object` with the labels of everything that is ours.
 fn labelled(mut object: Value) -> Manifest {
     object["metadata"]["labels"] = our_labels();

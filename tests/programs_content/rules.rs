@@ -1,7 +1,9 @@
 //! Every rule file is valid and its unit tests pass, with all exporters and with none.
 
-use crate::{ROOT, config, deployed, promtool, unknown_metrics};
+use crate::{ROOT, config, deployed, promtool, support, unknown_metrics};
+use drivemaster_mon::chart::Charts;
 use drivemaster_mon::config::Config;
+use drivemaster_mon::render::{Sources, render_from};
 use drivemaster_mon::stack::EXPORTERS;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,4 +131,18 @@ fn every_alert_says_what_a_person_needs_has_a_runbook_and_is_tested() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(written, pages, "runbooks and alerts go together");
+}
+
+#[test]
+fn the_unit_test_of_the_documented_objective_passes() {
+    let config = config("existing");
+    let files = support::own_objective::files();
+    let test = files["alerts/slo/checkout.test.yaml"].clone();
+    let sources = Sources::embedded().with_overlay(files);
+    let objects = render_from(&config, &sources, &Charts::new()).unwrap().objects;
+    let rules = objects.iter().find_map(|object| object.0["data"]["slo-checkout.yaml"].as_str()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("slo-checkout.yaml"), rules).unwrap();
+    std::fs::write(folder.path().join("checkout.test.yaml"), test).unwrap();
+    assert_eq!(promtool(folder.path(), &["test", "rules"], &["checkout.test.yaml".to_owned()]), Ok(()));
 }
