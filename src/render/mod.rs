@@ -23,7 +23,7 @@ mod templates;
 mod yaml;
 
 pub use bundle::{Bundle, Release};
-pub use content::RenderedFile;
+pub use content::{RenderedFile, RenderedObjective};
 pub use files::object_files;
 pub use namespaces::namespaces;
 pub use releases::needed_charts;

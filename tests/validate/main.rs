@@ -78,8 +78,7 @@ fn told(findings: &[Finding]) -> String {
 }
 
 fn underlined(finding: &Finding) -> String {
-    let place = &finding.place;
-    place.excerpt.chars().skip(place.column.saturating_sub(1 + place.excerpt_start)).take(place.length).collect()
+    finding.place.text()
 }
 
 #[test]
@@ -353,19 +352,22 @@ fn an_objective_of_ones_own_needs_what_the_documentation_says_and_nothing_else()
     };
     judged(&files, &[]).exits(0);
     // Each of them is needed.
-    for (path, code) in [
-        ("alerts/contract.yaml", "promql/unknown-metric"),
-        ("alerts/slo/checkout.test.yaml", "alerts/no-test"),
-        ("docs/runbooks/CheckoutBreach.md", "alerts/no-runbook"),
+    for (path, code, text) in [
+        ("alerts/contract.yaml", "promql/unknown-metric", "orders_total"),
+        ("alerts/slo/checkout.test.yaml", "alerts/no-test", "CheckoutBreach"),
+        ("docs/runbooks/CheckoutBreach.md", "alerts/no-runbook", "CheckoutBreach"),
     ] {
         let mut fewer = files.clone();
         fewer.remove(path).expect(path);
         let answer = judged(&fewer, &[]).exits(1);
         let findings = answer.json()["findings"].as_array().unwrap().clone();
-        assert!(
-            !findings.is_empty() && findings.iter().all(|finding| finding["code"] == code),
-            "{path}: {findings:#?}"
-        );
+        assert!(findings.iter().all(|finding| finding["code"] == code), "{path}: {findings:#?}");
+        // Once, at the line of the definition that a person can correct, not for each rule that it becomes.
+        let lines = files["alerts/slo/checkout.yaml"].lines().enumerate().filter(|(_, line)| line.contains(text));
+        let lines: Vec<u64> = lines.map(|(index, _)| index as u64 + 1).collect();
+        let told: Vec<u64> = findings.iter().map(|finding| finding["place"]["line"].as_u64().unwrap()).collect();
+        assert_eq!(told, lines, "{path}: {findings:#?}");
+        assert!(findings.iter().all(|finding| finding["place"]["rendered"] == false), "{path}: {findings:#?}");
     }
     // The contract may stand elsewhere.
     let mut fewer = files.clone();
@@ -384,6 +386,7 @@ fn an_objective_of_ones_own_needs_what_the_documentation_says_and_nothing_else()
         *definition = definition.replace("@{ components.grafana.openUrl }@/d/drivemaster-slo", dashboard);
         let document = judged(&other, &[]).exits(1).json();
         let found = &document["findings"][0];
+        assert_eq!(document["findings"].as_array().unwrap().len(), 1, "{document:#}");
         assert_eq!(
             (&found["code"], &found["severity"]),
             (&"alerts/no-dashboard".into(), &severity.into()),
