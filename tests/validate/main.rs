@@ -83,6 +83,14 @@ fn underlined(finding: &Finding) -> String {
 
 #[test]
 fn nothing_is_found_in_what_is_shipped() {
+    // A platform that tells little has fewer rules and panels.
+    let exporters = ["postgresql", "redis", "kafka", "elasticsearch", "node", "kubeState"];
+    for missing in [&exporters[..], &["redis"]] {
+        let sets: Vec<String> = missing.iter().map(|key| format!("platform.exporters.{key}=none")).collect();
+        let config = resolve(Some(Profile::Local), &[], &[], &sets).unwrap();
+        let findings = judged(&config, Some(&charts(&config, false)), &Sources::embedded()).findings;
+        assert!(findings.is_empty(), "without {missing:?}:\n{}", told(&findings));
+    }
     for (profile, at_hand) in [(Profile::Local, false), (Profile::Production, false), (Profile::Production, true)] {
         let config = config(profile);
         let verdict = judged(&config, Some(&charts(&config, at_hand)), &Sources::embedded());
