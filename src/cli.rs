@@ -54,7 +54,7 @@ pub struct GlobalArgs {
     /// Which set of charts and sizes.
     #[arg(long, value_enum, value_name = "PROFILE", global = true, help_heading = CONFIGURATION)]
     pub profile: Option<ProfileArg>,
-    /// Folder whose `alerts/`, `dashboards/` and `templates/` replace or add to the built-in files.
+    /// Folder whose `alerts/`, `dashboards/`, `docs/runbooks/` and `templates/` replace or add to the built-in files.
     #[arg(long, value_name = "DIR", global = true, help_heading = CONFIGURATION)]
     pub overlay: Option<PathBuf>,
     /// Folder with the upstream charts as archives, for profile `production` (default: the cache, then

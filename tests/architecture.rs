@@ -58,7 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("slo", &["config", "contract", "promql"]),
     ("render", &["chart", "config", "contract", "error", "flows", "object", "slo", "stack"]),
     ("secrets", &["render"]),
-    ("validate", &["chart", "config", "contract", "error", "object", "promql", "render", "stack"]),
+    ("validate", &["chart", "config", "contract", "error", "object", "promql", "render", "slo", "stack"]),
     ("plan", &["chart", "object", "render", "stack"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),

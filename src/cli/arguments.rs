@@ -12,7 +12,7 @@ pub struct ValidateArgs {
     /// Judge the dashboards in this folder and nothing of ours.
     #[arg(long, value_name = "DIR")]
     pub dashboards: Vec<PathBuf>,
-    /// Contract that is about the files of `--rules` and `--dashboards`: what it does not have is an error.
+    /// Metrics besides the built-in ones; with `--rules` or `--dashboards`, all that these files may ask for.
     #[arg(long, value_name = "FILE")]
     pub contract: Option<PathBuf>,
     /// The lightest finding that fails the run.

@@ -8,7 +8,6 @@ use super::sources::Sources;
 use super::templates::{SLO_FOLDER, Templates, is_dashboard, is_rule_file, is_slo_definition};
 use super::yaml::to_yaml;
 use crate::config::model::{Config, Profile};
-use crate::contract::Contract;
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
 use crate::slo;
@@ -28,10 +27,19 @@ pub struct RenderedFile {
     pub path: String,
     /// The template.
     pub template: String,
-    /// What it renders to; the rules of the objective where it defines one that can be read.
+    /// What it renders to; the rules of the objective where it defines one, none where that is wrong.
     pub text: String,
-    /// What is wrong with the objective that it defines, each problem with the path of its key.
-    pub problems: Vec<String>,
+    /// The objective, where it defines one.
+    pub objective: Option<RenderedObjective>,
+}
+
+/// The definition of an objective.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedObjective {
+    /// What its template renders to.
+    pub text: String,
+    /// What it asks Prometheus for, or what is wrong with it.
+    pub queries: Result<Vec<slo::Query>, Vec<slo::Problem>>,
 }
 
 /// Every file of rules and every dashboard as text, whatever is wrong with it.
@@ -48,26 +56,25 @@ pub(super) fn texts(config: &Config, sources: &Sources, templates: &Templates) -
                 text = format!("{model:#}\n");
             }
             let template = String::from_utf8_lossy(template).into_owned();
-            found.push(RenderedFile { path, template, text, problems: Vec::new() });
+            found.push(RenderedFile { path, template, text, objective: None });
         }
     }
-    let contract = Contract::embedded()?;
+    let contract = sources.contract()?;
     for (file, template) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
         let path = format!("{SLO_FOLDER}{file}");
-        let mut text = templates.render(&path)?;
-        let document = parse_yaml(&path, &text)?;
+        let definition = templates.render(&path)?;
+        let document = parse_yaml(&path, &definition)?;
         if document.is_null() {
             continue;
         }
         let read = slo::read(document, &contract);
-        let problems = match read {
-            Ok(definition) => {
-                text = to_yaml(&slo::rules(&definition, &config.slo.interval));
-                Vec::new()
-            }
-            Err(problems) => problems,
-        };
-        found.push(RenderedFile { path, template: String::from_utf8_lossy(template).into_owned(), text, problems });
+        let rules = read.as_ref().map(|definition| to_yaml(&slo::rules(definition, &config.slo.interval)));
+        found.push(RenderedFile {
+            path,
+            template: String::from_utf8_lossy(template).into_owned(),
+            text: rules.unwrap_or_default(),
+            objective: Some(RenderedObjective { text: definition, queries: read.map(|definition| definition.queries) }),
+        });
     }
     Ok(found)
 }
@@ -153,7 +160,7 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
         let spec = parse_yaml(&path, &text)?;
         rendered.push(RenderedRules { path, name: file.trim_end_matches(".yaml").to_owned(), text, spec });
     }
-    let contract = Contract::embedded()?;
+    let contract = sources.contract()?;
     for (file, _) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
         let path = format!("{SLO_FOLDER}{file}");
         let document = parse_yaml(&path, &templates.render(&path)?)?;

@@ -5,6 +5,7 @@ pub mod alerts;
 #[cfg(feature = "sandbox")]
 pub mod charts;
 pub mod firing;
+pub mod own_objective;
 #[cfg(feature = "sandbox")]
 pub mod rendered;
 pub mod routing;

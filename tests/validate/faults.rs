@@ -364,6 +364,8 @@ pub(crate) const OBJECTIVES: &[Fault] = &[
         MISSING_RECORDS,
     ),
     (LATENCY, "value: 0.1,", "value: 0.12,", "slo/off-bucket", "value:", MISSING_RECORDS),
+    (LATENCY, "{job=~", "{jobb=~", "promql/unknown-label", "jobb", &[]),
+    (AVAILABILITY, "pages: true", "page: true", "slo/definition", "page:", MISSING_RECORDS),
     (AVAILABILITY, "op: gte, ", "", "slo/definition", "objectives:", MISSING_RECORDS),
     (AVAILABILITY, "max by (job) (up{", "max by (job) (upp{", "promql/unknown-metric", "upp", MISSING_RECORDS),
 ];

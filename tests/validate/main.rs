@@ -78,12 +78,19 @@ fn told(findings: &[Finding]) -> String {
 }
 
 fn underlined(finding: &Finding) -> String {
-    let place = &finding.place;
-    place.excerpt.chars().skip(place.column.saturating_sub(1 + place.excerpt_start)).take(place.length).collect()
+    finding.place.text()
 }
 
 #[test]
 fn nothing_is_found_in_what_is_shipped() {
+    // A platform that tells little has fewer rules and panels.
+    let exporters = ["postgresql", "redis", "kafka", "elasticsearch", "node", "kubeState"];
+    for missing in [&exporters[..], &["redis"]] {
+        let sets: Vec<String> = missing.iter().map(|key| format!("platform.exporters.{key}=none")).collect();
+        let config = resolve(Some(Profile::Local), &[], &[], &sets).unwrap();
+        let findings = judged(&config, Some(&charts(&config, false)), &Sources::embedded()).findings;
+        assert!(findings.is_empty(), "without {missing:?}:\n{}", told(&findings));
+    }
     for (profile, at_hand) in [(Profile::Local, false), (Profile::Production, false), (Profile::Production, true)] {
         let config = config(profile);
         let verdict = judged(&config, Some(&charts(&config, at_hand)), &Sources::embedded());
@@ -337,4 +344,78 @@ fn the_exit_code_follows_the_severity_that_fails_and_what_is_left_out() {
         .unwrap();
     let (exit, stdout, stderr) = run(&["--rules", path, "--contract", contract.to_str().unwrap()]);
     assert_eq!(exit, 1, "{stdout}{stderr}");
+}
+
+#[test]
+fn an_objective_of_ones_own_needs_what_the_documentation_says_and_nothing_else() {
+    let files = support::own_objective::files();
+    let judged = |files: &BTreeMap<String, String>, more: &[&str]| {
+        let run = support::Run::new();
+        for (path, text) in files {
+            run.file(&format!("mine/{path}"), text);
+        }
+        run.file("shop.yaml", &support::own_objective::files()["alerts/contract.yaml"]);
+        let arguments = [&["validate", "--overlay", "mine", "--fail-on", "info", "-o", "json"], more].concat();
+        run.run(&arguments)
+    };
+    judged(&files, &[]).exits(0);
+    // Each of them is needed.
+    for (path, code, text) in [
+        ("alerts/contract.yaml", "promql/unknown-metric", "orders_total"),
+        ("alerts/slo/checkout.test.yaml", "alerts/no-test", "CheckoutBreach"),
+        ("docs/runbooks/CheckoutBreach.md", "alerts/no-runbook", "CheckoutBreach"),
+    ] {
+        let mut fewer = files.clone();
+        fewer.remove(path).expect(path);
+        let answer = judged(&fewer, &[]).exits(1);
+        let findings = answer.json()["findings"].as_array().unwrap().clone();
+        assert!(findings.iter().all(|finding| finding["code"] == code), "{path}: {findings:#?}");
+        // Once, at the line of the definition that a person can correct, not for each rule that it becomes.
+        let lines = files["alerts/slo/checkout.yaml"].lines().enumerate().filter(|(_, line)| line.contains(text));
+        let lines: Vec<u64> = lines.map(|(index, _)| index as u64 + 1).collect();
+        let told: Vec<u64> = findings.iter().map(|finding| finding["place"]["line"].as_u64().unwrap()).collect();
+        assert_eq!(told, lines, "{path}: {findings:#?}");
+        assert!(findings.iter().all(|finding| finding["place"]["rendered"] == false), "{path}: {findings:#?}");
+    }
+    // The contract may stand elsewhere.
+    let mut fewer = files.clone();
+    fewer.remove("alerts/contract.yaml");
+    judged(&fewer, &["--contract", "shop.yaml"]).exits(0);
+    judged(&fewer, &["--contract", "missing.yaml"]).exits(64).prints("missing.yaml");
+    let mut broken = files.clone();
+    broken.insert("alerts/contract.yaml".to_owned(), "shop: [{ name: orders_total }]\n".to_owned());
+    judged(&broken, &[]).exits(64).prints("`alerts/contract.yaml` of the overlay is no contract");
+    // Into another Grafana nobody looks.
+    for (dashboard, severity) in
+        [("@{ components.grafana.openUrl }@/d/shop", "error"), ("https://shop/d/shop", "warning")]
+    {
+        let mut other = files.clone();
+        let definition = other.get_mut("alerts/slo/checkout.yaml").unwrap();
+        *definition = definition.replace("@{ components.grafana.openUrl }@/d/drivemaster-slo", dashboard);
+        let document = judged(&other, &[]).exits(1).json();
+        let found = &document["findings"][0];
+        assert_eq!(document["findings"].as_array().unwrap().len(), 1, "{document:#}");
+        assert_eq!(
+            (&found["code"], &found["severity"]),
+            (&"alerts/no-dashboard".into(), &severity.into()),
+            "{document:#}"
+        );
+    }
+}
+
+#[test]
+fn an_objective_of_a_histogram_of_ones_own_is_rendered_where_the_overlay_has_its_contract() {
+    let histogram = shipped("alerts/slo/latency.yaml")
+        .replace("http_request_duration_seconds", "checkout_duration_seconds")
+        .replace("value: 0.1,", "value: 3,");
+    let contract = "service:\n  - { name: checkout_duration_seconds, type: histogram, unit: seconds, labels: [service], meaning: m, buckets: [1, 3] }\n";
+    let definition = ("alerts/slo/latency.yaml".to_owned(), histogram);
+    let config = config(Profile::Local);
+    let rendered = |files: Vec<(String, String)>| {
+        let sources = Sources::embedded().with_overlay(files.into_iter().collect());
+        render_from(&config, &sources, &charts(&config, false)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let refused = rendered(vec![definition.clone()]).unwrap_err();
+    assert!(refused.contains("`checkout_duration_seconds` is no histogram"), "{refused}");
+    assert_eq!(rendered(vec![definition, ("alerts/contract.yaml".to_owned(), contract.to_owned())]), Ok(()));
 }
