@@ -160,6 +160,15 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
         let spec = parse_yaml(&path, &text)?;
         rendered.push(RenderedRules { path, name: file.trim_end_matches(".yaml").to_owned(), text, spec });
     }
+    let definitions: Vec<&[u8]> =
+        sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)).map(|(_, content)| content).collect();
+    for name in config.slo.objectives.keys() {
+        let is_read = |content: &&[u8]| content.windows(name.len()).any(|part| part == name.as_bytes());
+        if !definitions.iter().any(is_read) {
+            let message = format!("`slo.objectives.{name}`: no definition in `{SLO_FOLDER}` reads it");
+            return Err(Failure::new(Kind::Usage, message).doc("docs/slo.md#configuration").into());
+        }
+    }
     let contract = sources.contract()?;
     for (file, _) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
         let path = format!("{SLO_FOLDER}{file}");

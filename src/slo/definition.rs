@@ -232,6 +232,17 @@ pub fn read(document: Value, contract: &Contract) -> Result<Definition, Vec<Prob
         let message = format!("`{}` is not made of lower case letters, digits and hyphens", metadata.name);
         problems.push(Problem::new("metadata.name", message));
     }
+    let identifier = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let alert = &spec.alerting.name;
+    if alert.is_empty() || !alert.chars().all(identifier) || alert.starts_with(|first: char| first.is_ascii_digit()) {
+        let message =
+            format!("`{alert}` is no name of an alert: letters, digits and underscores, such as `CheckoutBreach`");
+        problems.push(Problem::new("spec.alerting.name", message));
+    }
+    // It becomes a part of annotations, which Prometheus reads as templates.
+    if metadata.display_name.contains("{{") {
+        problems.push(Problem::new("metadata.displayName", "`{{` would begin a template"));
+    }
     let mut label = |name: &str| {
         let value = metadata.labels.get(name).filter(|value| !value.is_empty());
         value.cloned().unwrap_or_else(|| {
