@@ -367,7 +367,7 @@ pub(crate) const OBJECTIVES: &[Fault] = &[
     (LATENCY, "{job=~", "{jobb=~", "promql/unknown-label", "jobb", &[]),
     (AVAILABILITY, "pages: true", "page: true", "slo/definition", "page:", MISSING_RECORDS),
     (AVAILABILITY, "op: gte, ", "", "slo/definition", "objectives:", MISSING_RECORDS),
-    (AVAILABILITY, "max by (job) (up{", "max by (job) (upp{", "promql/unknown-metric", "upp", MISSING_RECORDS),
+    (AVAILABILITY, "label_replace(up{", "label_replace(upp{", "promql/unknown-metric", "upp", MISSING_RECORDS),
 ];
 
 /// What the dashboards and the other rules then miss.
