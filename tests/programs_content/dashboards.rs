@@ -263,7 +263,7 @@ const SPECIFIED: &[(&str, &[&str])] = &[
     ),
     (
         "drivemaster-chaos",
-        &["Active experiments", "Longest time without an answer", "Error rate during chaos", "Refused answers"],
+        &["Active experiments", "Most time without an answer", "Error rate during chaos", "Refused answers"],
     ),
     ("drivemaster-stack-health", &["Targets down", "Failed rule evaluations", "Alerts lost", "Parts of the stack"]),
 ];
