@@ -56,7 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["error", "stack"]),
     ("flows", &["config", "stack"]),
     ("slo", &["config", "contract", "promql"]),
-    ("render", &["chart", "config", "contract", "error", "flows", "object", "slo", "stack"]),
+    ("render", &["chart", "config", "contract", "error", "flows", "object", "promql", "slo", "stack"]),
     ("secrets", &["render"]),
     ("validate", &["chart", "config", "contract", "error", "object", "promql", "render", "slo", "stack"]),
     ("plan", &["chart", "object", "render", "stack"]),

@@ -10,6 +10,7 @@ use super::yaml::to_yaml;
 use crate::config::model::{Config, Profile};
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
+use crate::promql;
 use crate::slo;
 use anyhow::Result;
 use serde::Deserialize;
@@ -158,6 +159,7 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
         let path = format!("alerts/{file}");
         let text = templates.render(&path)?;
         let spec = parse_yaml(&path, &text)?;
+        refuse_unreadable(&path, &spec)?;
         rendered.push(RenderedRules { path, name: file.trim_end_matches(".yaml").to_owned(), text, spec });
     }
     let definitions: Vec<&[u8]> =
@@ -190,6 +192,27 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
         rendered.push(RenderedRules { path, name, text: to_yaml(&spec), spec });
     }
     Ok(rendered)
+}
+
+/// One expression that is no PromQL, and Prometheus loads no rules at all.
+///
+/// # Errors
+/// [`Kind::Usage`] naming the first such rule.
+fn refuse_unreadable(path: &str, spec: &Value) -> Result<()> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for rule in list(&spec["groups"]).iter().flat_map(|group| list(&group["rules"])) {
+        let Some(expression) = rule["expr"].as_str() else { continue };
+        if let Err(reason) = promql::parse(expression) {
+            let name = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or("a rule without a name");
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("`{path}`: the expression of `{name}` is no PromQL: {reason}"),
+            )
+            .hint("drivemaster-mon validate shows where, and everything else that is wrong")
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// One ConfigMap for each dashboard, and what Grafana is to show. A template that renders to nothing is none.

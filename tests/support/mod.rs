@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod charts;
 pub mod firing;
 pub mod own_objective;
+pub mod program;
 #[cfg(feature = "sandbox")]
 pub mod rendered;
 pub mod routing;
