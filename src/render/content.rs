@@ -7,6 +7,7 @@ use super::releases::parse_yaml;
 use super::sources::Sources;
 use super::templates::{SLO_FOLDER, Templates, is_dashboard, is_rule_file, is_slo_definition};
 use super::yaml::to_yaml;
+use crate::config::duration_seconds;
 use crate::config::model::{Config, Profile};
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
@@ -188,10 +189,34 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
             let message = format!("`{path}` and `{}` both make the file of rules `{name}`", other.path);
             return Err(Failure::new(Kind::Usage, message).into());
         }
+        refuse_forgotten(&path, &definition, config)?;
         let spec = slo::rules(&definition, &config.slo.interval);
         rendered.push(RenderedRules { path, name, text: to_yaml(&spec), spec });
     }
     Ok(rendered)
+}
+
+/// A definition with a window of its own, which `prometheus.retention` must reach.
+///
+/// # Errors
+/// [`Kind::Usage`] where samples are gone before the window is over.
+fn refuse_forgotten(path: &str, definition: &slo::Definition, config: &Config) -> Result<()> {
+    let prometheus = &config.prometheus;
+    let days = definition.window().nominal_days();
+    let is_kept = duration_seconds(&prometheus.retention).is_none_or(|seconds| seconds >= days * 86_400.0);
+    if is_kept || !prometheus.enabled || !prometheus.remote_write.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{path}`: `spec.timeWindow` is {days} days, and samples are kept for `{}` (`prometheus.retention`)",
+        prometheus.retention
+    );
+    Err(Failure::new(Kind::Usage, message)
+        .hint(
+            "keep samples as long, shorten the window, or send them to a long-term store with `prometheus.remoteWrite`",
+        )
+        .doc("docs/slo.md#configuration")
+        .into())
 }
 
 /// One expression that is no PromQL, and Prometheus loads no rules at all.

@@ -49,6 +49,13 @@ pub struct Query {
     pub expression: String,
 }
 
+impl Definition {
+    /// Over which time the budget is counted.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+}
+
 /// The strictest target: 26 seconds in a month.
 const HIGHEST_TARGET: f64 = 0.99999;
 

@@ -94,7 +94,7 @@ impl Window {
     }
 
     /// Its length in days; that of an average month where it is one.
-    pub(super) fn nominal_days(self) -> f64 {
+    pub fn nominal_days(self) -> f64 {
         f64::from(match self {
             Window::Rolling { days } => days,
             Window::Month => DAYS_OF_A_MONTH,

@@ -90,15 +90,24 @@ struct Subjects {
     subjects: Vec<Subject>,
 }
 
+/// The rules of all objectives are made in the same way: one with events and one with slices of time stand for the
+/// others.
+const OBJECTIVES: [&str; 3] = ["sli.yaml", "slo-availability.yaml", "slo-error-rate.yaml"];
+
 impl Subjects {
+    /// The files that people write.
     fn new() -> Self {
+        Self::of(|name| !name.starts_with("slo-") && name != "sli.yaml")
+    }
+
+    /// Those whose names are `wanted`.
+    fn of(wanted: impl Fn(&str) -> bool) -> Self {
         let files = rule_files(&config("existing"));
         let tests: Vec<Value> = unit_tests().iter().map(|(_, text)| serde_yaml::from_str(text).unwrap()).collect();
         let loads = |test: &Value, name: &str| test["rule_files"].as_array().unwrap().iter().any(|file| file == name);
         let subjects = files
             .iter()
-            // Those of the objectives are made of their definitions; `tests/programs_slo` counts their numbers.
-            .filter(|(name, _)| !name.starts_with("slo-") && *name != "sli.yaml")
+            .filter(|(name, _)| wanted(name))
             .map(|(name, text)| Subject {
                 name: name.clone(),
                 rules: serde_yaml::from_str(text).unwrap(),
@@ -368,6 +377,17 @@ fn every_mutant() {
     let wanted = std::env::var("RULE").unwrap_or_default();
     let mutants: Vec<Mutant> = subjects.mutants().into_iter().filter(|mutant| mutant.rule.contains(&wanted)).collect();
     assert_above_the_floor(score(&subjects, &mutants));
+}
+
+/// Their unit tests play hours and days, so this takes most of an hour. `tests/programs_slo` counts their numbers in
+/// seconds, in every run of the suite.
+#[test]
+#[ignore = "takes most of an hour; `make mutants-of-objectives`"]
+fn every_mutant_of_the_objectives() {
+    let subjects = Subjects::of(|name| OBJECTIVES.contains(&name));
+    let wanted = std::env::var("RULE").unwrap_or_default();
+    let mutants: Vec<Mutant> = subjects.mutants().into_iter().filter(|mutant| mutant.rule.contains(&wanted)).collect();
+    score(&subjects, &mutants);
 }
 
 fn assert_above_the_floor(score: f64) {
