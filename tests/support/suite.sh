@@ -1,17 +1,11 @@
 #!/bin/sh
-# Every test. What waits most of its time, and what one processor can do alone, runs beside the rest. Argument:
+# Every test. The alerts that are shown to fire mostly wait, for ten minutes: they do so beside the rest. Argument:
 # cargo.
 set -u
 cargo=$1
 "$cargo" test --locked --no-run --lib --bins --tests || exit
 log=$(mktemp)
-(
-    timeout 1800 "$cargo" test --locked --test sandbox_alerts -- --ignored
-    alerts=$?
-    timeout 1800 "$cargo" test --locked --test programs_content -- --ignored a_month
-    month=$?
-    exit $((alerts ? alerts : month))
-) >"$log" 2>&1 &
+timeout 1800 "$cargo" test --locked --test sandbox_alerts -- --ignored >"$log" 2>&1 &
 beside=$!
 end() {
     kill "$beside" 2>/dev/null
