@@ -5,7 +5,7 @@ TOOLS := $(or $(DRIVEMASTER_MON_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dr
 DENY_VERSION := 0.20.2
 BINARY := target/debug/drivemaster-mon
 
-.PHONY: help demo test mutants month bench tools lint golden build
+.PHONY: help demo test mutants mutants-of-objectives month bench tools lint golden build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: tools build ## deploy the whole stack to a throwaway control plane, verify
 	@sh tests/support/demo.sh $(BINARY)
 
 test: tools ## every test, against the real programs
-	@$(CARGO) test --locked --lib --bins --tests
+	@sh tests/support/suite.sh $(CARGO)
 
 bench: tools ## what 30 days of an objective cost beside Sloth and Pyrra; validate and render beside promtool
 	@$(CARGO) test --quiet --locked --test programs_slo -- --nocapture cost::
@@ -28,9 +28,12 @@ bench: tools ## what 30 days of an objective cost beside Sloth and Pyrra; valida
 	@sh tests/support/bench.sh target/release/drivemaster-mon $(TOOLS)/bin
 
 mutants: tools ## change every rule in every small way and see whether its unit tests notice; RULE=name for some
-	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture every_mutant
+	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture --exact mutants::every_mutant
 
-month: tools ## 30 days of the healthy platform under every alert: nothing may fire
+mutants-of-objectives: tools ## the same for the rules that objectives are made into; most of an hour
+	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture every_mutant_of_the_objectives
+
+month: tools ## 30 days of the healthy platform under every alert that is not made of an objective: nothing may fire
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture a_month
 
 golden: tools ## rewrite the snapshots, then run them

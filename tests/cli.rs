@@ -199,7 +199,7 @@ fn a_pipe_in_an_overlay_and_an_endless_file_are_refused() {
 fn thousands_of_nested_blocks_are_a_problem_of_the_file() {
     let run = Run::new();
     run.file("deep.yaml", &(0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>());
-    run.run(&["config", "show", "-f", "deep.yaml"]).exits(64).says("deep.yaml:65:1").says("in each other");
+    run.run(&["config", "show", "-f", "deep.yaml"]).exits(64).says("deep.yaml:65:65").says("in each other");
 }
 
 #[cfg(feature = "sandbox")]

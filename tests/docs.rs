@@ -271,6 +271,8 @@ fn the_page_about_routing_has_the_truth_table() {
     let kinds: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::from([
         ("ours, critical", vec![("alertname", "Ours"), ("severity", "critical"), ("component", "x")]),
         ("ours, warning", vec![("alertname", "Ours"), ("severity", "warning"), ("component", "x")]),
+        ("objective, critical", vec![("alertname", "Of"), ("severity", "critical"), ("component", "x"), ("slo", "s")]),
+        ("objective, warning", vec![("alertname", "Of"), ("severity", "warning"), ("component", "x"), ("slo", "s")]),
         ("ours, info", vec![("alertname", "Ours"), ("severity", "info"), ("component", "x")]),
         ("upstream, critical", vec![("alertname", "Theirs"), ("severity", "critical")]),
         ("upstream, warning", vec![("alertname", "Theirs"), ("severity", "warning")]),

@@ -7,8 +7,8 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use support::program::Program;
 use support::rendered::{alertmanager_text, bundle, templated};
 use support::tool;
 
@@ -56,30 +56,6 @@ fn the_three_severities_reach_whom_they_shall() {
     assert!(text.contains(&format!("{mounted}slack-webhook-url")) && text.contains(&format!("{mounted}smtp-password")));
 }
 
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_alertmanager(folder: &Path, port: u16) -> Program {
-    let log = std::fs::File::create(folder.join("log")).unwrap();
-    let child = Command::new(tool("alertmanager"))
-        .args(["--config.file=alertmanager.yaml", "--storage.path=data", "--cluster.listen-address="])
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .current_dir(folder)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    Program(child)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -93,7 +69,7 @@ async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
     configuration["global"] = json!({});
     std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _alertmanager = start_alertmanager(folder.path(), port);
+    let _alertmanager = Program::alertmanager(folder.path(), port);
     let client = reqwest::Client::new();
     let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
     let ours = |name: &str, severity: &str, service: &str, namespace: &str| {
@@ -123,7 +99,7 @@ async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
     let mut left = 300;
     while !client.post(&url).json(&alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
         left -= 1;
-        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("log")).unwrap());
+        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("alertmanager.log")).unwrap());
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     let expected: BTreeSet<String> = ["SameServiceElsewhereLabelled", "SameServiceInfo", "KubeTwoLevels", "KubeInfo"]

@@ -10,6 +10,7 @@ use drivemaster_mon::render::{Bundle, render};
 use drivemaster_mon::stack::KUBERNETES_JOBS;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 use support::rendered::{
     self, alertmanager_text, bundle, config, containers, find, names, of_kind, own, pod_templates,
@@ -184,7 +185,8 @@ fn both_profiles_route_alike_and_show_the_same_datasources() {
 
 #[test]
 fn both_profiles_load_the_same_rules() {
-    let bundle = bundle("");
+    // Profile `local` has no probes, by which availability is judged where there are any.
+    let bundle = bundle("blackboxExporter: {enabled: false}");
     let local = render(&config(Profile::Local, "ingress: {enabled: true, tls: true}")).unwrap();
     let files = local.objects.iter().find(|object| object.0["metadata"]["name"] == "drivemaster-rules").unwrap();
     let rules: BTreeMap<String, Value> = of_kind(&own(&bundle), "PrometheusRule")
@@ -198,6 +200,72 @@ fn both_profiles_load_the_same_rules() {
     }
     assert_eq!(compared, rules.len());
     assert_eq!(bundle.expected.rule_groups, local.expected.rule_groups);
+}
+
+/// The rules of ours, as files by their names.
+fn rule_files(bundle: &Bundle) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for rule in of_kind(&own(bundle), "PrometheusRule") {
+        let name = rule["metadata"]["name"].as_str().unwrap().strip_prefix("drivemaster-").unwrap();
+        std::fs::write(folder.path().join(format!("{name}.yaml")), rule["spec"].to_string()).unwrap();
+    }
+    folder
+}
+
+fn promtool_tests(folder: &Path, files: &[String]) {
+    let mut promtool = Command::new(tool("promtool"));
+    let output = promtool.args(["test", "rules"]).args(files).current_dir(folder).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn the_unit_tests_hold_for_the_rules_of_this_profile_too() {
+    // Links to dashboards are those of a Grafana without an Ingress.
+    let folder = rule_files(&bundle("ingress: {enabled: false}"));
+    let mut files = Vec::new();
+    for tests in ["alerts", "alerts/slo"] {
+        for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(tests)).unwrap() {
+            let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".test.yaml") {
+                std::fs::copy(entry.unwrap().path(), folder.path().join(&name)).unwrap();
+                files.push(name);
+            }
+        }
+    }
+    promtool_tests(folder.path(), &files);
+}
+
+#[test]
+fn a_service_is_as_available_as_its_probe_says_and_without_one_as_its_scrape() {
+    const CASES: [(&str, &str); 4] = [
+        ("probe_success{job=\"health-probes\", service=\"user-service\"} 1, up{job=\"user-service\"} 0", "0"),
+        ("probe_success{job=\"health-probes\", service=\"user-service\"} 0, up{job=\"user-service\"} 1", "1"),
+        ("up{job=\"user-service\"} 0", "1"),
+        ("up{job=\"user-service\"} 1", "0"),
+    ];
+    let folder = rule_files(&bundle(""));
+    let mut tests = Vec::new();
+    for (given, slice) in CASES {
+        let series = given.split(", up").enumerate().map(|(index, series)| {
+            let series = if index == 0 { series.to_owned() } else { format!("up{series}") };
+            let (series, value) = series.rsplit_once(' ').unwrap();
+            json!({ "series": series, "values": format!("{value}x20") })
+        });
+        let sample = json!({
+            "labels": "slo:sli_slice:bad{slo=\"availability\", service=\"user-service\"}",
+            "value": slice.parse::<f64>().unwrap(),
+        });
+        tests.push(json!({
+            "name": given,
+            "interval": "15s",
+            "input_series": series.collect::<Vec<_>>(),
+            "promql_expr_test": [{ "expr": "slo:sli_slice:bad", "eval_time": "1m", "exp_samples": [sample] }],
+        }));
+    }
+    let file = json!({ "rule_files": ["slo-availability.yaml"], "evaluation_interval": "15s", "tests": tests });
+    std::fs::write(folder.path().join("probes.test.yaml"), file.to_string()).unwrap();
+    promtool_tests(folder.path(), &["probes.test.yaml".to_owned()]);
 }
 
 #[test]

@@ -10,9 +10,9 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
+use support::program::Program;
 use support::routing::{Labels, configuration, inhibited, receiver, routed_by};
 use support::tool;
 
@@ -32,10 +32,11 @@ const SETTINGS: &[&str] = &[
 const VALUES: &[(&str, &[&str])] = &[
     (
         "alertname",
-        &["Watchdog", "InfoInhibitor", "HighErrorRate", "ServiceDown", "KubePodCrashLooping", "Watchdogs", ""],
+        &["Watchdog", "InfoInhibitor", "HighErrorRate", "ErrorBudgetExhausted", "KubePodCrashLooping", "Watchdogs", ""],
     ),
     ("severity", &["critical", "critical", "warning", "warning", "info", "info", "none", "Critical", "page", ""]),
     ("component", &["", "application", "postgresql"]),
+    ("slo", &["", "", "", "availability", "latency"]),
     ("service", &["", "user-service", "content-service"]),
     ("namespace", &["", "drivemaster", "kube-system"]),
 ];
@@ -58,30 +59,6 @@ fn alerts() -> Vec<Labels> {
             labels
         })
         .collect()
-}
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_alertmanager(folder: &Path, port: u16) -> Program {
-    let log = std::fs::File::create(folder.join("log")).unwrap();
-    let child = Command::new(tool("alertmanager"))
-        .args(["--config.file=alertmanager.yaml", "--storage.path=data", "--cluster.listen-address="])
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .current_dir(folder)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    Program(child)
 }
 
 /// Receiver and whether it is silent, by the pod that tells the alerts apart.
@@ -118,8 +95,8 @@ async fn alertmanager_routes_and_inhibits_thousands_of_random_alerts_as_the_tabl
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _alertmanager = start_alertmanager(folder.path(), port);
-    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let _alertmanager = Program::alertmanager(folder.path(), port);
+    let log = || std::fs::read_to_string(folder.path().join("alertmanager.log")).unwrap();
     let client = reqwest::Client::new();
     let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
     let posted: Vec<Value> = alerts.iter().map(|labels| json!({ "labels": labels })).collect();

@@ -6,36 +6,11 @@ mod support;
 
 use drivemaster_mon::telemetry::{Alertmanager, Limits, Prometheus, Readiness};
 use reqwest::Url;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::tool;
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use support::program::Program;
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn start(name: &str, arguments: &[String], folder: &Path) -> Program {
-    let log = std::fs::File::create(folder.join(format!("{name}.log"))).unwrap();
-    let child = Command::new(tool(name))
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    Program(child)
 }
 
 fn url(port: u16) -> Url {
@@ -85,7 +60,7 @@ async fn the_clients_understand_the_real_programs() {
              - {{job_name: gone, static_configs: [{{targets: ['127.0.0.1:{closed_port}']}}]}}\n"
         ),
     );
-    let _alertmanager = start(
+    let _alertmanager = Program::start(
         "alertmanager",
         &[
             "--config.file=alertmanager.yml".to_owned(),
@@ -97,7 +72,7 @@ async fn the_clients_understand_the_real_programs() {
     );
     let alertmanager = Alertmanager::new(&url(alertmanager_port), Limits::default()).unwrap();
     eventually!(alertmanager.ready(), |readiness| *readiness == Readiness::Ready);
-    let _prometheus = start(
+    let _prometheus = Program::start(
         "prometheus",
         &[
             "--config.file=prometheus.yml".to_owned(),

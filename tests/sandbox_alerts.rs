@@ -75,6 +75,7 @@ impl Course {
 }
 
 #[test]
+#[ignore = "waits for ten minutes: `make test` runs it beside the rest"]
 fn every_live_alert_fires_by_its_scenario_and_is_over_when_it_is_cleared() {
     let sandbox = Sandbox::up();
     sandbox.run(&["deploy"]).exits(0);

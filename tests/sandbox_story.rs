@@ -118,8 +118,15 @@ fn a_changed_alert_is_one_object(sandbox: &Sandbox) {
 }
 
 fn a_rejected_configuration_is_named_and_mended(sandbox: &Sandbox) {
-    let broken = "groups: [{name: broken, rules: [{alert: Broken, expr: 'sum(('}]}]\n";
-    sandbox.run.file("broken/alerts/broken.yaml", broken);
+    let broken = |expression: &str| {
+        let rules = format!("groups: [{{name: broken, rules: [{{alert: Broken, expr: '{expression}'}}]}}]\n");
+        sandbox.run.file("broken/alerts/broken.yaml", &rules);
+    };
+    // What can be told before, is.
+    broken("sum((");
+    sandbox.run(&["deploy", "--overlay", "broken"]).exits(64).says("`Broken` is no PromQL").says("validate");
+    // A function that has to be switched on first.
+    broken("mad_over_time(up[5m])");
     let answer = sandbox.run(&["deploy", "--overlay", "broken"]);
     assert_ne!(answer.code, 0, "{}", answer.stdout);
     let told = format!("{}{}", answer.stdout, answer.stderr);

@@ -13,7 +13,6 @@ use kube::{Api, Client};
 use reqwest::Url;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// The port of the Collector that takes OTLP over HTTP.
@@ -22,10 +21,6 @@ pub(super) const OTLP_HTTP: &str = "otlp-http";
 /// The components whose first port has a certificate where there is TLS between the parts of the
 /// stack, and with [`OTLP_HTTP`] the Collector.
 const WITH_TLS: &[&str] = &["prometheus", "alertmanager", "loki", "jaeger"];
-
-/// A program takes only so many connections (Prometheus 512), and some kubelets keep those of a port-forward open after
-/// their end: hundreds of queries in a row share a few.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// The ways to all components.
 pub(super) struct Reach {
@@ -161,8 +156,8 @@ impl Reach {
 
 impl Way<'_> {
     pub(super) fn http(&self) -> Fact<Http> {
-        let limits = Limits { idle: IDLE, ..Limits::default() };
-        Http::trusting(&self.url, limits, &self.trust).map_err(|error| CannotAsk::lasting(chain_of(&error).join(": ")))
+        Http::trusting(&self.url, Limits::default(), &self.trust)
+            .map_err(|error| CannotAsk::lasting(chain_of(&error).join(": ")))
     }
 
     pub(super) fn prometheus(&self) -> Fact<Prometheus> {

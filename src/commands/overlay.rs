@@ -1,11 +1,11 @@
-//! `--overlay`: a person's own alerts, dashboards and templates over the built-in ones.
+//! `--overlay`: a person's own alerts, dashboards, runbooks and templates over the built-in ones.
 
 use crate::error::{Failure, Kind};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The folders an overlay may hold.
-const FOLDERS: [&str; 3] = ["alerts", "dashboards", "templates"];
+const FOLDERS: [&str; 4] = ["alerts", "dashboards", "docs/runbooks", "templates"];
 
 /// The text files below the known folders of `folder`, by their path.
 ///

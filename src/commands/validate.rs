@@ -30,7 +30,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &ValidateArgs) -> anyh
     };
     let config = session.config()?;
     let mut verdict = if arguments.rules.is_empty() && arguments.dashboards.is_empty() {
-        own(session, &config)?
+        own(session, &config, arguments)?
     } else {
         judge_foreign(&foreign(arguments)?, &config)?
     };
@@ -44,8 +44,11 @@ pub(super) async fn run(session: &Session<'_>, arguments: &ValidateArgs) -> anyh
 }
 
 /// Judges what a deploy would install.
-fn own(session: &Session<'_>, config: &Config) -> anyhow::Result<Verdict> {
-    let (sources, overlaid) = session.sources()?;
+fn own(session: &Session<'_>, config: &Config, arguments: &ValidateArgs) -> anyhow::Result<Verdict> {
+    let (mut sources, overlaid) = session.sources()?;
+    if let Some(contract) = contract(arguments)? {
+        sources = sources.with_contract(contract);
+    }
     let overlay = session.global.overlay.as_deref();
     let name_of = |path: &str| match overlay.filter(|_| overlaid.contains(path)) {
         Some(folder) => folder.join(path).display().to_string(),
@@ -72,14 +75,6 @@ fn foreign(arguments: &ValidateArgs) -> anyhow::Result<Foreign> {
     let read = |path: &PathBuf| -> anyhow::Result<Judged> {
         Ok(Judged::file(Text::new(path.display().to_string(), read_file(path)?)))
     };
-    let contract = match &arguments.contract {
-        Some(path) => Some(Contract::parse(&path.display().to_string(), &read_file(path)?).map_err(|error| {
-            Failure::new(Kind::Usage, format!("`{}` is no contract", path.display()))
-                .hint("it has the form of alerts/contract.yaml")
-                .caused_by(error)
-        })?),
-        None => None,
-    };
     let mut dashboards = BTreeSet::new();
     for folder in &arguments.dashboards {
         collect(folder, 0, &mut dashboards)?;
@@ -87,8 +82,19 @@ fn foreign(arguments: &ValidateArgs) -> anyhow::Result<Foreign> {
     Ok(Foreign {
         rules: arguments.rules.iter().map(read).collect::<anyhow::Result<_>>()?,
         dashboards: dashboards.iter().map(read).collect::<anyhow::Result<_>>()?,
-        contract,
+        contract: contract(arguments)?,
     })
+}
+
+/// The contract that `arguments` name.
+fn contract(arguments: &ValidateArgs) -> anyhow::Result<Option<Contract>> {
+    let Some(path) = &arguments.contract else { return Ok(None) };
+    let contract = Contract::parse(&path.display().to_string(), &read_file(path)?).map_err(|error| {
+        Failure::new(Kind::Usage, format!("`{}` is no contract", path.display()))
+            .hint("it has the form of alerts/contract.yaml")
+            .caused_by(error)
+    })?;
+    Ok(Some(contract))
 }
 
 /// The most dashboards that are read, and how deep folders may stand in each other.

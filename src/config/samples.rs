@@ -16,6 +16,22 @@ pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
     if let Some(message) = judge_retention(prometheus, &config.slo) {
         problems.push(("/prometheus/retention", message));
     }
+    let slo = &config.slo.interval;
+    for (pointer, interval, longest, why) in [
+        ("/prometheus/scrapeInterval", &prometheus.scrape_interval, 60.0, "a rate over 2m needs two samples"),
+        (
+            "/prometheus/exporterScrapeInterval",
+            &prometheus.exporter_scrape_interval,
+            120.0,
+            "a rate over 5m needs two samples",
+        ),
+        ("/prometheus/evaluationInterval", &prometheus.evaluation_interval, 60.0, "alerts wait for 30 s and more"),
+        ("/slo/interval", slo, 240.0, "what is recorded less often is gone before it is made anew"),
+    ] {
+        if duration_seconds(interval).is_some_and(|seconds| seconds <= 0.0 || seconds > longest) {
+            problems.push((pointer, format!("`{interval}` must be more than 0 and at most {longest} s: {why}")));
+        }
+    }
     if let Some(message) = judge_size(prometheus) {
         problems.push(("/prometheus/retentionSize", message));
     }
@@ -125,6 +141,9 @@ mod tests {
             ("prometheus: {retention: 29d}", "prometheus.remoteWrite"),
             ("prometheus: {retention: 30d}\nslo: {window: month}", "31 days"),
             ("prometheus: {retentionSize: 50GB}", "does not fit"),
+            ("prometheus: {scrapeInterval: 0s}", "must be more than 0 and at most 60 s"),
+            ("prometheus: {evaluationInterval: 1h}", "alerts wait for 30 s"),
+            ("slo: {interval: 10m}", "gone before it is made anew"),
             ("prometheus: {existingUrl: 'http://a.b'}", "prometheus.enabled: false"),
             (
                 "prometheus: {remoteWrite: [{name: a, url: 'https://a.b'}, {name: a, url: 'https://c.d'}]}",

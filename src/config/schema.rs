@@ -77,7 +77,7 @@ fn problem(document: &Document, pointer: &str, message: String) -> Problem {
 fn explain(kind: &ValidationErrorKind, instance: &Value, schema: Option<&Value>) -> String {
     let seen = match instance {
         Value::Null => "nothing".to_owned(),
-        Value::String(text) => format!("`{text}`"),
+        Value::String(text) => format!("`{}`", without_password(text)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a map".to_owned(),
         other => format!("`{other}`"),
@@ -200,12 +200,28 @@ fn drop_required(schema: &mut Value) {
     }
 }
 
+/// `text` without the user name and password of a URL in it.
+fn without_password(text: &str) -> String {
+    match (text.find("://"), text.find('@')) {
+        (Some(scheme), Some(at)) if scheme < at && !text[scheme + 3..at].contains('/') => {
+            format!("{}...{}", &text[..scheme + 3], &text[at..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn judged(text: &str) -> Vec<String> {
         judge(&of_file(), &Document::parse("my.yaml", text).unwrap()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_not_told() {
+        assert_eq!(without_password("http://u:secret@h:9200/a"), "http://...@h:9200/a");
+        assert_eq!(without_password("https://h/a@b"), "https://h/a@b");
     }
 
     #[test]

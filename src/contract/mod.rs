@@ -110,6 +110,17 @@ impl Contract {
         serde_yaml::from_str(text).map_err(|error| anyhow::anyhow!("cannot read the contract `{name}`: {error}"))
     }
 
+    /// The same with the metrics of `other`; one of the same exporter and name takes the place of ours.
+    #[must_use]
+    pub fn with(mut self, other: Contract) -> Self {
+        for (exporter, metrics) in other.exporters {
+            let ours = self.exporters.entry(exporter).or_default();
+            ours.retain(|metric| metrics.iter().all(|other| other.name != metric.name));
+            ours.extend(metrics);
+        }
+        self
+    }
+
     /// The metrics of the exporter with the key `exporter`, in the file's order.
     pub fn metrics_of(&self, exporter: &str) -> &[Metric] {
         self.exporters.get(exporter).map_or(&[], Vec::as_slice)
@@ -199,6 +210,23 @@ mod tests {
                 assert_eq!(metric.metric_type == MetricType::Histogram, !metric.buckets.is_empty(), "{}", metric.name);
             }
         }
+    }
+
+    #[test]
+    fn another_contract_adds_metrics_and_replaces_those_of_the_same_name() {
+        let parse = |text: &str| Contract::parse("a", text).unwrap();
+        let metric = |name: &str, unit: &str| {
+            format!("  - {{ name: {name}, type: gauge, unit: {unit}, labels: [], meaning: m }}\n")
+        };
+        let ours = parse(&format!("a:\n{}{}", metric("one", "x"), metric("two", "x")));
+        assert_eq!(ours.clone().with(ours.clone()), ours);
+        let both = ours.with(parse(&format!("a:\n{}b:\n{}", metric("one", "y"), metric("three", "y"))));
+        let told = |exporter: &str| -> Vec<(String, String)> {
+            both.metrics_of(exporter).iter().map(|metric| (metric.name.clone(), metric.unit.clone())).collect()
+        };
+        let pair = |name: &str, unit: &str| (name.to_owned(), unit.to_owned());
+        assert_eq!(told("a"), [pair("two", "x"), pair("one", "y")]);
+        assert_eq!(told("b"), [pair("three", "y")]);
     }
 
     #[test]

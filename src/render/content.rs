@@ -7,10 +7,11 @@ use super::releases::parse_yaml;
 use super::sources::Sources;
 use super::templates::{SLO_FOLDER, Templates, is_dashboard, is_rule_file, is_slo_definition};
 use super::yaml::to_yaml;
+use crate::config::duration_seconds;
 use crate::config::model::{Config, Profile};
-use crate::contract::Contract;
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
+use crate::promql;
 use crate::slo;
 use anyhow::Result;
 use serde::Deserialize;
@@ -28,10 +29,19 @@ pub struct RenderedFile {
     pub path: String,
     /// The template.
     pub template: String,
-    /// What it renders to; the rules of the objective where it defines one that can be read.
+    /// What it renders to; the rules of the objective where it defines one, none where that is wrong.
     pub text: String,
-    /// What is wrong with the objective that it defines, each problem with the path of its key.
-    pub problems: Vec<String>,
+    /// The objective, where it defines one.
+    pub objective: Option<RenderedObjective>,
+}
+
+/// The definition of an objective.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedObjective {
+    /// What its template renders to.
+    pub text: String,
+    /// What it asks Prometheus for, or what is wrong with it.
+    pub queries: Result<Vec<slo::Query>, Vec<slo::Problem>>,
 }
 
 /// Every file of rules and every dashboard as text, whatever is wrong with it.
@@ -48,26 +58,25 @@ pub(super) fn texts(config: &Config, sources: &Sources, templates: &Templates) -
                 text = format!("{model:#}\n");
             }
             let template = String::from_utf8_lossy(template).into_owned();
-            found.push(RenderedFile { path, template, text, problems: Vec::new() });
+            found.push(RenderedFile { path, template, text, objective: None });
         }
     }
-    let contract = Contract::embedded()?;
+    let contract = sources.contract()?;
     for (file, template) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
         let path = format!("{SLO_FOLDER}{file}");
-        let mut text = templates.render(&path)?;
-        let document = parse_yaml(&path, &text)?;
+        let definition = templates.render(&path)?;
+        let document = parse_yaml(&path, &definition)?;
         if document.is_null() {
             continue;
         }
         let read = slo::read(document, &contract);
-        let problems = match read {
-            Ok(definition) => {
-                text = to_yaml(&slo::rules(&definition, &config.slo.interval));
-                Vec::new()
-            }
-            Err(problems) => problems,
-        };
-        found.push(RenderedFile { path, template: String::from_utf8_lossy(template).into_owned(), text, problems });
+        let rules = read.as_ref().map(|definition| to_yaml(&slo::rules(definition, &config.slo.interval)));
+        found.push(RenderedFile {
+            path,
+            template: String::from_utf8_lossy(template).into_owned(),
+            text: rules.unwrap_or_default(),
+            objective: Some(RenderedObjective { text: definition, queries: read.map(|definition| definition.queries) }),
+        });
     }
     Ok(found)
 }
@@ -151,9 +160,19 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
         let path = format!("alerts/{file}");
         let text = templates.render(&path)?;
         let spec = parse_yaml(&path, &text)?;
+        refuse_unreadable(&path, &spec)?;
         rendered.push(RenderedRules { path, name: file.trim_end_matches(".yaml").to_owned(), text, spec });
     }
-    let contract = Contract::embedded()?;
+    let definitions: Vec<&[u8]> =
+        sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)).map(|(_, content)| content).collect();
+    for name in config.slo.objectives.keys() {
+        let is_read = |content: &&[u8]| content.windows(name.len()).any(|part| part == name.as_bytes());
+        if !definitions.iter().any(is_read) {
+            let message = format!("`slo.objectives.{name}`: no definition in `{SLO_FOLDER}` reads it");
+            return Err(Failure::new(Kind::Usage, message).doc("docs/slo.md#configuration").into());
+        }
+    }
+    let contract = sources.contract()?;
     for (file, _) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
         let path = format!("{SLO_FOLDER}{file}");
         let document = parse_yaml(&path, &templates.render(&path)?)?;
@@ -170,10 +189,55 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
             let message = format!("`{path}` and `{}` both make the file of rules `{name}`", other.path);
             return Err(Failure::new(Kind::Usage, message).into());
         }
+        refuse_forgotten(&path, &definition, config)?;
         let spec = slo::rules(&definition, &config.slo.interval);
         rendered.push(RenderedRules { path, name, text: to_yaml(&spec), spec });
     }
     Ok(rendered)
+}
+
+/// A definition with a window of its own, which `prometheus.retention` must reach.
+///
+/// # Errors
+/// [`Kind::Usage`] where samples are gone before the window is over.
+fn refuse_forgotten(path: &str, definition: &slo::Definition, config: &Config) -> Result<()> {
+    let prometheus = &config.prometheus;
+    let days = definition.window().nominal_days();
+    let is_kept = duration_seconds(&prometheus.retention).is_none_or(|seconds| seconds >= days * 86_400.0);
+    if is_kept || !prometheus.enabled || !prometheus.remote_write.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{path}`: `spec.timeWindow` is {days} days, and samples are kept for `{}` (`prometheus.retention`)",
+        prometheus.retention
+    );
+    Err(Failure::new(Kind::Usage, message)
+        .hint(
+            "keep samples as long, shorten the window, or send them to a long-term store with `prometheus.remoteWrite`",
+        )
+        .doc("docs/slo.md#configuration")
+        .into())
+}
+
+/// One expression that is no PromQL, and Prometheus loads no rules at all.
+///
+/// # Errors
+/// [`Kind::Usage`] naming the first such rule.
+fn refuse_unreadable(path: &str, spec: &Value) -> Result<()> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for rule in list(&spec["groups"]).iter().flat_map(|group| list(&group["rules"])) {
+        let Some(expression) = rule["expr"].as_str() else { continue };
+        if let Err(reason) = promql::parse(expression) {
+            let name = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or("a rule without a name");
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("`{path}`: the expression of `{name}` is no PromQL: {reason}"),
+            )
+            .hint("drivemaster-mon validate shows where, and everything else that is wrong")
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// One ConfigMap for each dashboard, and what Grafana is to show. A template that renders to nothing is none.

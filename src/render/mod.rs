@@ -23,7 +23,7 @@ mod templates;
 mod yaml;
 
 pub use bundle::{Bundle, Release};
-pub use content::RenderedFile;
+pub use content::{RenderedFile, RenderedObjective};
 pub use files::object_files;
 pub use namespaces::namespaces;
 pub use releases::needed_charts;
@@ -121,6 +121,15 @@ pub fn texts(config: &Config, sources: &Sources) -> Result<Vec<RenderedFile>> {
 pub fn scrape_job_names(config: &Config) -> BTreeSet<String> {
     let jobs = jobs::scrape_jobs(config).into_iter().map(|job| job.target.job);
     jobs.chain([crate::stack::ANNOTATED_SERVICES.to_owned()]).collect()
+}
+
+/// Where a person finds Grafana, such as `https://grafana.drivemaster.com`.
+///
+/// # Errors
+/// As [`texts`], but for templates.
+pub fn grafana_url(config: &Config) -> Result<String> {
+    let context = context::context(config)?;
+    Ok(context.pointer("/components/grafana/openUrl").and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
 /// `object` with the labels of everything that is ours.

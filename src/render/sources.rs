@@ -1,5 +1,8 @@
 //! The files a bundle is rendered from, embedded in the executable; a person's own may lie over them.
 
+use crate::contract::Contract;
+use crate::error::{Failure, Kind};
+use anyhow::Result;
 use include_dir::{Dir, include_dir};
 use std::collections::BTreeMap;
 
@@ -8,10 +11,15 @@ static VALUES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/values");
 static ALERTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/alerts");
 static DASHBOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/dashboards");
 
+/// The file with the metrics contract; that of an overlay has metrics besides the built-in ones.
+const CONTRACT: &str = "alerts/contract.yaml";
+
 /// Files by path, such as `templates/values/local/loki.yaml` or `alerts/application.yaml`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sources {
     files: BTreeMap<String, Vec<u8>>,
+    /// Metrics that are known besides those of the files.
+    more_metrics: Option<Contract>,
 }
 
 impl Sources {
@@ -21,13 +29,13 @@ impl Sources {
         for (folder, embedded) in [("templates", &TEMPLATES), ("alerts", &ALERTS), ("dashboards", &DASHBOARDS)] {
             collect(embedded, folder, &mut files);
         }
-        Sources { files }
+        Sources { files, more_metrics: None }
     }
 
     /// No files at all.
     #[cfg(test)]
     pub(super) fn empty() -> Self {
-        Sources { files: BTreeMap::new() }
+        Sources { files: BTreeMap::new(), more_metrics: None }
     }
 
     /// The same files with those of `overlay` in place of, or beside, the ones of the same path.
@@ -35,6 +43,35 @@ impl Sources {
     pub fn with_overlay(mut self, overlay: BTreeMap<String, String>) -> Self {
         self.files.extend(overlay.into_iter().map(|(path, text)| (path, text.into_bytes())));
         self
+    }
+
+    /// The same files, with the metrics of `contract` known too.
+    #[must_use]
+    pub fn with_contract(mut self, contract: Contract) -> Self {
+        self.more_metrics = Some(contract);
+        self
+    }
+
+    /// The metrics that rules, objectives and dashboards may ask for: the built-in contract, with what the
+    /// overlay's has besides.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a file that is no contract.
+    pub fn contract(&self) -> Result<Contract> {
+        let mut contract = Contract::embedded()?;
+        if let Some(file) = self.get(CONTRACT) {
+            let read = Contract::parse(CONTRACT, &String::from_utf8_lossy(file)).map_err(|error| {
+                Failure::new(Kind::Usage, format!("`{CONTRACT}` of the overlay is no contract"))
+                    .hint("it has the form of the built-in one, and only the metrics that are added")
+                    .doc("docs/slo.md#an-objective-of-your-own")
+                    .caused_by(error)
+            })?;
+            contract = contract.with(read);
+        }
+        Ok(match &self.more_metrics {
+            Some(more) => contract.with(more.clone()),
+            None => contract,
+        })
     }
 
     /// The files below `folder`, which ends with `/`, by their path below it.

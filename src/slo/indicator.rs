@@ -1,7 +1,6 @@
 //! How the bad share of events, or of time, becomes PromQL.
 
 use super::definition::{Definition, Subject};
-use super::window::decimal;
 use serde::Deserialize;
 
 /// What is measured.
@@ -160,7 +159,7 @@ impl<'d> Expressions<'d> {
     /// 1 for a bad slice, 0 for a good one, nothing for one of which nobody knows; `None` for events.
     pub(super) fn slice(&self) -> Option<String> {
         let Indicator::Slices(slices) = &self.definition.indicator else { return None };
-        let threshold = decimal(slices.threshold);
+        let threshold = slices.threshold;
         let (good, bad) = slices.operator.comparisons();
         let query = indented(&format!("(\n{}\n)", indented(&slices.query)));
         let met = |comparison: &str| self.aggregated("group", &format!("\n{query} {comparison} {threshold}\n"));

@@ -3,10 +3,12 @@
 
 mod definition;
 mod indicator;
+mod problem;
 mod rules;
 mod window;
 
-pub use definition::{Definition, read};
+pub use definition::{Definition, Query, read};
+pub use problem::{Problem, ProblemKind};
 pub use rules::rules;
 pub use window::Window;
 

@@ -5,7 +5,7 @@ use crate::promql;
 use serde_json::{Value, json};
 
 /// The definition of a ratio, with `changes` (pointer and value) made to it; null takes a key away.
-fn definition(changes: &[(&str, Value)]) -> Result<Definition, Vec<String>> {
+fn definition(changes: &[(&str, Value)]) -> Result<Definition, Vec<Problem>> {
     let mut document = json!({
         "apiVersion": "openslo/v1",
         "kind": "SLO",
@@ -37,6 +37,10 @@ fn definition(changes: &[(&str, Value)]) -> Result<Definition, Vec<String>> {
         };
     }
     read(document, &Contract::embedded().unwrap())
+}
+
+fn told(problems: Vec<Problem>) -> String {
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
 }
 
 fn source(query: &str) -> Value {
@@ -90,9 +94,9 @@ fn what_is_wrong_with_a_definition_is_said_with_its_key() {
     for (pointer, value, expected) in [
         ("/apiVersion", json!("openslo/v2"), "`openslo/v2` `SLO` is not"),
         ("/metadata/name", json!("Error Rate"), "`metadata.name`: `Error Rate`"),
-        ("/metadata/labels/owner", Value::Null, "`metadata.labels.owner` is missing"),
-        ("/spec/services", json!([]), "exactly one of `spec.service`"),
-        ("/spec/service", json!("shop"), "exactly one of `spec.service`"),
+        ("/metadata/labels/owner", Value::Null, "`metadata.labels.owner`: missing"),
+        ("/spec/services", json!([]), "`spec`: exactly one of `service`"),
+        ("/spec/service", json!("shop"), "`spec`: exactly one of `service`"),
         ("/spec/timeWindow", json!([]), "`spec.timeWindow`: exactly one is needed, found 0"),
         ("/spec/timeWindow", json!([{ "duration": "1h", "isRolling": true }]), "`1h` is no rolling window"),
         ("/spec/objectives", two, "`spec.objectives`: exactly one is needed, found 2"),
@@ -105,10 +109,23 @@ fn what_is_wrong_with_a_definition_is_said_with_its_key() {
         ("/spec/indicator/spec/ratioMetric", three, "exactly two of"),
         ("/spec/indicator/spec/ratioMetric", gauges, "only ratios of counters"),
         ("/spec/indicator/spec/ratioMetric", other, "`Datadog` is not `Prometheus`"),
-        ("/spec/alerting/page", json!(true), "unknown field `page`"),
+        ("/spec/alerting/page", json!(true), "`spec.alerting.page`: unknown key; did you mean `pages`?"),
+        ("/spec/alerting/colour", json!(1), "`spec.alerting.colour`: unknown key; known here: name, pages, dashboard"),
+        ("/spec/objectives", json!([{ "target": "high" }]), "`spec.objectives[0].target`: invalid type"),
+        ("/spec/objectives", json!([{}]), "`spec.objectives[0]`: missing field `target`"),
+        (
+            "/spec/budgetingMethod",
+            json!("Timeslice"),
+            "`spec.budgetingMethod`: `Timeslice` is unknown; did you mean `Timeslices`?",
+        ),
+        (
+            "/spec/indicator/spec",
+            json!({ "ratioMetrics": {} }),
+            "`ratioMetrics` is unknown; did you mean `ratioMetric`?",
+        ),
     ] {
-        let told = definition(&[(pointer, value)]).unwrap_err().join("\n");
-        assert!(told.contains(expected), "{pointer}: {told}");
+        let said = definition(&[(pointer, value)]).map_err(told).unwrap_err();
+        assert!(said.contains(expected), "{pointer}: {said}");
     }
     let both = definition(&[("/metadata/name", json!("")), ("/spec/timeWindow", json!([]))]).unwrap_err();
     assert_eq!(both.len(), 2, "{both:?}");
@@ -116,13 +133,13 @@ fn what_is_wrong_with_a_definition_is_said_with_its_key() {
 
 #[test]
 fn a_bound_off_the_buckets_is_refused_with_the_nearest() {
-    let told = definition(&histogram(0.2)).unwrap_err().join("\n");
-    assert!(told.contains("`0.2` is no bucket bound") && told.contains("the nearest are `0.1` and `0.25`"), "{told}");
-    let told = definition(&histogram(99.0)).unwrap_err().join("\n");
-    assert!(told.ends_with("the nearest are `10`"), "{told}");
+    let said = definition(&histogram(0.2)).map_err(told).unwrap_err();
+    assert!(said.contains("`0.2` is no bucket bound") && said.contains("the nearest are `0.1` and `0.25`"), "{said}");
+    let said = definition(&histogram(99.0)).map_err(told).unwrap_err();
+    assert!(said.ends_with("the nearest are `10`\n"), "{said}");
     let mut foreign = histogram(0.1);
     foreign[0].1 = json!({ "spec": { "histogramMetric": source("other_seconds") } });
-    assert!(definition(&foreign).unwrap_err().join("\n").contains("`other_seconds` is no histogram"));
+    assert!(definition(&foreign).map_err(told).unwrap_err().contains("`other_seconds` is no histogram"));
 }
 
 #[test]
@@ -221,4 +238,42 @@ fn each_service_is_told_of_and_one_service_is_a_label() {
     for rule in all_rules(&one).iter().filter(|rule| rule.get("record").is_some()) {
         assert_eq!(rule["labels"]["service"], "shop", "{}", rule["record"]);
     }
+}
+
+#[test]
+fn each_problem_says_what_it_is_about() {
+    let kinds = |changes: &[(&str, Value)]| -> Vec<ProblemKind> {
+        definition(changes).unwrap_err().iter().map(|problem| problem.kind).collect()
+    };
+    assert_eq!(kinds(&[("/spec/timeWindow", json!([]))]), [ProblemKind::Window]);
+    assert_eq!(kinds(&[("/spec/objectives", json!([{ "target": 2 }]))]), [ProblemKind::Target]);
+    assert_eq!(kinds(&histogram(0.2)), [ProblemKind::OffBucket]);
+    assert_eq!(kinds(&[("/metadata/name", json!("bucket of.target"))]), [ProblemKind::Definition]);
+}
+
+#[test]
+fn small_thresholds_stay_what_they_are() {
+    let read = definition(&threshold("gte", 1e-10, "unknown")).unwrap();
+    let rules = rules(&read, "5m").to_string();
+    assert!(rules.contains(">= 0.0000000001") && rules.contains("< 0.0000000001"), "{rules}");
+}
+
+#[test]
+fn queries_are_what_is_asked_for_each_service() {
+    let one = [("/spec/services", Value::Null), ("/spec/service", json!("shop"))];
+    let queries = |changes: &[(&str, Value)]| -> Vec<(String, String)> {
+        let queries = definition(changes).unwrap().queries.into_iter();
+        queries.map(|query| (query.path.replace(".metricSource.spec.query", ""), query.expression)).collect()
+    };
+    let pair = |path: &str, expression: &str| (format!("spec.indicator.spec.{path}"), expression.to_owned());
+    assert_eq!(
+        queries(&one),
+        [
+            pair("ratioMetric.bad", "sum (rate(orders_total{state=\"lost\"}[5m]))"),
+            pair("ratioMetric.total", "sum (rate(orders_total[5m]))"),
+        ]
+    );
+    let expected = "sum by (service) (rate(http_request_duration_seconds_count{job=\"a\"}[5m]))";
+    assert_eq!(queries(&histogram(0.1)), [pair("histogramMetric", expected)]);
+    assert_eq!(queries(&threshold("gte", 1.0, "unknown")), [pair("thresholdMetric", "group by (service) (\na / b\n)")]);
 }

@@ -39,8 +39,9 @@ struct Calendar {
     time_zone: String,
 }
 
-/// The shortest rolling window: the longest window of an alert must be a small part of it.
-const FEWEST_DAYS: u32 = 7;
+/// The shortest rolling window: of a shorter one the three days that an alert looks back are so great a part
+/// that it would fire while the objective is kept.
+const FEWEST_DAYS: u32 = 28;
 /// The longest rolling window.
 const MOST_DAYS: u32 = 92;
 /// A month is taken for this long where its length must be one number.
@@ -93,7 +94,7 @@ impl Window {
     }
 
     /// Its length in days; that of an average month where it is one.
-    pub(super) fn nominal_days(self) -> f64 {
+    pub fn nominal_days(self) -> f64 {
         f64::from(match self {
             Window::Rolling { days } => days,
             Window::Month => DAYS_OF_A_MONTH,

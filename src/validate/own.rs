@@ -4,12 +4,12 @@ use super::dashboards;
 use super::finding::{NotJudged, Verdict};
 use super::place::{Judged, Text};
 use super::routes;
-use super::rules::{self, Scope};
+use super::rules::{self, RUNBOOKS, Scope};
 use super::vocabulary::Vocabulary;
 use super::{objects, slo, values};
 use crate::config::model::{Config, Profile};
 use crate::contract::Contract;
-use crate::render::{Bundle, RenderedFile, Sources, scrape_job_names, texts, to_yaml};
+use crate::render::{Bundle, RenderedFile, Sources, grafana_url, scrape_job_names, texts, to_yaml};
 use anyhow::Result;
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub struct Own<'a> {
     pub sources: &'a Sources,
     /// What a person calls one of them, by its path.
     pub name_of: &'a dyn Fn(&str) -> String,
-    /// The pages about alerts, as paths such as `docs/runbooks/ServiceDown.md`.
+    /// The built-in pages about alerts, as paths such as `docs/runbooks/ServiceDown.md`.
     pub runbooks: BTreeSet<String>,
     /// What it renders to, or why it does not.
     pub bundle: Result<&'a Bundle, String>,
@@ -35,26 +35,40 @@ pub struct Own<'a> {
 /// # Errors
 /// [`crate::error::Kind::Usage`] for a template that cannot be rendered at all.
 pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
-    let contracts = [Contract::embedded()?, Contract::programs()?];
+    let contracts = [own.sources.contract()?, Contract::programs()?];
     let mut vocabulary = Vocabulary::new(&contracts, own.config, scrape_job_names(own.config));
     let files = texts(own.config, own.sources)?;
     let judged = |folder: &str| -> Vec<Judged> {
-        let below = files.iter().filter(|file| file.path.starts_with(folder) && file.problems.is_empty());
-        below.map(|file| judged_of(own, file)).collect()
+        let is_readable =
+            |file: &&RenderedFile| file.objective.as_ref().is_none_or(|objective| objective.queries.is_ok());
+        let below = files.iter().filter(|file| file.path.starts_with(folder)).filter(is_readable);
+        below.map(|file| judged_of(own, file, &file.text)).collect()
     };
     let dashboards = judged("dashboards/");
     let tests = own.sources.below("alerts/").filter(|(path, _)| path.ends_with(".test.yaml"));
+    let runbooks = own.sources.below(RUNBOOKS).map(|(page, _)| format!("{RUNBOOKS}{page}"));
     let scope = Scope {
         own: true,
         has_contract: true,
         tests: Some(tests.map(|(_, content)| String::from_utf8_lossy(content)).collect()),
-        runbooks: own.runbooks.clone(),
+        runbooks: own.runbooks.iter().cloned().chain(runbooks).collect(),
+        grafana: Some(grafana_url(own.config)?),
         dashboards: Some(dashboards::uids(&dashboards)),
     };
     let mut verdict = rules::judge(&judged("alerts/"), &mut vocabulary, &scope);
     verdict.extend(dashboards::judge(&dashboards, &vocabulary, &scope));
-    for file in files.iter().filter(|file| !file.problems.is_empty()) {
-        verdict.findings.extend(slo::findings(&judged_of(own, file), &file.problems));
+    for (file, objective) in files.iter().filter_map(|file| Some((file, file.objective.as_ref()?))) {
+        let judged = judged_of(own, file, &objective.text);
+        match &objective.queries {
+            Ok(queries) => {
+                let name = &judged.text.name;
+                let generated = verdict.findings.extract_if(.., |finding| finding.place.file == *name).collect();
+                let of_queries = slo::of_queries(&judged, queries, &vocabulary);
+                verdict.findings.extend(slo::of_rules(&judged, generated, &of_queries));
+                verdict.findings.extend(of_queries);
+            }
+            Err(problems) => verdict.findings.extend(slo::findings(&judged, problems)),
+        }
     }
     match &own.bundle {
         Ok(bundle) => verdict.extend(of_bundle(own, bundle, &vocabulary)),
@@ -67,9 +81,10 @@ pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
     Ok(verdict)
 }
 
-fn judged_of(own: &Own<'_>, file: &RenderedFile) -> Judged {
+/// `text`, which was made of the template of `file`.
+fn judged_of(own: &Own<'_>, file: &RenderedFile, text: &str) -> Judged {
     let name = (own.name_of)(&file.path);
-    Judged { text: Text::new(name.clone(), &*file.text), template: Some(Text::new(name, &*file.template)) }
+    Judged { text: Text::new(name.clone(), text), template: Some(Text::new(name, &*file.template)) }
 }
 
 fn of_bundle(own: &Own<'_>, bundle: &Bundle, vocabulary: &Vocabulary) -> Verdict {

@@ -30,6 +30,13 @@ pub struct Place {
     pub excerpt_start: usize,
 }
 
+impl Place {
+    /// The offending text itself.
+    pub fn text(&self) -> String {
+        self.excerpt.chars().skip(self.column.saturating_sub(1 + self.excerpt_start)).take(self.length).collect()
+    }
+}
+
 /// A text with a name for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {

@@ -19,9 +19,9 @@ const EVALUATION: u32 = 15;
 /// No rule tells these labels apart, and a sum over them has the same rate.
 const SUMMED: &[&str] = &["route", "method"];
 
-/// Whether the rule file is none of the objectives.
+/// Whether the rule file has alerts, other than those of the objectives.
 fn is_of_alerts(name: &str) -> bool {
-    !name.starts_with("slo-") && name != "sli.yaml"
+    !name.starts_with("slo-") && !["sli.yaml", "dashboards.yaml"].contains(&name)
 }
 
 /// The metrics that the rules ask for, parts of histograms by their own names.

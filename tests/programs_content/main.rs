@@ -16,10 +16,9 @@ mod support;
 use drivemaster_mon::config::{self, Config, Profile};
 use drivemaster_mon::contract::{Contract, Metric, MetricType};
 use drivemaster_mon::object::Manifest;
-use drivemaster_mon::promql;
 use drivemaster_mon::render::render;
 use drivemaster_mon::stack::EXPORTERS;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -53,12 +52,6 @@ fn deployed(config: &Config, prefix: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The metrics that `query` asks for.
-fn metrics(query: &str) -> BTreeSet<String> {
-    let expression = promql::parse(query).unwrap_or_else(|error| panic!("{error}: {query}"));
-    promql::selectors(&expression).into_iter().map(|selector| selector.metric.expect("a metric by name")).collect()
-}
-
 /// Every metric that rules and panels may ask for, with its kind and labels: the contract's, those of other programs, and
 /// those that rules record, whose labels are not known here.
 pub(crate) fn known_metrics() -> &'static BTreeMap<String, Vec<Metric>> {
@@ -83,9 +76,4 @@ pub(crate) fn metric_of(name: &str) -> Option<&'static [Metric]> {
     let whole = known_metrics().get(name);
     let part = || parts.clone().find_map(|base| known_metrics().get(base).filter(is_made_of_parts));
     whole.or_else(part).map(Vec::as_slice)
-}
-
-/// The metrics of `query` that nothing exposes and no rule records.
-fn unknown_metrics(query: &str) -> Vec<String> {
-    metrics(query).into_iter().filter(|metric| metric_of(metric).is_none() && !rules::is_recorded(metric)).collect()
 }

@@ -5,6 +5,8 @@ pub mod alerts;
 #[cfg(feature = "sandbox")]
 pub mod charts;
 pub mod firing;
+pub mod own_objective;
+pub mod program;
 #[cfg(feature = "sandbox")]
 pub mod rendered;
 pub mod routing;

@@ -184,6 +184,13 @@ pub(super) fn judge_panel(report: &mut Report<'_, '_>, (pointer, panel): (&str, 
             None,
         );
     }
+    let negative = ["x", "y", "w", "h"].into_iter().find_map(|side| {
+        let number = panel.get("gridPos")?.get(side)?.as_i64()?;
+        (number < 0).then(|| format!("its `{side}` is {number}"))
+    });
+    if let Some(message) = negative {
+        report.of_panel(&OFF_GRID, at, &["gridPos"], message, None);
+    }
     if let Some((left, top, right, bottom)) = square(panel)
         && (right > COLUMNS || right == left || bottom == top)
     {

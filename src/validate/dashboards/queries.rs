@@ -59,7 +59,9 @@ pub(super) fn judge_panel(report: &mut Report<'_, '_>, (pointer, panel): (&str, 
     let at = (pointer, panel);
     let mut readable = Vec::new();
     for target in panel.get("targets").and_then(Value::as_array).into_iter().flatten() {
-        if target.get("datasource").and_then(|source| source.get("type")).is_some_and(|kind| kind != "prometheus") {
+        let kind = |owner: &Value| owner.get("datasource")?.get("type")?.as_str().map(str::to_owned);
+        // A target without a datasource asks that of its panel.
+        if kind(target).or_else(|| kind(panel)).is_some_and(|kind| kind != "prometheus" && !kind.starts_with("--")) {
             continue;
         }
         let Some(text) = target.get("expr").and_then(Value::as_str).filter(|text| !text.trim().is_empty()) else {

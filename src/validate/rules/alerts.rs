@@ -49,7 +49,7 @@ pub(super) const NO_DASHBOARD: Code = Code::new(
     "alerts/no-dashboard",
     Severity::Error,
     "the dashboard that the alert names is not there",
-    "name the uid of a dashboard that is deployed",
+    "name the uid of a dashboard that is deployed; in another Grafana than ours nobody can look (a warning)",
 )
 .foreign(Severity::Info);
 
@@ -67,8 +67,8 @@ const LABELS: [&str; 3] = ["severity", "service", "component"];
 const ANNOTATIONS: [&str; 4] = ["summary", "description", "runbook_url", "dashboard"];
 /// Values of `severity`; `none` is for alerts that nobody is to read.
 pub(in crate::validate) const SEVERITIES: [&str; 4] = ["critical", "warning", "info", "none"];
-/// Where our pages about alerts stand.
-const RUNBOOKS: &str = "docs/runbooks/";
+/// Where pages about alerts stand; one elsewhere is named by its URL.
+pub(in crate::validate) const RUNBOOKS: &str = "docs/runbooks/";
 
 /// Judges `rule` where it is an alert.
 pub(super) fn judge(
@@ -111,17 +111,26 @@ pub(super) fn judge(
         let name = page.trim_start_matches(RUNBOOKS);
         report(&NO_RUNBOOK, "annotations", &[page, name, "runbook_url"], format!("there is no page `{page}`"));
     }
-    let uid = rule.annotations.get("dashboard").and_then(|url| uid_of(url));
-    if let (Some(uid), Some(known)) = (uid, &scope.dashboards)
-        && !known.contains(&uid)
-    {
-        report(&NO_DASHBOARD, "annotations", &[&uid, "dashboard"], format!("no dashboard has the uid `{uid}`"));
-    }
     if let Some(tests) = &scope.tests
         && !names(tests, alert)
     {
         report(&NO_TEST, "", &[], "no unit test names it".to_owned());
     }
+    findings.extend(unknown_dashboard(file, rule, scope));
+}
+
+/// What is wrong with the dashboard that `rule` leads to.
+fn unknown_dashboard(file: &RuleFile<'_>, rule: &Rule, scope: &Scope) -> Option<Finding> {
+    let url = rule.annotations.get("dashboard")?;
+    let uid = uid_of(url).filter(|uid| scope.dashboards.as_ref().is_some_and(|known| !known.contains(uid)))?;
+    let message = format!("no dashboard has the uid `{uid}`");
+    let found = finding(file, rule, scope, &NO_DASHBOARD, "annotations", &[&uid, "dashboard"], message);
+    let grafana = scope.grafana.as_deref().unwrap_or_default();
+    if !url.contains("://") || url.strip_prefix(grafana).is_some_and(|rest| rest.starts_with('/')) {
+        return Some(found);
+    }
+    let message = format!("{} in our Grafana, and we cannot look into that of `{url}`", found.message);
+    Some(Finding { severity: found.severity.min(Severity::Warning), message, ..found })
 }
 
 /// Whether a comparison, or the absence of something, decides.

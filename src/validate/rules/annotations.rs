@@ -51,6 +51,13 @@ pub(super) fn judge(
                 continue;
             }
         };
+        if let Err(message) = blocks(&actions) {
+            report(&BAD_TEMPLATE, &[name], message.to_owned(), None);
+        }
+        for function in actions.iter().flat_map(|action| words(action)).filter(|word| !FUNCTIONS.contains(word)) {
+            let near = nearest(function, &FUNCTIONS).map(|near| format!("did you mean `{near}`?"));
+            report(&BAD_TEMPLATE, &[function], format!("there is no function `{function}`"), near);
+        }
         for action in actions {
             for (variable, rest) in variables(action) {
                 let declared = text.contains(&format!("${variable} :=")) || text.contains(&format!("${variable},"));
@@ -97,6 +104,113 @@ fn actions(text: &str) -> Result<Vec<&str>, &'static str> {
     if rest.contains("}}") { Err("a `}}` has no `{{`") } else { Ok(found) }
 }
 
+/// What may stand in an action without a dot or dollar before it: words of Go's templates, their functions and those
+/// of Prometheus (https://prometheus.io/docs/prometheus/latest/configuration/template_reference/).
+const FUNCTIONS: [&str; 62] = [
+    "and",
+    "args",
+    "block",
+    "break",
+    "call",
+    "continue",
+    "define",
+    "else",
+    "end",
+    "eq",
+    "externalURL",
+    "false",
+    "first",
+    "ge",
+    "graphLink",
+    "gt",
+    "html",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "if",
+    "index",
+    "js",
+    "label",
+    "le",
+    "len",
+    "lt",
+    "match",
+    "ne",
+    "nil",
+    "not",
+    "now",
+    "or",
+    "parseDuration",
+    "pathPrefix",
+    "print",
+    "printf",
+    "println",
+    "query",
+    "range",
+    "reReplaceAll",
+    "safeHtml",
+    "slice",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "template",
+    "title",
+    "tmpl",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "true",
+    "urlQueryEscape",
+    "urlquery",
+    "value",
+    "with",
+];
+
+/// Whether each `if`, `range`, `with`, `define` and `block` has its `end`.
+fn blocks(actions: &[&str]) -> Result<(), &'static str> {
+    let mut open = 0_u32;
+    for action in actions {
+        match action.trim_start_matches('-').split_whitespace().next() {
+            Some("if" | "range" | "with" | "define" | "block") => open += 1,
+            Some("end") => open = open.checked_sub(1).ok_or("an `end` ends nothing")?,
+            _ => {}
+        }
+    }
+    if open > 0 { Err("an `end` is missing") } else { Ok(()) }
+}
+
+/// The words of `action` that are no field, variable, number or text.
+fn words(action: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut quote = None;
+    let mut before = ' ';
+    let mut start = None;
+    for (index, letter) in action.char_indices().chain([(action.len(), ' ')]) {
+        let is_word = letter.is_alphanumeric() || letter == '_';
+        if quote.is_none() && is_word && start.is_none() {
+            start = Some((index, before));
+        } else if !is_word && let Some((from, before)) = start.take() {
+            let word = &action[from..index];
+            let is_name = word.starts_with(|first: char| first.is_alphabetic() || first == '_');
+            if is_name && !matches!(before, '.' | '$') {
+                found.push(word);
+            }
+        }
+        match quote {
+            Some(open) if open == letter && before != '\\' => quote = None,
+            None if matches!(letter, '"' | '`' | '\'') => quote = Some(letter),
+            _ => {}
+        }
+        before = letter;
+    }
+    found
+}
+
 /// Every `$name` in `action`, with what follows it; texts in quotes are left out.
 fn variables(action: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
@@ -125,4 +239,25 @@ fn field(rest: &str) -> Option<&str> {
     let name = rest.strip_prefix('.')?;
     let end = name.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(name.len());
     (end > 0).then(|| &name[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_neither_fields_nor_variables_nor_texts() {
+        let of = |action| words(action);
+        assert_eq!(of(r#" $value | humanizePercentage "#), ["humanizePercentage"]);
+        assert_eq!(of(r#"- with query "sum(up)" | first | value -"#), ["with", "query", "first", "value"]);
+        assert_eq!(of(r#" .Labels.instance | nofunc 1e3 "a \"b c" "#), ["nofunc"]);
+        assert_eq!(of(r#" printf `%s {{x}}` $labels.job"#), ["printf"]);
+    }
+
+    #[test]
+    fn each_block_has_its_end() {
+        assert_eq!(blocks(&[" if $value ", "- end -", "with .x", " else ", "end"]), Ok(()));
+        assert_eq!(blocks(&[" end "]), Err("an `end` ends nothing"));
+        assert_eq!(blocks(&[" if $value "]), Err("an `end` is missing"));
+    }
 }

@@ -6,7 +6,7 @@ mod expressions;
 mod file;
 mod structure;
 
-pub(super) use alerts::SEVERITIES;
+pub(super) use alerts::{RUNBOOKS, SEVERITIES};
 pub(super) use file::RuleFile;
 
 use super::finding::{Code, Finding, NotJudged, Severity, Verdict};
@@ -52,6 +52,8 @@ pub(super) struct Scope {
     pub(super) tests: Option<String>,
     /// The pages about alerts, as paths.
     pub(super) runbooks: BTreeSet<String>,
+    /// Where our Grafana is; `None` where nobody knows.
+    pub(super) grafana: Option<String>,
     /// The uids of the dashboards; `None` where there may be others.
     pub(super) dashboards: Option<BTreeSet<String>>,
 }

@@ -2,19 +2,18 @@
 //! whatever it is given.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod faults;
+#[path = "../support/mod.rs"]
 mod support;
 
 use drivemaster_mon::chart::{Chart, Charts, archive};
 use drivemaster_mon::config::{Config, Profile, resolve};
 use drivemaster_mon::render::{Sources, needed_charts, render_from};
 use drivemaster_mon::validate::{Finding, Foreign, Judged, Own, Text, Verdict, judge_foreign, judge_own};
+use faults::{DASHBOARDS, EXPRESSIONS, Fault, GIVEN, OBJECTIVES, ROUTING, RULES};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
-
-const PANELS: &str = "dashboards/application-overview.json";
-const ROUTES: &str = "templates/values/partials/alertmanager.yaml";
-const VALUES: &str = "templates/values/local/prometheus.yaml";
 
 fn config(profile: Profile) -> Config {
     resolve(Some(profile), &[], &[], &[]).unwrap()
@@ -79,12 +78,19 @@ fn told(findings: &[Finding]) -> String {
 }
 
 fn underlined(finding: &Finding) -> String {
-    let place = &finding.place;
-    place.excerpt.chars().skip(place.column.saturating_sub(1 + place.excerpt_start)).take(place.length).collect()
+    finding.place.text()
 }
 
 #[test]
 fn nothing_is_found_in_what_is_shipped() {
+    // A platform that tells little has fewer rules and panels.
+    let exporters = ["postgresql", "redis", "kafka", "elasticsearch", "node", "kubeState"];
+    for missing in [&exporters[..], &["redis"]] {
+        let sets: Vec<String> = missing.iter().map(|key| format!("platform.exporters.{key}=none")).collect();
+        let config = resolve(Some(Profile::Local), &[], &[], &sets).unwrap();
+        let findings = judged(&config, Some(&charts(&config, false)), &Sources::embedded()).findings;
+        assert!(findings.is_empty(), "without {missing:?}:\n{}", told(&findings));
+    }
     for (profile, at_hand) in [(Profile::Local, false), (Profile::Production, false), (Profile::Production, true)] {
         let config = config(profile);
         let verdict = judged(&config, Some(&charts(&config, at_hand)), &Sources::embedded());
@@ -98,380 +104,6 @@ fn nothing_is_found_in_what_is_shipped() {
         assert!(verdict.judged.iter().any(|what| what.contains("rules in")), "{:?}", verdict.judged);
     }
 }
-
-/// A fault: file, what stands there, what is planted instead, and what must be found: the kind, the
-/// underlined text, and kinds that follow from it.
-type Fault = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
-
-const RULES: &[Fault] = &[
-    ("alerts/application.yaml", "groups:\n", "group:\n", "rules/malformed", "group:", UNKNOWN),
-    ("alerts/application.yaml", "        for: 30s", "        for: 30 s", "rules/bad-duration", "30 s", &[]),
-    ("alerts/application.yaml", "        for: 30s", "        fro: 30s", "rules/unknown-key", "fro", &[]),
-    (
-        "alerts/redis.yaml",
-        "  - name: drivemaster-redis\n    rules:\n",
-        "  - name: drivemaster-redis\n    rules: []\n  - name: drivemaster-redis\n    rules:\n",
-        "rules/duplicate-group",
-        "drivemaster-redis",
-        &[],
-    ),
-    (
-        "alerts/kafka.yaml",
-        "- record: kafka_consumer_lag_sum",
-        "- record: kafka_server_brokertopicmetrics_messagesin_total",
-        "rules/duplicate-rule",
-        "kafka_server_brokertopicmetrics_messagesin_total",
-        &["promql/unknown-metric", "promql/unknown-label", "alerts/unkept-label"],
-    ),
-    (
-        "alerts/redis.yaml",
-        "- alert: RedisHighConnections",
-        "- name: RedisHighConnections",
-        "rules/kind",
-        "expr",
-        &["rules/unknown-key", "rules/of-alerts-only"],
-    ),
-    (
-        "alerts/redis.yaml",
-        "          redis_connected_clients{job=\"@{ exporter.job }@\"} > 1000\n",
-        "\n",
-        "rules/no-expression",
-        "expr",
-        &[],
-    ),
-    (
-        "alerts/kafka.yaml",
-        "- record: kafka_consumer_lag_sum\n        expr: |\n",
-        "- record: kafka_consumer_lag_sum\n        for: 1m\n        expr: |\n",
-        "rules/of-alerts-only",
-        "for",
-        &[],
-    ),
-    (
-        "alerts/kafka.yaml",
-        "- record: kafka_consumer_lag_sum",
-        "- record: kafka-consumer-lag",
-        "rules/bad-name",
-        "kafka-consumer-lag",
-        UNKNOWN,
-    ),
-    ("alerts/redis.yaml", "severity: warning", "severity: warn", "alerts/unknown-severity", "warn", &[]),
-    ("alerts/redis.yaml", "          component: redis\n", "", "alerts/missing-label", "labels", &[]),
-    (
-        "alerts/redis.yaml",
-        "description: \"Redis {{ with",
-        "descripton: \"Redis {{ with",
-        "alerts/missing-annotation",
-        "annotations",
-        &[],
-    ),
-    ("alerts/redis.yaml", "RedisDown.md", "RedisDwn.md", "alerts/no-runbook", "RedisDwn.md", &[]),
-    (
-        "alerts/redis.yaml",
-        "dashboard: \"@{ dashboard }@\"",
-        "dashboard: \"http://x/d/nothing\"",
-        "alerts/no-dashboard",
-        "nothing",
-        &[],
-    ),
-    (
-        "alerts/redis.yaml",
-        "alert: RedisHighConnections",
-        "alert: RedisManyClients",
-        "alerts/no-test",
-        "RedisManyClients",
-        &[],
-    ),
-    (
-        "alerts/redis.yaml",
-        "_clients{job=\"@{ exporter.job }@\"} > 1000",
-        "_clients{job=\"@{ exporter.job }@\"}",
-        "alerts/no-condition",
-        "expr",
-        &[],
-    ),
-    (
-        "alerts/redis.yaml",
-        "are connected to Redis behind {{ $labels.instance }}",
-        "are connected to Redis behind {{ $labels.instnce }}",
-        "alerts/unkept-label",
-        "$labels.instnce",
-        &[],
-    ),
-    (
-        "alerts/redis.yaml",
-        "{{ $value | humanize }} clients",
-        "{{ $vale | humanize }} clients",
-        "alerts/bad-template",
-        "$vale",
-        &[],
-    ),
-];
-
-const UNKNOWN: &[&str] = &["promql/unknown-metric", "promql/impossible-matcher"];
-
-const EXPRESSIONS: &[Fault] = &[
-    ("alerts/application.yaml", "          > 0.05\n", "          >\n", "promql/syntax", "expr", &[]),
-    (
-        "alerts/redis.yaml",
-        "redis_connected_clients{",
-        "redis_conected_clients{",
-        "promql/unknown-metric",
-        "redis_conected_clients",
-        &[],
-    ),
-    (
-        "alerts/application.yaml",
-        "sum by (service, le)",
-        "sum by (servce, le)",
-        "promql/unknown-label",
-        "servce",
-        &["alerts/unkept-label"],
-    ),
-    (
-        "alerts/redis.yaml",
-        "redis_connected_clients{job=\"@{ exporter.job }@\"} > 1000",
-        "rate(redis_connected_clients{job=\"@{ exporter.job }@\"}[5m]) > 1000",
-        "promql/rate-of-gauge",
-        "redis_connected_clients",
-        &[],
-    ),
-    (
-        "alerts/application.yaml",
-        "(rate(http_requests_total{job=~\"@{ jobs }@\", status=~\"5..\"}[2m]))",
-        "(http_requests_total{job=~\"@{ jobs }@\", status=~\"5..\"})",
-        "promql/missing-rate",
-        "http_requests_total",
-        &[],
-    ),
-    (
-        "alerts/application.yaml",
-        "max by (job) (up{job=~\"@{ jobs }@\"}) == 0",
-        "max by (job) (up{job=~\"user-servce\"}) == 0",
-        "promql/impossible-matcher",
-        "user-servce",
-        &[],
-    ),
-    (
-        "alerts/application.yaml",
-        "/ sum by (service) (rate(",
-        "/ sum by (job) (rate(",
-        "promql/mismatched-labels",
-        "/",
-        &["alerts/unkept-label"],
-    ),
-    (
-        "alerts/application.yaml",
-        "sum by (service, le)",
-        "sum by (service)",
-        "promql/quantile",
-        "histogram_quantile",
-        &[],
-    ),
-    ("alerts/application.yaml", "status=~\"5..\"}[2m]", "status=~\"5..\"}[10s]", "promql/short-range", "[10s]", &[]),
-    (
-        "alerts/redis.yaml",
-        "/ (redis_memory_max_bytes{job=\"@{ exporter.job }@\"} > 0)",
-        "/ redis_memory_max_bytes{job=\"@{ exporter.job }@\"}",
-        "promql/zero-divisor",
-        "redis_memory_max_bytes",
-        &[],
-    ),
-    (
-        "alerts/application.yaml",
-        "avg_over_time(service:learning_effectiveness_score:avg[1h])",
-        "avg_over_time(questions_answered_total[1h])",
-        "promql/change-of-counter",
-        "questions_answered_total",
-        &[],
-    ),
-    (
-        "alerts/application.yaml",
-        "sum by (job, namespace, pod) (rate(process_cpu_seconds_total{job=~\"@{ jobs }@\"}[5m]))",
-        "rate(sum by (job, namespace, pod) (process_cpu_seconds_total{job=~\"@{ jobs }@\"})[5m:1m])",
-        "promql/rate-of-sum",
-        "rate",
-        &[],
-    ),
-];
-
-const DASHBOARDS: &[Fault] = &[
-    (
-        PANELS,
-        "  \"panels\": [",
-        "  \"panes\": [",
-        "dashboards/malformed",
-        "{",
-        &["dashboards/broken-link", "alerts/no-dashboard"],
-    ),
-    (
-        PANELS,
-        "\"uid\": \"drivemaster-application-overview\",",
-        "",
-        "dashboards/no-uid",
-        "Application Overview",
-        &["dashboards/broken-link", "alerts/no-dashboard"],
-    ),
-    (
-        "dashboards/slo.json",
-        "\"uid\": \"drivemaster-slo\"",
-        "\"uid\": \"drivemaster-learning-analytics\"",
-        "dashboards/duplicate-uid",
-        "drivemaster-learning-analytics",
-        &["dashboards/broken-link", "alerts/no-dashboard"],
-    ),
-    (PANELS, "id={2}", "id={1}", "dashboards/duplicate-id", "Request rate", &[]),
-    (
-        PANELS,
-        "description=\"Requests a second over all selected services.\"",
-        "description=\"\"",
-        "dashboards/no-description",
-        "Request rate",
-        &[],
-    ),
-    (
-        PANELS,
-        ":avg{service=~\"$service\"})', \"legend\": \"effectiveness\"",
-        ":avg{service=~\"$servce\"})', \"legend\": \"effectiveness\"",
-        "dashboards/unknown-variable",
-        "$servce",
-        &[],
-    ),
-    (
-        PANELS,
-        "title=\"Memory by service\" unit=\"bytes\"",
-        "title=\"Memory by service\" unit=\"s\"",
-        "dashboards/wrong-unit",
-        "unit=\"s\"",
-        &[],
-    ),
-    (
-        PANELS,
-        "link=\"drivemaster-learning-analytics\"",
-        "link=\"drivemaster-learning\"",
-        "dashboards/broken-link",
-        "drivemaster-learning",
-        &[],
-    ),
-    (
-        PANELS,
-        "http_requests_in_flight",
-        "http_requests_in_fligt",
-        "promql/unknown-metric",
-        "http_requests_in_fligt",
-        &[],
-    ),
-    (
-        PANELS,
-        "sum by (service) (http_requests_in_flight",
-        "sum by (servce) (http_requests_in_flight",
-        "promql/unknown-label",
-        "servce",
-        &[],
-    ),
-    (
-        PANELS,
-        "sum(active_users_total{' ~ of ~ '})'} /> }@",
-        "sum(rate(active_users_total{' ~ of ~ '}[5m]))'} /> }@",
-        "promql/rate-of-gauge",
-        "active_users_total",
-        &[],
-    ),
-];
-
-const ROUTING: &[Fault] = &[
-    (
-        ROUTES,
-        "- receiver: critical",
-        "- receiver: critcal",
-        "routes/unknown-receiver",
-        "receiver: critcal",
-        &["routes/unused-receiver"],
-    ),
-    (ROUTES, "      receiver: info\n      group_by", "      group_by", "routes/no-default", "route:", &[]),
-    (
-        ROUTES,
-        "- name: \"null\"",
-        "- name: critical",
-        "routes/duplicate-receiver",
-        "name: critical",
-        &["routes/unknown-receiver"],
-    ),
-    (
-        ROUTES,
-        "      - name: \"null\"\n",
-        "      - name: \"null\"\n      - name: nobody\n",
-        "routes/unused-receiver",
-        "name: nobody",
-        &[],
-    ),
-    (
-        ROUTES,
-        "- receiver: critical\n          matchers: ['severity = \"critical\"']",
-        "- receiver: critical\n          matchers: ['severity =~ \"critical|warning\"']",
-        "routes/unreachable",
-        "severity = \"warning\"",
-        &[],
-    ),
-    (
-        ROUTES,
-        "matchers: ['severity = \"info\"']",
-        "matchers: ['severity = \"inform\"']",
-        "routes/unknown-severity",
-        "severity = \"inform\"",
-        &[],
-    ),
-    (ROUTES, "repeat_interval: 30m", "repeat_interval: 30 m", "routes/bad-duration", "repeat_interval: 30 m", &[]),
-    (
-        ROUTES,
-        "['severity = \"critical\"']\n          group",
-        "['severity \"critical\"']\n          group",
-        "routes/bad-matcher",
-        "severity \"critical\"",
-        &["routes/unreachable"],
-    ),
-    (
-        ROUTES,
-        "Watchdog|InfoInhibitor",
-        "Watchdgo|InfoInhibitor",
-        "routes/unknown-alert",
-        "alertname =~ \"Watchdgo|InfoInhibitor\"",
-        &[],
-    ),
-    (
-        ROUTES,
-        "- source_matchers: ['severity = \"warning\"', 'component = \"\"']\n        target_matchers: ['severity = \"info\"', 'component = \"\"']\n        equal: [cluster, namespace, alertname]",
-        "- source_matchers: ['severity = \"warning\"', 'component = \"\"']\n        target_matchers: ['severity = \"info\"', 'component = \"\"']\n        equal: [cluster, severity]",
-        "routes/impossible-inhibition",
-        "severity = \"warning\"",
-        &[],
-    ),
-];
-
-const OBJECTIVES: &[Fault] = &[
-    (AVAILABILITY, "target: @{ slo.target }@", "target: 99.9", "slo/target", "target:", MISSING_RECORDS),
-    (
-        AVAILABILITY,
-        "timeWindow: @{ slo.timeWindow | json }@",
-        "timeWindow: [{ duration: 5m, isRolling: true }]",
-        "slo/window",
-        "timeWindow:",
-        MISSING_RECORDS,
-    ),
-    (LATENCY, "value: 0.1,", "value: 0.12,", "slo/off-bucket", "value:", MISSING_RECORDS),
-    (AVAILABILITY, "op: gte, ", "", "slo/definition", "objectives:", MISSING_RECORDS),
-    (AVAILABILITY, "max by (job) (up{", "max by (job) (upp{", "promql/unknown-metric", "upp", MISSING_RECORDS),
-];
-
-/// What the dashboards and the other rules then miss.
-const MISSING_RECORDS: &[&str] = &["promql/unknown-metric", "promql/impossible-matcher"];
-const AVAILABILITY: &str = "alerts/slo/availability.yaml";
-const LATENCY: &str = "alerts/slo/latency.yaml";
-
-const GIVEN: &[Fault] = &[
-    (VALUES, "reloader:\n", "reloadr:\n", "values/unknown", "reloadr:", &["values/refused"]),
-    (VALUES, "  enabled: @{ prometheus.enabled }@", "  enabled: \"always\"", "values/refused", "enabled:", &[]),
-];
 
 /// Routes and values are a part of the whole bundle, which takes longer to render than the files of content.
 fn find_each(faults: &[Fault], in_bundle: bool) {
@@ -712,4 +344,78 @@ fn the_exit_code_follows_the_severity_that_fails_and_what_is_left_out() {
         .unwrap();
     let (exit, stdout, stderr) = run(&["--rules", path, "--contract", contract.to_str().unwrap()]);
     assert_eq!(exit, 1, "{stdout}{stderr}");
+}
+
+#[test]
+fn an_objective_of_ones_own_needs_what_the_documentation_says_and_nothing_else() {
+    let files = support::own_objective::files();
+    let judged = |files: &BTreeMap<String, String>, more: &[&str]| {
+        let run = support::Run::new();
+        for (path, text) in files {
+            run.file(&format!("mine/{path}"), text);
+        }
+        run.file("shop.yaml", &support::own_objective::files()["alerts/contract.yaml"]);
+        let arguments = [&["validate", "--overlay", "mine", "--fail-on", "info", "-o", "json"], more].concat();
+        run.run(&arguments)
+    };
+    judged(&files, &[]).exits(0);
+    // Each of them is needed.
+    for (path, code, text) in [
+        ("alerts/contract.yaml", "promql/unknown-metric", "orders_total"),
+        ("alerts/slo/checkout.test.yaml", "alerts/no-test", "CheckoutBreach"),
+        ("docs/runbooks/CheckoutBreach.md", "alerts/no-runbook", "CheckoutBreach"),
+    ] {
+        let mut fewer = files.clone();
+        fewer.remove(path).expect(path);
+        let answer = judged(&fewer, &[]).exits(1);
+        let findings = answer.json()["findings"].as_array().unwrap().clone();
+        assert!(findings.iter().all(|finding| finding["code"] == code), "{path}: {findings:#?}");
+        // Once, at the line of the definition that a person can correct, not for each rule that it becomes.
+        let lines = files["alerts/slo/checkout.yaml"].lines().enumerate().filter(|(_, line)| line.contains(text));
+        let lines: Vec<u64> = lines.map(|(index, _)| index as u64 + 1).collect();
+        let told: Vec<u64> = findings.iter().map(|finding| finding["place"]["line"].as_u64().unwrap()).collect();
+        assert_eq!(told, lines, "{path}: {findings:#?}");
+        assert!(findings.iter().all(|finding| finding["place"]["rendered"] == false), "{path}: {findings:#?}");
+    }
+    // The contract may stand elsewhere.
+    let mut fewer = files.clone();
+    fewer.remove("alerts/contract.yaml");
+    judged(&fewer, &["--contract", "shop.yaml"]).exits(0);
+    judged(&fewer, &["--contract", "missing.yaml"]).exits(64).prints("missing.yaml");
+    let mut broken = files.clone();
+    broken.insert("alerts/contract.yaml".to_owned(), "shop: [{ name: orders_total }]\n".to_owned());
+    judged(&broken, &[]).exits(64).prints("`alerts/contract.yaml` of the overlay is no contract");
+    // Into another Grafana nobody looks.
+    for (dashboard, severity) in
+        [("@{ components.grafana.openUrl }@/d/shop", "error"), ("https://shop/d/shop", "warning")]
+    {
+        let mut other = files.clone();
+        let definition = other.get_mut("alerts/slo/checkout.yaml").unwrap();
+        *definition = definition.replace("@{ components.grafana.openUrl }@/d/drivemaster-slo", dashboard);
+        let document = judged(&other, &[]).exits(1).json();
+        let found = &document["findings"][0];
+        assert_eq!(document["findings"].as_array().unwrap().len(), 1, "{document:#}");
+        assert_eq!(
+            (&found["code"], &found["severity"]),
+            (&"alerts/no-dashboard".into(), &severity.into()),
+            "{document:#}"
+        );
+    }
+}
+
+#[test]
+fn an_objective_of_a_histogram_of_ones_own_is_rendered_where_the_overlay_has_its_contract() {
+    let histogram = shipped("alerts/slo/latency.yaml")
+        .replace("http_request_duration_seconds", "checkout_duration_seconds")
+        .replace("value: 0.1,", "value: 3,");
+    let contract = "service:\n  - { name: checkout_duration_seconds, type: histogram, unit: seconds, labels: [service], meaning: m, buckets: [1, 3] }\n";
+    let definition = ("alerts/slo/latency.yaml".to_owned(), histogram);
+    let config = config(Profile::Local);
+    let rendered = |files: Vec<(String, String)>| {
+        let sources = Sources::embedded().with_overlay(files.into_iter().collect());
+        render_from(&config, &sources, &charts(&config, false)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let refused = rendered(vec![definition.clone()]).unwrap_err();
+    assert!(refused.contains("`checkout_duration_seconds` is no histogram"), "{refused}");
+    assert_eq!(rendered(vec![definition, ("alerts/contract.yaml".to_owned(), contract.to_owned())]), Ok(()));
 }
