@@ -8,6 +8,8 @@ pub mod firing;
 pub mod own_objective;
 pub mod program;
 #[cfg(feature = "sandbox")]
+pub mod production;
+#[cfg(feature = "sandbox")]
 pub mod rendered;
 pub mod routing;
 #[cfg(feature = "sandbox")]
