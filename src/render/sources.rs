@@ -11,8 +11,10 @@ static VALUES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/values");
 static ALERTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/alerts");
 static DASHBOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/dashboards");
 
-/// The file with the metrics contract; that of an overlay has metrics besides the built-in ones.
+/// The files with the metrics contract and the metrics of other programs; those of an overlay have metrics besides the
+/// built-in ones.
 const CONTRACT: &str = "alerts/contract.yaml";
+const PROGRAMS: &str = "alerts/programs.yaml";
 
 /// Files by path, such as `templates/values/local/loki.yaml` or `alerts/application.yaml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,20 +60,31 @@ impl Sources {
     /// # Errors
     /// [`Kind::Usage`] for a file that is no contract.
     pub fn contract(&self) -> Result<Contract> {
-        let mut contract = Contract::embedded()?;
-        if let Some(file) = self.get(CONTRACT) {
-            let read = Contract::parse(CONTRACT, &String::from_utf8_lossy(file)).map_err(|error| {
-                Failure::new(Kind::Usage, format!("`{CONTRACT}` of the overlay is no contract"))
-                    .hint("it has the form of the built-in one, and only the metrics that are added")
-                    .doc("docs/slo.md#an-objective-of-your-own")
-                    .caused_by(error)
-            })?;
-            contract = contract.with(read);
-        }
+        let contract = self.with_those_of(CONTRACT, Contract::embedded()?)?;
         Ok(match &self.more_metrics {
             Some(more) => contract.with(more.clone()),
             None => contract,
         })
+    }
+
+    /// The metrics of other programs that rules and dashboards may ask for: the built-in ones, with what the overlay's
+    /// file has besides.
+    ///
+    /// # Errors
+    /// As [`Sources::contract`].
+    pub fn programs(&self) -> Result<Contract> {
+        self.with_those_of(PROGRAMS, Contract::programs()?)
+    }
+
+    fn with_those_of(&self, path: &str, built_in: Contract) -> Result<Contract> {
+        let Some(file) = self.get(path) else { return Ok(built_in) };
+        let read = Contract::parse(path, &String::from_utf8_lossy(file)).map_err(|error| {
+            Failure::new(Kind::Usage, format!("`{path}` of the overlay is no contract"))
+                .hint("it has the form of the built-in one, and only the metrics that are added")
+                .doc("docs/slo.md#an-objective-of-your-own")
+                .caused_by(error)
+        })?;
+        Ok(built_in.with(read))
     }
 
     /// The files below `folder`, which ends with `/`, by their path below it.

@@ -8,7 +8,6 @@ use super::rules::{self, RUNBOOKS, Scope};
 use super::vocabulary::Vocabulary;
 use super::{objects, slo, values};
 use crate::config::model::{Config, Profile};
-use crate::contract::Contract;
 use crate::render::{Bundle, RenderedFile, Sources, grafana_url, scrape_job_names, texts, to_yaml};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -35,7 +34,7 @@ pub struct Own<'a> {
 /// # Errors
 /// [`crate::error::Kind::Usage`] for a template that cannot be rendered at all.
 pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
-    let contracts = [own.sources.contract()?, Contract::programs()?];
+    let contracts = [own.sources.contract()?, own.sources.programs()?];
     let mut vocabulary = Vocabulary::new(&contracts, own.config, scrape_job_names(own.config));
     let files = texts(own.config, own.sources)?;
     let judged = |folder: &str| -> Vec<Judged> {
