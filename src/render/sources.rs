@@ -22,6 +22,8 @@ pub struct Sources {
     files: BTreeMap<String, Vec<u8>>,
     /// Metrics that are known besides those of the files.
     more_metrics: Option<Contract>,
+    /// What a person calls the files that are not embedded, by path.
+    names: BTreeMap<String, String>,
 }
 
 impl Sources {
@@ -31,13 +33,13 @@ impl Sources {
         for (folder, embedded) in [("templates", &TEMPLATES), ("alerts", &ALERTS), ("dashboards", &DASHBOARDS)] {
             collect(embedded, folder, &mut files);
         }
-        Sources { files, more_metrics: None }
+        Sources { files, more_metrics: None, names: BTreeMap::new() }
     }
 
     /// No files at all.
     #[cfg(test)]
     pub(super) fn empty() -> Self {
-        Sources { files: BTreeMap::new(), more_metrics: None }
+        Sources { files: BTreeMap::new(), more_metrics: None, names: BTreeMap::new() }
     }
 
     /// The same files with those of `overlay` in place of, or beside, the ones of the same path.
@@ -45,6 +47,19 @@ impl Sources {
     pub fn with_overlay(mut self, overlay: BTreeMap<String, String>) -> Self {
         self.files.extend(overlay.into_iter().map(|(path, text)| (path, text.into_bytes())));
         self
+    }
+
+    /// [`Sources::with_overlay`], read from `folder`, which is named in messages.
+    #[must_use]
+    pub fn with_overlay_at(mut self, folder: &str, overlay: BTreeMap<String, String>) -> Self {
+        let named = |path: &String| (path.clone(), format!("{}/{path}", folder.trim_end_matches('/')));
+        self.names.extend(overlay.keys().map(named));
+        self.with_overlay(overlay)
+    }
+
+    /// What a person calls the file at `path`.
+    pub fn name_of<'s>(&'s self, path: &'s str) -> &'s str {
+        self.names.get(path).map_or(path, String::as_str)
     }
 
     /// The same files, with the metrics of `contract` known too.
@@ -78,8 +93,9 @@ impl Sources {
 
     fn with_those_of(&self, path: &str, built_in: Contract) -> Result<Contract> {
         let Some(file) = self.get(path) else { return Ok(built_in) };
-        let read = Contract::parse(path, &String::from_utf8_lossy(file)).map_err(|error| {
-            Failure::new(Kind::Usage, format!("`{path}` of the overlay is no contract"))
+        let name = self.name_of(path);
+        let read = Contract::parse(name, &String::from_utf8_lossy(file)).map_err(|error| {
+            Failure::new(Kind::Usage, format!("`{name}` is no contract"))
                 .hint("it has the form of the built-in one, and only the metrics that are added")
                 .doc("docs/slo.md#an-objective-of-your-own")
                 .caused_by(error)
