@@ -22,7 +22,7 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "KIND")]
     pub skip: Vec<String>,
     /// List the kinds of findings and stop.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["rules", "dashboards", "contract", "skip"])]
     pub list: bool,
 }
 

@@ -1,7 +1,7 @@
 //! `sandbox up | status | run | down | list | scenario`.
 
 use super::session::Session;
-use crate::cli::{SandboxName, SandboxUp, SandboxVerb, ScenarioVerb};
+use crate::cli::{SandboxName, SandboxUp, SandboxVerb, ScenarioVerb, Verb};
 use crate::config::Config;
 use crate::error::{Failure, Kind};
 use crate::event::Event;
@@ -41,6 +41,28 @@ impl Session<'_> {
             cancel: self.cancel.clone(),
         }
     }
+}
+
+/// Refuses a verb that only reads on a sandbox that nobody ever started: its name is mistyped more often than meant.
+///
+/// # Errors
+/// [`Kind::Usage`] with the names that there are.
+pub(super) fn refuse_mistyped(session: &Session<'_>, verb: &Verb) -> anyhow::Result<()> {
+    let only_reads = matches!(
+        verb,
+        Verb::Verify(_) | Verb::Status(_) | Verb::Access(_) | Verb::PortForward(_) | Verb::Dashboards(_)
+    );
+    let Some(name) = session.global.sandbox.as_deref().filter(|name| only_reads && *name != DEFAULT_NAME) else {
+        return Ok(());
+    };
+    let known: Vec<String> = client::list()?.into_iter().map(|(name, _)| name).collect();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let known = if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
+    Err(Failure::new(Kind::Usage, format!("there is no sandbox `{name}`; {known}"))
+        .hint(format!("`drivemaster-mon sandbox up {name}` starts it"))
+        .into())
 }
 
 fn name(session: &Session<'_>, argument: &SandboxName) -> String {
