@@ -351,7 +351,13 @@ mod tests {
         let programs = Programs::installed_in(tools.path());
         let folder = Folder::of("test").unwrap();
         let pki = Pki::at(&folder.pki());
-        test(&ControlPlane { folder: &folder, pki: &pki, ports: &ports(), programs: &programs, pods_start_after: Duration::ZERO })
+        test(&ControlPlane {
+            folder: &folder,
+            pki: &pki,
+            ports: &ports(),
+            programs: &programs,
+            pods_start_after: Duration::ZERO,
+        })
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::state::Folder;
 use crate::config::model::Config;
 use crate::error::chain_of;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use std::io::Write;
+use std::time::Duration;
 
 /// What the person says when the sandbox is ready.
 pub(super) const TAKEN: &str = "taken";

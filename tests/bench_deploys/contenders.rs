@@ -202,7 +202,10 @@ impl Ground {
     fn helm(&self, as_shipped: bool, change: Change) -> Measured {
         let helm = tool("helm");
         let lines = self.releases(as_shipped, change).into_iter().map(|[name, namespace, chart, values]| {
-            format!("'{}' upgrade --install {name} '{chart}' -n {namespace} -f '{values}' --wait --timeout 10m", text(&helm))
+            format!(
+                "'{}' upgrade --install {name} '{chart}' -n {namespace} -f '{values}' --wait --timeout 10m",
+                text(&helm)
+            )
         });
         let script = lines.collect::<Vec<_>>().join("\n");
         self.peer(vec!["sh".to_owned(), "-ec".to_owned(), script])

@@ -71,10 +71,7 @@ fn on_helm(sandbox: &Sandbox, count: usize) -> Figures {
     let kubeconfig = sandbox.kubeconfig().display().to_string();
     let command = Measured {
         argv: vec!["sh".to_owned(), "-ec".to_owned(), script],
-        environment: vec![
-            ("KUBECONFIG".to_owned(), kubeconfig),
-            ("HOME".to_owned(), folder.display().to_string()),
-        ],
+        environment: vec![("KUBECONFIG".to_owned(), kubeconfig), ("HOME".to_owned(), folder.display().to_string())],
         folder,
     };
     measure(sandbox, &command)

@@ -6,9 +6,9 @@ pub mod alerts;
 pub mod charts;
 pub mod firing;
 pub mod own_objective;
-pub mod program;
 #[cfg(feature = "sandbox")]
 pub mod production;
+pub mod program;
 #[cfg(feature = "sandbox")]
 pub mod rendered;
 pub mod routing;
