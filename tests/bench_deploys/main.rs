@@ -2,7 +2,7 @@
 //! charts with the same values on sandboxes of their own, in one run. `make bench` runs it; it asserts that
 //! each of them did its work and no speed.
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
 
 mod contenders;
 mod engine;
