@@ -222,7 +222,8 @@ impl Ground {
             })
             .collect();
         let defaults = json!({ "wait": true, "timeout": 600, "createNamespace": false });
-        let file = json!({ "helmDefaults": defaults, "releases": releases }).to_string();
+        // It looks for its sections line by line.
+        let file = serde_yaml::to_string(&json!({ "helmDefaults": defaults, "releases": releases })).unwrap();
         let file = self.sandbox.run.file("helmfile.yaml", &file);
         let (helmfile, helm) = (helmfile().unwrap(), tool("helm"));
         let words = [text(&helmfile), "--helm-binary", text(&helm), "-f", text(&file), "sync"];

@@ -20,13 +20,12 @@ fn rounds() -> usize {
     std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
 }
 
-/// Every contender with what it can do here.
+/// Everybody who can deploy here.
 fn contenders() -> Vec<Contender> {
-    std::iter::once(Contender::Helm { as_shipped: false })
-        .chain([Contender::Helm { as_shipped: true }])
-        .chain(contenders::helmfile().map(|_| Contender::Helmfile))
-        .chain([Contender::Ours])
-        .collect()
+    let mut contenders = vec![Contender::Ours];
+    contenders.extend(contenders::helmfile().map(|_| Contender::Helmfile));
+    contenders.extend([false, true].map(|as_shipped| Contender::Helm { as_shipped }));
+    contenders
 }
 
 /// One run of everything, round by round and in turns, so that a busy hour hits all of them.
