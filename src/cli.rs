@@ -148,6 +148,9 @@ pub enum Verb {
     /// One screen: releases, components, firing alerts.
     #[command(after_help = "Examples:\n  drivemaster-mon status\n  drivemaster-mon status -o json")]
     Status(StatusArgs),
+    /// The deploys before: who, when, what changed, how it ended.
+    #[command(after_help = "Examples:\n  drivemaster-mon history\n  drivemaster-mon history -o json")]
+    History,
     /// Where each interface is reached.
     #[command(after_help = "Examples:\n  drivemaster-mon access\n  drivemaster-mon access --show-secrets")]
     Access(AccessArgs),
