@@ -5,6 +5,7 @@ use super::plan::{self as plan_command, Planned};
 use super::session::{Session, Target};
 use super::{locked, verify as verify_command};
 use crate::checks::Report;
+use crate::cli::ChangeArgs;
 use crate::cluster::apply::{Applied, ApplyContext, apply};
 use crate::cluster::lock::{Lock, own_name};
 use crate::cluster::preflight::preflight;
@@ -26,23 +27,10 @@ use tokio_util::sync::CancellationToken;
 /// How long the end of a record may take to write: it must not keep a person who interrupted.
 const END_PATIENCE: Duration = Duration::from_secs(15);
 
-/// How a change is made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Options {
-    /// Whether it stops after everything is ready.
-    pub(super) no_verify: bool,
-    /// Whether another deploy is waited for.
-    pub(super) wait_lock: bool,
-    /// How long applying and waiting may take.
-    pub(super) timeout: Option<u64>,
-    /// How long a cause that may heal must hold.
-    pub(super) fail_after: Option<u64>,
-}
-
 /// One change of one cluster.
 pub(super) struct Change<'r> {
     pub(super) session: &'r Session<'r>,
-    pub(super) options: Options,
+    pub(super) options: &'r ChangeArgs,
     pub(super) config: &'r Config,
     pub(super) bundle: &'r Bundle,
     pub(super) target: &'r Target,

@@ -1,6 +1,6 @@
 //! `deploy`: plan, ask, lock, plan again, apply, wait, verify.
 
-use super::change::{Change, Changed, Options, unmoved};
+use super::change::{Change, Changed, unmoved};
 use super::session::{Session, Target};
 use super::{plan as plan_command, verify as verify_command};
 use crate::access::access_rows;
@@ -40,19 +40,14 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     }
     let change = Change {
         session,
-        options: Options {
-            no_verify: arguments.no_verify,
-            wait_lock: arguments.wait_lock,
-            timeout: arguments.timeout,
-            fail_after: arguments.fail_after,
-        },
+        options: &arguments.change,
         config: &config,
         bundle: &bundle,
         target: &target,
         trigger: Trigger::Deploy,
         intent: planned.book(&config, &bundle, &session.lock()?.0)?,
         // What a person has agreed to, or froze, is carried out exactly.
-        is_agreed: shown.is_some() || !(arguments.yes || target.throwaway),
+        is_agreed: shown.is_some() || !(arguments.change.yes || target.throwaway),
     };
     let plan = &planned.plan;
     let changed = if plan.is_empty() {
@@ -63,7 +58,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
     } else {
         session.terminal.say(&plan_command::text(plan, &config, &target));
         let question = format!("Apply this plan to context `{}`?", target.cluster.context);
-        session.confirm(&target, arguments.yes, &question, "drivemaster-mon deploy").await?;
+        session.confirm(&target, arguments.change.yes, &question, "drivemaster-mon deploy").await?;
         change.make(plan).await?
     };
     tell(session, "deploy", &config, &target, &plan.summary(), &changed)

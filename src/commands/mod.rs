@@ -13,6 +13,7 @@ mod overlay;
 mod plan;
 mod port_forward;
 mod render;
+mod rollback;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Status(_) => status::run(&session).await,
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
+        Verb::Rollback(arguments) => rollback::run(&session, &arguments).await,
         Verb::History => history::run(&session).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
         Verb::Dashboards(verb) => dashboards::run(&session, &verb).await,

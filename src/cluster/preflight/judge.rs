@@ -437,7 +437,9 @@ mod tests {
 
     #[test]
     fn only_releases_left_in_the_middle_are_stuck() {
-        let with = |status: &str| step(Action::Update, Reason::Repair { status: status.to_owned() }, release());
-        assert_eq!(stuck_releases(&[with("pending-install"), with("failed"), with("uninstalling")]).len(), 2);
+        let stuck = Reason::Stuck { status: "uninstalling".to_owned() };
+        let repaired = Reason::Repair { status: "pending-install".to_owned() };
+        let steps = [stuck, repaired].map(|reason| step(Action::Update, reason, release()));
+        assert_eq!(stuck_releases(&steps), [("m".to_owned(), "loki".to_owned(), "uninstalling".to_owned())]);
     }
 }
