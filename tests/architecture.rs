@@ -86,7 +86,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "object",
             "promql",
             "ready",
-            "record",
             "render",
             "stack",
             "telemetry",

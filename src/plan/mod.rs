@@ -9,6 +9,7 @@ pub mod frozen;
 pub mod inventory;
 pub mod model;
 mod moved;
+pub mod reversal;
 
 pub use bookkeeping::Bookkeeping;
 pub use compare::plan;
