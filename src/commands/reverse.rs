@@ -39,7 +39,7 @@ impl Failed<'_> {
         if let Err(error) = self.attempt(on_failure, verified, &mut told, &mut expected).await {
             told.failure = Some(chain_of(&error).join(": "));
         }
-        self.events.emit(Event::Note { message: told.to_string() });
+        self.events.emit(Event::Warning { message: told.to_string() });
         (told, expected)
     }
 
@@ -65,7 +65,7 @@ impl Failed<'_> {
             let kept = first_installs(&whole, self.plan, &self.started);
             if !kept.is_empty() {
                 let message = format!("stays, as it is new (`--on-failure remove` takes it away): {}", kept.join(", "));
-                self.events.emit(Event::Note { message });
+                self.events.emit(Event::Warning { message });
             }
         }
         if back.is_empty() {
