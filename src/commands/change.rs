@@ -297,8 +297,9 @@ mod tests {
         // Nobody could say that it does not work.
         assert_eq!(judged(event::Outcome::Unknown), Outcome::Applied);
         assert_eq!(super::outcome(&Ok(()), &Ok(None)), Outcome::Applied);
-        let stopped = |kind| Err(Failure::new(kind, "stopped").into());
-        assert_eq!(super::outcome(&Ok(()), &stopped(Kind::Interrupted)), Outcome::Applied);
+        let error = |kind| anyhow::Error::from(Failure::new(kind, "stopped"));
+        assert_eq!(super::outcome(&Ok(()), &Err(error(Kind::Interrupted))), Outcome::Applied);
+        let stopped = |kind| Err(error(kind));
         assert_eq!(super::outcome(&stopped(Kind::Interrupted), &Ok(None)), Outcome::Interrupted);
         assert!(matches!(super::outcome(&stopped(Kind::Unhealthy), &Ok(None)), Outcome::Failed { .. }));
     }
