@@ -34,7 +34,7 @@ mutants-of-objectives: tools ## the same for the rules that objectives are made 
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture every_mutant_of_the_objectives
 
 month: tools ## 30 days of the healthy platform under every alert that is not made of an objective: nothing may fire
-	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture a_month
+	@$(CARGO) test --locked --test programs_content -- --nocapture a_month
 
 golden: tools ## rewrite the snapshots, then run them
 	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden_render --test docs

@@ -14,7 +14,8 @@ usage() {
 usage: build-tools.sh [--list | --check] [PROGRAM | FAMILY]...
 
 Builds the programs the sandbox needs. What is built and up to date is left
-alone; an interrupted run goes on where it stopped. Without names: all.
+alone; an interrupted run goes on where it stopped. Without names: all but
+helmfile, which only the benchmark needs.
 
   --list    print name, version and path of each program; builds nothing
   --check   exit 1 and list the programs that are missing or out of date
@@ -39,12 +40,15 @@ modules=$here/tools
 
 # In build order: Helm and etcd are quick and the control plane is what
 # everything else waits for.
-families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki collector jaeger chaos alloy)
+families=(helm helm3 etcd kubernetes prometheus alertmanager operator loki collector jaeger chaos alloy helmfile)
+# What only the benchmark needs, and is built when it is asked for by name.
+peers=(helmfile)
 
 # Cold, on 2 cores, downloads included.
 declare -A usual=(
   [helm]='2 min' [helm3]='1 min' [etcd]='1 min' [kubernetes]='7 min' [prometheus]='5 min' [alertmanager]='1 min'
   [operator]='3 min' [loki]='6 min' [collector]='4 min' [jaeger]='5 min' [chaos]='3 min' [alloy]='5 min'
+  [helmfile]='6 min'
 )
 
 # One line for each program: name, family, module that carries its version,
@@ -69,6 +73,7 @@ otelcol                    collector    go.opentelemetry.io/collector/otelcol   
 jaeger                     jaeger       github.com/jaegertracing/jaeger                    github.com/jaegertracing/jaeger/cmd/jaeger
 chaos-controller-manager   chaos        github.com/chaos-mesh/chaos-mesh                   github.com/chaos-mesh/chaos-mesh/cmd/chaos-controller-manager
 alloy                      alloy        github.com/grafana/alloy                           drivemaster-mon/sandbox/tools/alloy
+helmfile                   helmfile     github.com/helmfile/helmfile                       github.com/helmfile/helmfile
 '
 
 names=()
@@ -164,6 +169,9 @@ ldflags_of() {
     github.com/chaos-mesh/chaos-mesh)
       package=github.com/chaos-mesh/chaos-mesh/pkg/version
       flags+=" -X $package.gitVersion=$version -X $package.gitCommit="
+      ;;
+    github.com/helmfile/helmfile)
+      flags+=" -X go.szostok.io/version.version=$version"
       ;;
     go.etcd.io/*) ;; # a constant in its source
   esac
@@ -473,7 +481,11 @@ main() {
       break
     done
   done
-  ((${#wanted[@]} > 0)) || selected=("${names[@]}")
+  if ((${#wanted[@]} == 0)); then
+    for name in "${names[@]}"; do
+      [[ " ${peers[*]} " == *" ${family_of[$name]} "* ]] || selected+=("$name")
+    done
+  fi
 
   cache=${DRIVEMASTER_MON_TOOLS:-}
   if [[ -z $cache ]]; then

@@ -1,16 +1,40 @@
-//! The command line, as clap reads it. Types only.
+//! The command line, as clap reads it.
 
 mod arguments;
 
 pub use arguments::*;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Where the words of `--help` that belong together stand.
 const CONFIGURATION: &str = "Configuration";
 const CLUSTER: &str = "Cluster";
 const OUTPUT: &str = "Output";
+
+impl Cli {
+    /// Reads `arguments`, the name of the program first.
+    ///
+    /// # Errors
+    /// What clap says of them; of a negative amount, which clap takes for an option, that there is none.
+    pub fn read(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(&arguments).map_err(|error| {
+            let is_negative = |word: &&str| {
+                word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+            };
+            let words = || arguments.iter().skip(1).filter_map(|argument| argument.to_str());
+            match words().find(is_negative).filter(|_| error.kind() == ErrorKind::UnknownArgument) {
+                Some(word) => {
+                    let message = format!("`{word}` begins like an option, and nothing here takes a negative number");
+                    Cli::command().error(ErrorKind::InvalidValue, message)
+                }
+                None => error,
+            }
+        })
+    }
+}
 
 /// Deploys the DriveMaster monitoring stack and proves that it works.
 #[derive(Debug, Parser)]

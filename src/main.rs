@@ -1,6 +1,5 @@
 //! The `drivemaster-mon` executable: parse, run, exit code. The only place that exits.
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use drivemaster_mon::cli::{Cli, Verb};
 use drivemaster_mon::commands;
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
     }
     // The defaults of reqwest and kube disagree; without this the first TLS client panics.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

@@ -61,6 +61,42 @@ pub fn parse(text: &str) -> Result<Expr, String> {
     promql_parser::parser::parse(text)
 }
 
+/// Functions and aggregations that Prometheus refuses, with the whole file, unless it runs with
+/// `--enable-feature=promql-experimental-functions`.
+pub const EXPERIMENTAL: [&str; 15] = [
+    "double_exponential_smoothing",
+    "histogram_quantiles",
+    "info",
+    "limit_ratio",
+    "limitk",
+    "mad_over_time",
+    "max_of",
+    "min_of",
+    "sort_by_label",
+    "sort_by_label_desc",
+    "start_timestamp",
+    "ts_of_first_over_time",
+    "ts_of_last_over_time",
+    "ts_of_max_over_time",
+    "ts_of_min_over_time",
+];
+
+/// The first of [`EXPERIMENTAL`] that `expression` calls.
+pub fn experimental(expression: &Expr) -> Option<String> {
+    let mut found = None;
+    visit(expression, &mut |part| {
+        let name = match part {
+            Expr::Call(call) => call.func.name.to_owned(),
+            Expr::Aggregate(aggregate) => aggregate.op.to_string(),
+            _ => return,
+        };
+        if found.is_none() && EXPERIMENTAL.contains(&name.as_str()) {
+            found = Some(name);
+        }
+    });
+    found
+}
+
 /// Every selector of `expression`, from left to right.
 pub fn selectors(expression: &Expr) -> Vec<Selector> {
     let mut found = Vec::new();
@@ -135,6 +171,14 @@ mod tests {
         ] {
             assert_eq!(asked(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn experimental_functions_and_aggregations_are_found_wherever_they_stand() {
+        let of = |text: &str| experimental(&parse(text).unwrap());
+        assert_eq!(of("sum(limitk by (job) (2, up)) > 1").as_deref(), Some("limitk"));
+        assert_eq!(of("1 + max(mad_over_time(up[5m]))").as_deref(), Some("mad_over_time"));
+        assert_eq!(of("topk(2, max_over_time(up[5m]))"), None);
     }
 
     #[test]

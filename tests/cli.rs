@@ -173,6 +173,18 @@ fn a_template_error_names_file_and_line() {
     run.run(&["render", "-o", "-", "--overlay", "empty"]).exits(64).says("alerts/");
 }
 
+#[cfg(feature = "sandbox")]
+#[test]
+fn a_verb_that_only_reads_starts_no_sandbox_of_an_unknown_name() {
+    let run = Run::new();
+    for verb in [&["verify"][..], &["status"], &["access"], &["port-forward"], &["dashboards", "preview"]] {
+        let answer = run.run(&[verb, &["--sandbox=demp"]].concat()).exits(64);
+        answer.says("there is no sandbox `demp`").says("sandbox up demp");
+    }
+    let answer = run.run(&["sandbox", "scenario", "set", "errors", "user-service", "-5%", "--sandbox=demp"]).exits(64);
+    answer.says("`-5%` begins like an option, and nothing here takes a negative number");
+}
+
 #[test]
 fn an_overlay_adds_an_alert() {
     let run = Run::new();

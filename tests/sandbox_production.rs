@@ -6,16 +6,13 @@
 
 mod support;
 
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use support::charts::charts_dir;
+use support::production::{archive_of_version, production, store_secrets};
 use support::sandbox::Sandbox;
 use support::{Answer, tool};
 
@@ -26,19 +23,6 @@ const ALERTMANAGER: &str = "prometheus-kube-prometheus-alertmanager:9093";
 const STACK: (&str, &str, &str) = ("kube-prometheus-stack", "88.5.3", "88.5.2");
 /// A field of rules that the older definitions lack.
 const NEWER_FIELD: &str = "query_offset";
-
-/// Every key that the configuration needs, each with a value that is found nowhere else.
-const SECRETS: &[(&str, &str)] = &[
-    ("alertmanager-credentials/slack-webhook-url", "https://hooks.slack.example.com/planted-pq1"),
-    ("alertmanager-credentials/smtp-password", "planted-pq2"),
-    ("alertmanager-credentials/pagerduty-routing-key", "plantedpq3plantedpq3plantedpq3pl"),
-    ("postgres-exporter-dsn/dsn", "postgresql://exporter:planted-pq4@db.example.com:5432/postgres"),
-    ("redis-exporter-password/password", "planted-pq5"),
-    ("kafka-exporter-sasl/username", "planted-pq6"),
-    ("kafka-exporter-sasl/password", "planted-pq7"),
-    ("elasticsearch-exporter-credentials/username", "planted-pq8"),
-    ("elasticsearch-exporter-credentials/password", "planted-pq9"),
-];
 
 /// The releases of the profile.
 const RELEASES: [&str; 11] = [
@@ -57,11 +41,6 @@ const RELEASES: [&str; 11] = [
 
 /// What needs more of a node than Pod Security grants, and so has a namespace of its own.
 const PRIVILEGED: [&str; 2] = ["drivemaster-node-exporter", "chaos-mesh"];
-
-/// The verb on profile `production`. Nobody issues certificates here, so the ingresses go without.
-fn production<'a>(verb: &[&'a str], options: &[&'a str]) -> Vec<&'a str> {
-    [verb, &["--profile", "production", "--set", "ingress.tls=false"], options].concat()
-}
 
 struct Story {
     sandbox: Sandbox,
@@ -112,7 +91,7 @@ impl Story {
 fn the_whole_stack_is_deployed_upgraded_proven_and_taken_away() {
     let charts = charts_dir().to_str().unwrap().to_owned();
     let story = Story { sandbox: Sandbox::up_for(&production(&[], &[])), charts };
-    the_secrets_are_stored(&story);
+    store_secrets(&story.sandbox, &story.charts);
     let before = an_older_release_stands(&story);
     ours_takes_over_and_verifies(&story, &before);
     nothing_is_written_when_nothing_changed(&story);
@@ -123,21 +102,6 @@ fn the_whole_stack_is_deployed_upgraded_proven_and_taken_away() {
     uninstall_leaves_what_holds_data(&story);
     the_oldest_helm_does_the_same(&story);
     no_secret_came_out(&story);
-}
-
-fn the_secrets_are_stored(story: &Story) {
-    for (name, value) in SECRETS {
-        let mut child = story
-            .sandbox
-            .command(&production(&["secrets", "set", name], &["--charts", &story.charts]))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-        Answer::from(child.wait_with_output().unwrap()).exits(0);
-    }
 }
 
 /// What must outlive the upgrade.
@@ -156,7 +120,12 @@ fn an_older_release_stands(story: &Story) -> Before {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if name == format!("{chart}-{version}.tgz") {
-            let bytes = older_archive(&path, &format!("version: {version}"), &format!("version: {older}"));
+            let bytes = archive_of_version(&path, version, older, |name, content| {
+                if !name.ends_with("crd-prometheusrules.yaml") {
+                    return content;
+                }
+                without_field(&String::from_utf8(content).unwrap(), NEWER_FIELD).into_bytes()
+            });
             std::fs::write(folder.join(format!("{chart}-{older}.tgz")), bytes).unwrap();
         } else {
             std::fs::copy(&path, folder.join(name)).unwrap();
@@ -193,28 +162,6 @@ fn secrets_of(story: &Story) -> Value {
 
 fn definition_of_rules(story: &Story) -> String {
     story.sandbox.kubectl(&["get", "crd", "prometheusrules.monitoring.coreos.com", "-o", "json"])
-}
-
-/// The archive with `from` made `to` in its chart, and without a field in its definition of rules.
-fn older_archive(path: &PathBuf, from: &str, to: &str) -> Vec<u8> {
-    let mut source = tar::Archive::new(GzDecoder::new(std::fs::File::open(path).unwrap()));
-    let mut made = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    for entry in source.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_str().unwrap().to_owned();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).unwrap();
-        if name == format!("{}/Chart.yaml", STACK.0) {
-            content = String::from_utf8(content).unwrap().replace(from, to).into_bytes();
-        } else if name.ends_with("crd-prometheusrules.yaml") {
-            content = without_field(&String::from_utf8(content).unwrap(), NEWER_FIELD).into_bytes();
-        }
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        made.append_data(&mut header, name, content.as_slice()).unwrap();
-    }
-    made.into_inner().unwrap().finish().unwrap()
 }
 
 /// `text` without the key `field` and everything below it.

@@ -74,7 +74,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
             when!(Rules, prometheus(reach, async |prometheus| prometheus.now().await)),
             when!(Alerts, prometheus(reach, async |prometheus| prometheus.alerts().await)),
             when!(Panels, prometheus(reach, async |prometheus| panels::panels(&prometheus, config, bundle).await)),
-            when!(Metrics, prometheus(reach, async |prometheus| metrics::metrics(&prometheus, config).await)),
+            when!(Metrics, prometheus(reach, async |prometheus| metrics::metrics(&prometheus, bundle).await)),
             when!(Probes, prometheus(reach, async |prometheus| prometheus.query("probe_success").await)),
             when!(
                 KnownAlertmanagers,

@@ -75,7 +75,6 @@ pub(super) const REGISTRY: &[Check] = &[
     chaos_paused::CHECK,
 ];
 
-pub(super) use metrics_contract::promised;
 pub(super) use watchdog::WATCHDOG;
 pub(super) use workloads::state_of_workload;
 

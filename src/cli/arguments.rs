@@ -22,7 +22,7 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "KIND")]
     pub skip: Vec<String>,
     /// List the kinds of findings and stop.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["rules", "dashboards", "contract", "skip"])]
     pub list: bool,
 }
 
@@ -298,7 +298,7 @@ pub enum ConfigVerb {
 #[derive(Debug, Subcommand)]
 pub enum SandboxVerb {
     /// Start a sandbox and return once it is ready.
-    Up(SandboxName),
+    Up(SandboxUp),
     /// What runs in a sandbox.
     Status(SandboxName),
     /// Run a command against a sandbox, with KUBECONFIG and PATH set.
@@ -321,6 +321,18 @@ pub struct SandboxName {
     /// Name of the sandbox (default: that of `--sandbox`, else `default`).
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+}
+
+/// Arguments of `sandbox up`.
+#[derive(Debug, Args)]
+pub struct SandboxUp {
+    /// Which.
+    #[command(flatten)]
+    pub sandbox: SandboxName,
+    /// How long pods take to start, as in a cluster that pulls their images; those of real programs start by
+    /// themselves.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=600))]
+    pub pods_start_after: u64,
 }
 
 /// Arguments of `sandbox run`.

@@ -38,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 /// The failure to report; `cancel` ends every verb with [`Kind::Interrupted`].
 pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> anyhow::Result<u8> {
     let session = Session::new(cli.global, terminal, cancel);
+    #[cfg(feature = "sandbox")]
+    sandbox::refuse_mistyped(&session, &cli.verb)?;
     let done = match cli.verb {
         Verb::Render => render::run(&session).await,
         Verb::Validate(arguments) => validate::run(&session, &arguments).await,

@@ -2,7 +2,7 @@
 
 use crate::error::{Failure, Kind};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The folders an overlay may hold.
 const FOLDERS: [&str; 4] = ["alerts", "dashboards", "docs/runbooks", "templates"];
@@ -19,7 +19,7 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         let below = folder.join(name);
         if below.is_dir() {
             found = true;
-            collect(&below, name, &mut files)?;
+            collect(&below, name, &mut Vec::new(), &mut files)?;
         }
     }
     if found {
@@ -33,8 +33,20 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     .into())
 }
 
-fn collect(folder: &Path, name: &str, files: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
+/// `above` has the folders that `folder` stands in, without symbolic links.
+fn collect(
+    folder: &Path,
+    name: &str,
+    above: &mut Vec<PathBuf>,
+    files: &mut BTreeMap<String, String>,
+) -> anyhow::Result<()> {
     let failed = |path: &Path| Failure::new(Kind::Usage, format!("cannot read `{}` of the overlay", path.display()));
+    let real = folder.canonicalize().map_err(|error| failed(folder).caused_by(error))?;
+    if above.contains(&real) {
+        let why = "it is a symbolic link to a folder that it stands in";
+        return Err(failed(folder).caused_by(std::io::Error::other(why)));
+    }
+    above.push(real);
     let entries = std::fs::read_dir(folder).map_err(|error| failed(folder).caused_by(error))?;
     for entry in entries {
         let path = entry.map_err(|error| failed(folder).caused_by(error))?.path();
@@ -45,15 +57,43 @@ fn collect(folder: &Path, name: &str, files: &mut BTreeMap<String, String>) -> a
         }
         let below = format!("{name}/{file}");
         if path.is_dir() {
-            collect(&path, &below, files)?;
+            collect(&path, &below, above, files)?;
         } else {
+            let kind = path.metadata().map_err(|error| failed(&path).caused_by(error))?;
             // Reading a pipe would wait for its writer.
-            if !path.is_file() {
+            if !kind.is_file() {
                 return Err(failed(&path).caused_by(std::io::Error::other("it is not a regular file")));
             }
             let text = super::text::read(&path).map_err(|error| failed(&path).caused_by(error))?;
             files.insert(below, text);
         }
     }
+    above.pop();
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_circle_of_links_ends_with_its_reason() {
+        for target in ["..", "../alerts", "loop"] {
+            let overlay = tempfile::tempdir().unwrap();
+            let alerts = overlay.path().join("alerts");
+            std::fs::create_dir(&alerts).unwrap();
+            symlink(target, alerts.join("loop")).unwrap();
+            let told = format!("{:#}", read(overlay.path()).unwrap_err());
+            assert!(told.contains("alerts/loop") && told.to_lowercase().contains("symbolic link"), "{told}");
+        }
+        let overlay = tempfile::tempdir().unwrap();
+        for folder in ["alerts/one", "alerts/two"] {
+            std::fs::create_dir_all(overlay.path().join(folder)).unwrap();
+        }
+        std::fs::write(overlay.path().join("alerts/one/a.yaml"), "a").unwrap();
+        symlink("../one", overlay.path().join("alerts/two/link")).unwrap();
+        assert_eq!(read(overlay.path()).unwrap().len(), 2);
+    }
 }

@@ -1,19 +1,21 @@
 //! `sandbox up | status | run | down | list | scenario`.
 
 use super::session::Session;
-use crate::cli::{SandboxName, SandboxVerb, ScenarioVerb};
+use crate::cli::{SandboxName, SandboxUp, SandboxVerb, ScenarioVerb, Verb};
 use crate::config::Config;
 use crate::error::{Failure, Kind};
+use crate::event::Event;
 use crate::report::table::aligned;
 use crate::sandbox::client::{self, Running, UpOptions};
 use serde_json::json;
+use std::time::Duration;
 
 /// The sandbox that is meant when none is named.
 const DEFAULT_NAME: &str = "default";
 
 pub(super) async fn run(session: &Session<'_>, verb: SandboxVerb) -> anyhow::Result<u8> {
     match verb {
-        SandboxVerb::Up(argument) => up(session, &name(session, &argument)).await.map(|()| 0),
+        SandboxVerb::Up(arguments) => up(session, &arguments).await.map(|()| 0),
         SandboxVerb::Status(argument) => status(session, &name(session, &argument)).await,
         SandboxVerb::Down(argument) => down(session, &name(session, &argument)).await.map(|()| 0),
         SandboxVerb::List => list(session).map(|()| 0),
@@ -25,30 +27,57 @@ pub(super) async fn run(session: &Session<'_>, verb: SandboxVerb) -> anyhow::Res
 impl Session<'_> {
     /// Starts the sandbox `name`, or attaches to it.
     pub(super) async fn sandbox_up(&self, name: &str, config: &Config) -> anyhow::Result<Running> {
-        self.sandbox_up_bound(name, config, false).await
+        client::up(self.up_options(name, config)).await
     }
 
-    /// [`Self::sandbox_up`]; one that is `bound` ends with this process.
-    async fn sandbox_up_bound(&self, name: &str, config: &Config, bound: bool) -> anyhow::Result<Running> {
-        let options = UpOptions {
+    fn up_options<'c>(&self, name: &str, config: &'c Config) -> UpOptions<'c> {
+        UpOptions {
             name: name.to_owned(),
             tools: self.global.tools.clone(),
             config,
-            bound,
+            bound: false,
+            pods_start_after: Duration::ZERO,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
-        };
-        client::up(options).await
+        }
     }
+}
+
+/// Refuses a verb that only reads on a sandbox that nobody ever started: its name is mistyped more often than meant.
+///
+/// # Errors
+/// [`Kind::Usage`] with the names that there are.
+pub(super) fn refuse_mistyped(session: &Session<'_>, verb: &Verb) -> anyhow::Result<()> {
+    let only_reads = matches!(
+        verb,
+        Verb::Verify(_) | Verb::Status(_) | Verb::Access(_) | Verb::PortForward(_) | Verb::Dashboards(_)
+    );
+    let Some(name) = session.global.sandbox.as_deref().filter(|name| only_reads && *name != DEFAULT_NAME) else {
+        return Ok(());
+    };
+    let known: Vec<String> = client::list()?.into_iter().map(|(name, _)| name).collect();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let known = if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
+    Err(Failure::new(Kind::Usage, format!("there is no sandbox `{name}`; {known}"))
+        .hint(format!("`drivemaster-mon sandbox up {name}` starts it"))
+        .into())
 }
 
 fn name(session: &Session<'_>, argument: &SandboxName) -> String {
     argument.name.clone().or_else(|| session.global.sandbox.clone()).unwrap_or_else(|| DEFAULT_NAME.to_owned())
 }
 
-async fn up(session: &Session<'_>, name: &str) -> anyhow::Result<()> {
+async fn up(session: &Session<'_>, arguments: &SandboxUp) -> anyhow::Result<()> {
+    let name = &name(session, &arguments.sandbox);
     let config = session.config()?;
-    let running = session.sandbox_up(name, &config).await?;
+    let pods_start_after = Duration::from_secs(arguments.pods_start_after);
+    let running = client::up(UpOptions { pods_start_after, ..session.up_options(name, &config) }).await?;
+    if running.attached && !pods_start_after.is_zero() {
+        let message = format!("sandbox `{name}` ran already: its pods start as they did");
+        session.events.emit(Event::Warning { message });
+    }
     let text = format!(
         "sandbox `{name}` is up\n  kubeconfig  {}\n  state       {}\n  use it      drivemaster-mon deploy --sandbox={name}\n  \
          end it      drivemaster-mon sandbox down {name}\n",
@@ -129,7 +158,8 @@ async fn run_command(session: &Session<'_>, ephemeral: bool, command: &[std::ffi
         (None, true) => format!("run-{}", std::process::id()),
         (None, false) => DEFAULT_NAME.to_owned(),
     };
-    let running = session.sandbox_up_bound(&name, &config, ephemeral).await?;
+    let options = UpOptions { bound: ephemeral, ..session.up_options(&name, &config) };
+    let running = client::up(options).await?;
     let code = client::run(&running, command, &session.cancel).await;
     if ephemeral {
         client::down(&name, &session.events).await?;

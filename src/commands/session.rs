@@ -11,7 +11,7 @@ use crate::helm::Helm;
 use crate::helm::charts::{PATIENCE, Store};
 use crate::render::{Bundle, Sources, needed_charts, render_from};
 use crate::report::Terminal;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -97,16 +97,16 @@ impl<'a> Session<'a> {
     /// The configuration and what it renders to.
     pub(super) async fn bundle(&self) -> anyhow::Result<(Config, Bundle)> {
         let config = self.config()?;
-        let sources = self.sources()?.0;
+        let sources = self.sources()?;
         let bundle = self.bundle_of(&config, &sources).await?;
         Ok((config, bundle))
     }
 
-    /// The files that everything is rendered from, and the paths of those that the overlay has.
-    pub(super) fn sources(&self) -> anyhow::Result<(Sources, BTreeSet<String>)> {
-        let overlay = self.global.overlay.as_deref().map(super::overlay::read).transpose()?.unwrap_or_default();
-        let paths = overlay.keys().cloned().collect();
-        Ok((Sources::embedded().with_overlay(overlay), paths))
+    /// The files that everything is rendered from, with those of the overlay.
+    pub(super) fn sources(&self) -> anyhow::Result<Sources> {
+        let Some(folder) = self.global.overlay.as_deref() else { return Ok(Sources::embedded()) };
+        let overlay = super::overlay::read(folder)?;
+        Ok(Sources::embedded().with_overlay_at(&folder.display().to_string(), overlay))
     }
 
     /// What `config` renders to from `sources`.

@@ -7,10 +7,11 @@ use crate::contract::Contract;
 use crate::error::{Failure, Kind, chain_of};
 use crate::report::findings::{Format, text};
 use crate::report::table::aligned;
-use crate::validate::{Foreign, Judged, Own, Severity, Text, Verdict, codes, judge_foreign, judge_own};
+use crate::validate::{Foreign, ForeignFiles, Judged, Own, Severity, Text, Verdict, codes, judge_foreign, judge_own};
 use include_dir::{Dir, include_dir};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The pages about alerts; only their names are looked at.
@@ -45,21 +46,15 @@ pub(super) async fn run(session: &Session<'_>, arguments: &ValidateArgs) -> anyh
 
 /// Judges what a deploy would install.
 fn own(session: &Session<'_>, config: &Config, arguments: &ValidateArgs) -> anyhow::Result<Verdict> {
-    let (mut sources, overlaid) = session.sources()?;
+    let mut sources = session.sources()?;
     if let Some(contract) = contract(arguments)? {
         sources = sources.with_contract(contract);
     }
-    let overlay = session.global.overlay.as_deref();
-    let name_of = |path: &str| match overlay.filter(|_| overlaid.contains(path)) {
-        Some(folder) => folder.join(path).display().to_string(),
-        None => path.to_owned(),
-    };
     // What is wrong with a rule or dashboard keeps it from being rendered, and is told better than by that.
     let bundle = session.bundle_at_hand(config, &sources);
     let own = Own {
         config,
         sources: &sources,
-        name_of: &name_of,
         runbooks: RUNBOOKS.files().map(|file| format!("docs/runbooks/{}", file.path().display())).collect(),
         bundle: bundle.as_ref().map_err(|error| chain_of(error).join(": ")),
     };
@@ -72,18 +67,35 @@ fn own(session: &Session<'_>, config: &Config, arguments: &ValidateArgs) -> anyh
 
 /// The files that `arguments` name.
 fn foreign(arguments: &ValidateArgs) -> anyhow::Result<Foreign> {
-    let read = |path: &PathBuf| -> anyhow::Result<Judged> {
-        Ok(Judged::file(Text::new(path.display().to_string(), read_file(path)?)))
-    };
     let mut dashboards = BTreeSet::new();
     for folder in &arguments.dashboards {
         collect(folder, 0, &mut dashboards)?;
     }
     Ok(Foreign {
-        rules: arguments.rules.iter().map(read).collect::<anyhow::Result<_>>()?,
-        dashboards: dashboards.iter().map(read).collect::<anyhow::Result<_>>()?,
+        rules: read_all(&arguments.rules)?,
+        dashboards: read_all(&dashboards)?,
         contract: contract(arguments)?,
     })
+}
+
+/// The texts of `paths`. One that is too long or no text is a finding about it, and the others are judged.
+fn read_all<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> anyhow::Result<ForeignFiles> {
+    let mut files = ForeignFiles::default();
+    for path in paths {
+        let name = path.display().to_string();
+        match read_file(path) {
+            Ok(text) => files.readable.push(Judged::file(Text::new(name, text))),
+            Err(error) if is_of_content(&error) => files.unreadable.push((name, error.root_cause().to_string())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a file could not be read for what is in it.
+fn is_of_content(error: &anyhow::Error) -> bool {
+    let kind = error.root_cause().downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind.is_some_and(|kind| matches!(kind, ErrorKind::FileTooLarge | ErrorKind::InvalidData))
 }
 
 /// The contract that `arguments` name.
@@ -94,6 +106,11 @@ fn contract(arguments: &ValidateArgs) -> anyhow::Result<Option<Contract>> {
             .hint("it has the form of alerts/contract.yaml")
             .caused_by(error)
     })?;
+    if contract.exporters.values().all(Vec::is_empty) {
+        return Err(Failure::new(Kind::Usage, format!("the contract `{}` names no metric", path.display()))
+            .hint("it has the form of alerts/contract.yaml")
+            .into());
+    }
     Ok(Some(contract))
 }
 

@@ -82,11 +82,15 @@ pub(super) fn verdict(report: &Report) -> anyhow::Result<()> {
 /// The checks for people: grouped by category, the bad ones with reason, evidence and fix.
 pub(super) fn text(report: &Report) -> String {
     let mut text = String::from("\nVerify:\n");
+    let told_before = told_before(report);
     let rows: Vec<Vec<String>> = report
         .results
         .iter()
         .map(|result| {
             let note = match result.outcome {
+                Outcome::Unknown if told_before.contains_key(&*result.id) => {
+                    format!("unknown: as `{}`", told_before[&*result.id])
+                }
                 Outcome::Pass => result.reason.clone(),
                 // Its reason stands in the JSON: that it may be unknown was decided before.
                 Outcome::Unknown if result.unknown_allowed => "unknown (allowed)".to_owned(),
@@ -109,6 +113,9 @@ pub(super) fn text(report: &Report) -> String {
             for line in &result.evidence {
                 text.push_str(&format!("        {line}\n"));
             }
+            if told_before.contains_key(&*result.id) {
+                continue;
+            }
             if let Some(hint) = &result.hint {
                 text.push_str(&format!("        {} {hint}\n", style("hint:").cyan().bold()));
             }
@@ -120,6 +127,23 @@ pub(super) fn text(report: &Report) -> String {
     text.push_str(&format!("{coloured}\n"));
     text
 }
+
+/// The results that are unknown for a long reason that another one told before, with the id of that one.
+fn told_before(report: &Report) -> BTreeMap<&str, &str> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut told = BTreeMap::new();
+    for result in report.results.iter().filter(|result| result.outcome == Outcome::Unknown && !result.unknown_allowed) {
+        match first.get(&*result.reason) {
+            Some(id) if result.reason.len() > LONG_REASON => drop(told.insert(&*result.id, *id)),
+            Some(_) => {}
+            None => drop(first.insert(&result.reason, &result.id)),
+        }
+    }
+    told
+}
+
+/// The longest reason that is told again, in bytes.
+const LONG_REASON: usize = 60;
 
 /// `21 passed, 4 unknown (allowed)`: what did not happen is not named, except a failure.
 fn summary_text(summary: &Summary) -> String {
@@ -166,6 +190,29 @@ pub(super) fn endpoints(words: &[String]) -> anyhow::Result<BTreeMap<String, Url
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::CheckResult;
+
+    #[test]
+    fn a_long_reason_is_told_once() {
+        let long = "pod drivemaster-monitoring/prometheus-0: ConfigurationRejected: a long story".to_owned();
+        let result = |id: &str, reason: &str| CheckResult {
+            id: id.to_owned(),
+            title: String::new(),
+            outcome: Outcome::Unknown,
+            reason: reason.to_owned(),
+            evidence: Vec::new(),
+            hint: Some("drivemaster-mon status".to_owned()),
+            doc: "docs/checks.md".to_owned(),
+            unknown_allowed: false,
+        };
+        let results = vec![result("a/a", &long), result("a/b", "short"), result("a/c", &long), result("a/d", "short")];
+        let summary = Summary { unknown: 4, ..Summary::default() };
+        let text = text(&Report { results, summary });
+        assert_eq!(text.matches(&long).count(), 1, "{text}");
+        assert_eq!(text.matches("unknown: as `a/a`").count(), 1, "{text}");
+        assert_eq!(text.matches("unknown: short").count(), 2, "{text}");
+        assert_eq!(text.matches("hint:").count(), 3, "{text}");
+    }
 
     #[test]
     fn an_endpoint_is_a_component_and_a_url() {

@@ -11,6 +11,8 @@ pub type Position = (usize, usize);
 
 /// How deep maps and lists may stand in each other. The parser's own limit spares blocks.
 const DEEPEST: usize = 64;
+/// The key whose maps lend their keys to the map that it stands in.
+const MERGE: &str = "<<";
 /// How many values a file may have; one of 1 MiB has fewer.
 const MOST_VALUES: usize = 1 << 20;
 
@@ -111,15 +113,18 @@ impl Document {
             ),
             YamlData::Mapping(entries) => {
                 let mut map = Map::new();
+                let mut merged = Vec::new();
                 for (key, item) in entries {
-                    let YamlData::Value(Scalar::String(name)) = &key.data else {
-                        problems.push(self.problem(key, pointer, "a key must be text; put it in quotes"));
-                        continue;
-                    };
-                    let below = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-                    self.positions.insert(below.clone(), position_of(key));
-                    let value = self.convert(item, &below, problems);
-                    map.insert(name.to_string(), value);
+                    match &key.data {
+                        YamlData::Value(Scalar::String(name)) if name == MERGE => merged.push(item),
+                        YamlData::Value(Scalar::String(name)) => {
+                            self.entry(name, key, item, pointer, &mut map, problems)
+                        }
+                        _ => problems.push(self.problem(key, pointer, "a key must be text; put it in quotes")),
+                    }
+                }
+                for item in merged {
+                    self.merge(item, pointer, &mut map, problems);
                 }
                 Value::Object(map)
             }
@@ -127,6 +132,50 @@ impl Document {
                 problems.push(self.problem(node, pointer, "tags and unresolved aliases have no meaning here"));
                 Value::Null
             }
+        }
+    }
+
+    /// Adds what stands under the key `name` of the map at `pointer`.
+    fn entry(
+        &mut self,
+        name: &str,
+        key: &MarkedYaml<'_>,
+        item: &MarkedYaml<'_>,
+        pointer: &str,
+        map: &mut Map<String, Value>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let below = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        self.positions.insert(below.clone(), position_of(key));
+        let value = self.convert(item, &below, problems);
+        map.insert(name.to_owned(), value);
+    }
+
+    /// Adds the keys of the map `item`, or of the maps in the list `item`, that `map` does not have: what stands under
+    /// a merge key, of which the first word counts.
+    fn merge(
+        &mut self,
+        item: &MarkedYaml<'_>,
+        pointer: &str,
+        map: &mut Map<String, Value>,
+        problems: &mut Vec<Problem>,
+    ) {
+        match &item.data {
+            YamlData::Mapping(_) => {
+                // What stood there before keeps its place.
+                let before = std::mem::take(&mut self.positions);
+                let Value::Object(added) = self.convert(item, pointer, problems) else { return };
+                for (pointer, position) in std::mem::replace(&mut self.positions, before) {
+                    self.positions.entry(pointer).or_insert(position);
+                }
+                for (name, value) in added {
+                    map.entry(name).or_insert(value);
+                }
+            }
+            YamlData::Sequence(items) if items.iter().all(|item| matches!(item.data, YamlData::Mapping(_))) => {
+                items.iter().for_each(|item| self.merge(item, pointer, map, problems));
+            }
+            _ => problems.push(self.problem(item, pointer, "a merge key `<<` takes a map or a list of maps")),
         }
     }
 
@@ -237,6 +286,8 @@ mod tests {
             ("a: 1\n---\nb: 2", "more than one"),
             ("1: a", "a key must be text"),
             ("a: .inf", "finite"),
+            ("a: {<<: 1}", "a merge key `<<` takes a map"),
+            ("a: {<<: [{b: 1}, 2]}", "a merge key `<<` takes a map"),
         ];
         for (text, expected) in cases {
             let problems = Document::parse("a.yaml", text).unwrap_err();
@@ -265,6 +316,17 @@ mod tests {
         assert!(problems[0].message.contains("aliases counted"), "{}", problems[0]);
         assert!(!Document::parse("a.yaml", "a: &a [*a]\n").unwrap_err().is_empty());
         assert_eq!(Document::parse("a.yaml", "a: &a [1]\nb: *a\n").unwrap().value, json!({"a": [1], "b": [1]}));
+    }
+
+    #[test]
+    fn a_merge_key_lends_what_is_not_there() {
+        let text = "base: &base {team: a, severity: info}\nmore: &more {severity: none, page: x}\n\
+            one:\n  <<: *base\n  team: b\nboth: {<<: [*base, *more]}\n";
+        let document = Document::parse("a.yaml", text).unwrap();
+        assert_eq!(document.value["one"], json!({"team": "b", "severity": "info"}));
+        assert_eq!(document.value["both"], json!({"team": "a", "severity": "info", "page": "x"}));
+        assert_eq!(document.position("/one/team"), Some((5, 3)));
+        assert_eq!(document.position("/one/severity"), Some((1, 23)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::objectives::judge_objectives;
 use super::profiles::judge_profile;
 use super::protection::judge_protection;
 use super::samples::judge_samples;
+use super::urls::judge_urls;
 use super::{Config, Problem, Profile, schema};
 use crate::error::{Failure, Kind};
 use crate::stack;
@@ -257,7 +258,7 @@ fn judge_meaning(config: &Config) -> Vec<(String, String)> {
     for (pointer, message) in judge_protection(config).into_iter().chain(judge_samples(config)) {
         report(pointer.to_owned(), message);
     }
-    for (pointer, message) in judge_logs(config) {
+    for (pointer, message) in judge_logs(config).into_iter().chain(judge_urls(config)) {
         report(pointer, message);
     }
     for (key, image) in [

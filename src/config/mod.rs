@@ -13,6 +13,7 @@ mod profiles;
 mod protection;
 mod samples;
 pub mod schema;
+mod urls;
 
 pub use document::Document;
 pub use layers::{Layer, merge, resolve};

@@ -1,7 +1,7 @@
 //! The metrics contract, read from `alerts/contract.yaml`, and the metrics of other programs that rules
 //! and panels use, from `alerts/programs.yaml`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The contract as text.
@@ -22,7 +22,7 @@ pub struct Contract {
 }
 
 /// One metric.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metric {
     /// Name.
@@ -60,7 +60,7 @@ pub struct Metric {
 }
 
 /// What kind of series a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricType {
     /// Only grows.

@@ -1,6 +1,7 @@
 //! What a deploy is made of, rendered and complete.
 
 pub use crate::chart::Chart;
+use crate::contract::Metric;
 use crate::object::{Manifest, ObjectRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -179,7 +180,7 @@ pub struct Release {
 }
 
 /// What the deployed bundle is expected to do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Expected {
     /// Scrape jobs.
@@ -188,6 +189,18 @@ pub struct Expected {
     pub rule_groups: Vec<ExpectedRuleGroup>,
     /// Dashboards.
     pub dashboards: Vec<ExpectedDashboard>,
+    /// Metrics.
+    pub metrics: Vec<ExpectedMetric>,
+}
+
+/// One metric of the contract.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpectedMetric {
+    /// The metric.
+    pub metric: Metric,
+    /// `job` labels; some of them have it.
+    pub jobs: Vec<String>,
 }
 
 /// One scrape job that must have targets, all up.

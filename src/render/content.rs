@@ -23,7 +23,7 @@ const RULES_CONFIG_MAP: &str = "drivemaster-rules";
 const DASHBOARD_FOLDER: &str = "DriveMaster";
 
 /// A file of rules or a dashboard: its template and what that renders to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RenderedFile {
     /// Path among the sources, such as `alerts/application.yaml`.
     pub path: String,
@@ -36,55 +36,68 @@ pub struct RenderedFile {
 }
 
 /// The definition of an objective.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RenderedObjective {
     /// What its template renders to.
     pub text: String,
-    /// What it asks Prometheus for, or what is wrong with it.
-    pub queries: Result<Vec<slo::Query>, Vec<slo::Problem>>,
+    /// What it says, or what is wrong with it.
+    pub definition: Result<slo::Definition, Vec<slo::Problem>>,
 }
 
 /// Every file of rules and every dashboard as text, whatever is wrong with it.
-pub(super) fn texts(config: &Config, sources: &Sources, templates: &Templates) -> Result<Vec<RenderedFile>> {
+pub(super) fn texts(config: &Config, sources: &Sources, templates: &Templates<'_>) -> Result<Vec<RenderedFile>> {
+    let mut found = rule_texts(config, sources, templates)?;
+    found.extend(dashboard_texts(sources, templates)?);
+    Ok(found)
+}
+
+/// Every file of rules, then every objective that is not disabled.
+fn rule_texts(config: &Config, sources: &Sources, templates: &Templates<'_>) -> Result<Vec<RenderedFile>> {
     let mut found = Vec::new();
-    for (folder, is_content) in [("alerts/", is_rule_file as fn(&str) -> bool), ("dashboards/", is_dashboard)] {
-        for (file, template) in sources.below(folder).filter(|(file, _)| is_content(file)) {
-            let path = format!("{folder}{file}");
-            let mut text = templates.render(&path)?;
-            if folder == "dashboards/"
-                && let Ok(mut model) = serde_json::from_str::<Value>(&text)
-            {
-                place_panels(&mut model);
-                text = format!("{model:#}\n");
-            }
-            let template = String::from_utf8_lossy(template).into_owned();
-            found.push(RenderedFile { path, template, text, objective: None });
-        }
+    for (path, template) in content_of(sources, "alerts/", is_rule_file) {
+        let text = templates.render(&path)?;
+        found.push(RenderedFile { path, template, text, objective: None });
     }
     let contract = sources.contract()?;
-    for (file, template) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
-        let path = format!("{SLO_FOLDER}{file}");
-        let definition = templates.render(&path)?;
-        let document = parse_yaml(&path, &definition)?;
+    for (path, template) in content_of(sources, SLO_FOLDER, is_slo_definition) {
+        let text = templates.render(&path)?;
+        let document = parse_yaml(sources.name_of(&path), &text)?;
+        // A definition renders to nothing where its objective is disabled.
         if document.is_null() {
             continue;
         }
-        let read = slo::read(document, &contract);
-        let rules = read.as_ref().map(|definition| to_yaml(&slo::rules(definition, &config.slo.interval)));
-        found.push(RenderedFile {
-            path,
-            template: String::from_utf8_lossy(template).into_owned(),
-            text: rules.unwrap_or_default(),
-            objective: Some(RenderedObjective { text: definition, queries: read.map(|definition| definition.queries) }),
-        });
+        let definition = slo::read(document, &contract);
+        let rules = definition.as_ref().map(|definition| to_yaml(&slo::rules(definition, &config.slo.interval)));
+        let objective = Some(RenderedObjective { text, definition: definition.clone() });
+        found.push(RenderedFile { path, template, text: rules.unwrap_or_default(), objective });
     }
     Ok(found)
 }
 
-fn place_panels(model: &mut Value) {
-    if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
-        grid::place(panels);
+/// Every dashboard, its panels placed where its text can be read.
+fn dashboard_texts(sources: &Sources, templates: &Templates<'_>) -> Result<Vec<RenderedFile>> {
+    let mut found = Vec::new();
+    for (path, template) in content_of(sources, "dashboards/", is_dashboard) {
+        let mut text = templates.render(&path)?;
+        if let Ok(mut model) = serde_json::from_str::<Value>(&text) {
+            if let Some(panels) = model.get_mut("panels").and_then(Value::as_array_mut) {
+                grid::place(panels);
+            }
+            text = format!("{model:#}\n");
+        }
+        found.push(RenderedFile { path, template, text, objective: None });
     }
+    Ok(found)
+}
+
+/// Path and template of each file below `folder` that `is_content` takes.
+fn content_of<'s>(
+    sources: &'s Sources,
+    folder: &'s str,
+    is_content: fn(&str) -> bool,
+) -> impl Iterator<Item = (String, String)> {
+    let files = sources.below(folder).filter(move |(file, _)| is_content(file));
+    files.map(move |(file, template)| (format!("{folder}{file}"), String::from_utf8_lossy(template).into_owned()))
 }
 
 #[derive(Deserialize)]
@@ -113,7 +126,7 @@ struct Rule {
 pub(super) fn rules(
     config: &Config,
     sources: &Sources,
-    templates: &Templates,
+    templates: &Templates<'_>,
 ) -> Result<(Vec<Manifest>, Vec<ExpectedRuleGroup>)> {
     let namespace = &config.namespaces.monitoring;
     let mut data = Map::new();
@@ -154,15 +167,40 @@ struct RenderedRules {
     spec: Value,
 }
 
-fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Result<Vec<RenderedRules>> {
+fn rule_files(config: &Config, sources: &Sources, templates: &Templates<'_>) -> Result<Vec<RenderedRules>> {
+    refuse_unread(config, sources)?;
     let mut rendered: Vec<RenderedRules> = Vec::new();
-    for (file, _) in sources.below("alerts/").filter(|(file, _)| is_rule_file(file)) {
-        let path = format!("alerts/{file}");
-        let text = templates.render(&path)?;
-        let spec = parse_yaml(&path, &text)?;
+    for RenderedFile { path, text, objective, .. } in rule_texts(config, sources, templates)? {
+        let path = sources.name_of(&path).to_owned();
+        let (name, spec) = match objective.map(|objective| objective.definition) {
+            None => {
+                let file = path.rsplit('/').next().unwrap_or(&path);
+                (file.trim_end_matches(".yaml").to_owned(), parse_yaml(&path, &text)?)
+            }
+            Some(Ok(definition)) => {
+                refuse_forgotten(&path, &definition, config)?;
+                (format!("slo-{}", definition.name), slo::rules(&definition, &config.slo.interval))
+            }
+            Some(Err(problems)) => {
+                let problems: Vec<String> = problems.iter().map(|problem| format!("`{path}`: {problem}")).collect();
+                return Err(Failure::new(Kind::Usage, problems.join("\n")).doc("docs/slo.md#definitions").into());
+            }
+        };
         refuse_unreadable(&path, &spec)?;
-        rendered.push(RenderedRules { path, name: file.trim_end_matches(".yaml").to_owned(), text, spec });
+        if let Some(other) = rendered.iter().find(|other| other.name == name) {
+            let message = format!("`{path}` and `{}` both make the file of rules `{name}`", other.path);
+            return Err(Failure::new(Kind::Usage, message).into());
+        }
+        rendered.push(RenderedRules { path, name, text, spec });
     }
+    Ok(rendered)
+}
+
+/// An objective of the configuration that no definition knows.
+///
+/// # Errors
+/// [`Kind::Usage`] naming its key.
+fn refuse_unread(config: &Config, sources: &Sources) -> Result<()> {
     let definitions: Vec<&[u8]> =
         sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)).map(|(_, content)| content).collect();
     for name in config.slo.objectives.keys() {
@@ -172,28 +210,7 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates) -> Resu
             return Err(Failure::new(Kind::Usage, message).doc("docs/slo.md#configuration").into());
         }
     }
-    let contract = sources.contract()?;
-    for (file, _) in sources.below(SLO_FOLDER).filter(|(file, _)| is_slo_definition(file)) {
-        let path = format!("{SLO_FOLDER}{file}");
-        let document = parse_yaml(&path, &templates.render(&path)?)?;
-        // A definition renders to nothing where its objective is disabled.
-        if document.is_null() {
-            continue;
-        }
-        let definition = slo::read(document, &contract).map_err(|problems| {
-            let problems: Vec<String> = problems.iter().map(|problem| format!("`{path}`: {problem}")).collect();
-            Failure::new(Kind::Usage, problems.join("\n")).doc("docs/slo.md#definitions")
-        })?;
-        let name = format!("slo-{}", definition.name);
-        if let Some(other) = rendered.iter().find(|other| other.name == name) {
-            let message = format!("`{path}` and `{}` both make the file of rules `{name}`", other.path);
-            return Err(Failure::new(Kind::Usage, message).into());
-        }
-        refuse_forgotten(&path, &definition, config)?;
-        let spec = slo::rules(&definition, &config.slo.interval);
-        rendered.push(RenderedRules { path, name, text: to_yaml(&spec), spec });
-    }
-    Ok(rendered)
+    Ok(())
 }
 
 /// A definition with a window of its own, which `prometheus.retention` must reach.
@@ -219,7 +236,7 @@ fn refuse_forgotten(path: &str, definition: &slo::Definition, config: &Config) -
         .into())
 }
 
-/// One expression that is no PromQL, and Prometheus loads no rules at all.
+/// One expression that it does not take, and Prometheus loads no rules at all.
 ///
 /// # Errors
 /// [`Kind::Usage`] naming the first such rule.
@@ -227,15 +244,15 @@ fn refuse_unreadable(path: &str, spec: &Value) -> Result<()> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     for rule in list(&spec["groups"]).iter().flat_map(|group| list(&group["rules"])) {
         let Some(expression) = rule["expr"].as_str() else { continue };
-        if let Err(reason) = promql::parse(expression) {
-            let name = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or("a rule without a name");
-            return Err(Failure::new(
-                Kind::Usage,
-                format!("`{path}`: the expression of `{name}` is no PromQL: {reason}"),
-            )
+        let wrong = match promql::parse(expression).map(|expression| promql::experimental(&expression)) {
+            Ok(None) => continue,
+            Ok(Some(function)) => format!("asks for `{function}`, which is experimental"),
+            Err(reason) => format!("is no PromQL: {reason}"),
+        };
+        let name = rule["alert"].as_str().or(rule["record"].as_str()).unwrap_or("a rule without a name");
+        return Err(Failure::new(Kind::Usage, format!("`{path}`: the expression of `{name}` {wrong}"))
             .hint("drivemaster-mon validate shows where, and everything else that is wrong")
             .into());
-        }
     }
     Ok(())
 }
@@ -247,21 +264,19 @@ fn refuse_unreadable(path: &str, spec: &Value) -> Result<()> {
 pub(super) fn dashboards(
     namespace: &str,
     sources: &Sources,
-    templates: &Templates,
+    templates: &Templates<'_>,
 ) -> Result<(Vec<Manifest>, Vec<ExpectedDashboard>)> {
     let mut manifests = Vec::new();
     let mut expected: Vec<ExpectedDashboard> = Vec::new();
-    for (file, _) in sources.below("dashboards/").filter(|(file, _)| is_dashboard(file)) {
-        let path = format!("dashboards/{file}");
-        let wrong = |what: String| Failure::new(Kind::Usage, format!("template `{path}` {what}"));
-        let text = templates.render(&path)?;
+    for RenderedFile { path, text: rendered, .. } in dashboard_texts(sources, templates)? {
+        let file = path.strip_prefix("dashboards/").unwrap_or(&path);
+        let wrong = |what: String| Failure::new(Kind::Usage, format!("template `{}` {what}", sources.name_of(&path)));
         // It is about something that is not there.
-        if text.trim().is_empty() {
+        if rendered.trim().is_empty() {
             continue;
         }
-        let mut model: Value = serde_json::from_str(&text)
+        let model: Value = serde_json::from_str(&rendered)
             .map_err(|error| wrong("renders to invalid JSON".to_owned()).caused_by(error))?;
-        place_panels(&mut model);
         let text = |key: &str| {
             let value = model.get(key).and_then(Value::as_str).filter(|value| !value.is_empty());
             value
@@ -273,11 +288,7 @@ pub(super) fn dashboards(
             return Err(wrong(format!("has the same `uid` as ConfigMap `{}`", other.config_map)).into());
         }
         let config_map_name = format!("drivemaster-dashboard-{}", file.trim_end_matches(".json"));
-        let mut manifest = config_map(
-            namespace,
-            &config_map_name,
-            json!({ file: format!("{}\n", serde_json::to_string_pretty(&model)?) }),
-        );
+        let mut manifest = config_map(namespace, &config_map_name, json!({ file: rendered }));
         manifest.0["metadata"]["labels"]["grafana_dashboard"] = json!("1");
         manifest.0["metadata"]["annotations"] = json!({ "grafana_folder": DASHBOARD_FOLDER });
         manifests.push(manifest);

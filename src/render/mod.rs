@@ -11,6 +11,7 @@ pub mod images;
 mod ingress;
 mod jobs;
 mod masks;
+mod metrics;
 mod namespaces;
 pub mod network;
 mod objects;
@@ -25,6 +26,7 @@ mod yaml;
 pub use bundle::{Bundle, Release};
 pub use content::{RenderedFile, RenderedObjective};
 pub use files::object_files;
+pub use metrics::expected_metrics;
 pub use namespaces::namespaces;
 pub use releases::needed_charts;
 pub use secrets::required as required_secrets;
@@ -68,6 +70,7 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
         let (rules, groups) = content::rules(config, sources, &templates)?;
         objects.extend(rules);
         expected.rule_groups = groups;
+        expected.metrics = metrics::expected_metrics(config, sources.contract()?);
         expected.targets = jobs::scrape_jobs(config).into_iter().map(|job| job.target).collect();
     }
     let mut generated_secrets: Vec<GeneratedSecret> = secrets::pseudonym_key(config).into_iter().collect();

@@ -24,7 +24,7 @@ pub(super) fn objects(
     config: &Config,
     releases: &[&str],
     sources: &Sources,
-    templates: &Templates,
+    templates: &Templates<'_>,
 ) -> Result<(Vec<Manifest>, Vec<LateObject>)> {
     let profile = match config.profile {
         Profile::Local => "local",

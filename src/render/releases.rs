@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) fn releases(
     config: &Config,
     sources: &Sources,
-    templates: &Templates,
+    templates: &Templates<'_>,
     charts: &Charts,
 ) -> Result<Vec<Release>> {
     rows(config)
@@ -81,7 +81,7 @@ fn needs(config: &Config, release: &str) -> Vec<String> {
 }
 
 /// The values of the profile's template, under the raw ones of the configuration.
-fn values(config: &Config, release: &str, templates: &Templates) -> Result<Value> {
+fn values(config: &Config, release: &str, templates: &Templates<'_>) -> Result<Value> {
     let profile = match config.profile {
         Profile::Local => "local",
         Profile::Production => "production",
@@ -100,7 +100,12 @@ pub(super) fn parse_yaml(path: &str, text: &str) -> Result<Value> {
     if let Err(((line, _), what)) = bounded(text) {
         return Err(Failure::new(Kind::Usage, format!("template `{path}` renders to {what}, in line {line}")).into());
     }
-    serde_yaml::from_str(text).map_err(|error| {
+    let read = serde_yaml::from_str(text).and_then(|mut value: serde_yaml::Value| {
+        // As Prometheus and Grafana read them.
+        value.apply_merge()?;
+        serde_yaml::from_value(value)
+    });
+    read.map_err(|error| {
         Failure::new(Kind::Usage, format!("template `{path}` renders to invalid YAML")).caused_by(error)
     })
 }

@@ -11,8 +11,10 @@ static VALUES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/values");
 static ALERTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/alerts");
 static DASHBOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/dashboards");
 
-/// The file with the metrics contract; that of an overlay has metrics besides the built-in ones.
+/// The files with the metrics contract and the metrics of other programs; those of an overlay have metrics besides the
+/// built-in ones.
 const CONTRACT: &str = "alerts/contract.yaml";
+const PROGRAMS: &str = "alerts/programs.yaml";
 
 /// Files by path, such as `templates/values/local/loki.yaml` or `alerts/application.yaml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Sources {
     files: BTreeMap<String, Vec<u8>>,
     /// Metrics that are known besides those of the files.
     more_metrics: Option<Contract>,
+    /// What a person calls the files that are not embedded, by path.
+    names: BTreeMap<String, String>,
 }
 
 impl Sources {
@@ -29,13 +33,13 @@ impl Sources {
         for (folder, embedded) in [("templates", &TEMPLATES), ("alerts", &ALERTS), ("dashboards", &DASHBOARDS)] {
             collect(embedded, folder, &mut files);
         }
-        Sources { files, more_metrics: None }
+        Sources { files, more_metrics: None, names: BTreeMap::new() }
     }
 
     /// No files at all.
     #[cfg(test)]
     pub(super) fn empty() -> Self {
-        Sources { files: BTreeMap::new(), more_metrics: None }
+        Sources { files: BTreeMap::new(), more_metrics: None, names: BTreeMap::new() }
     }
 
     /// The same files with those of `overlay` in place of, or beside, the ones of the same path.
@@ -43,6 +47,19 @@ impl Sources {
     pub fn with_overlay(mut self, overlay: BTreeMap<String, String>) -> Self {
         self.files.extend(overlay.into_iter().map(|(path, text)| (path, text.into_bytes())));
         self
+    }
+
+    /// [`Sources::with_overlay`], read from `folder`, which is named in messages.
+    #[must_use]
+    pub fn with_overlay_at(mut self, folder: &str, overlay: BTreeMap<String, String>) -> Self {
+        let named = |path: &String| (path.clone(), format!("{}/{path}", folder.trim_end_matches('/')));
+        self.names.extend(overlay.keys().map(named));
+        self.with_overlay(overlay)
+    }
+
+    /// What a person calls the file at `path`.
+    pub fn name_of<'s>(&'s self, path: &'s str) -> &'s str {
+        self.names.get(path).map_or(path, String::as_str)
     }
 
     /// The same files, with the metrics of `contract` known too.
@@ -58,20 +75,32 @@ impl Sources {
     /// # Errors
     /// [`Kind::Usage`] for a file that is no contract.
     pub fn contract(&self) -> Result<Contract> {
-        let mut contract = Contract::embedded()?;
-        if let Some(file) = self.get(CONTRACT) {
-            let read = Contract::parse(CONTRACT, &String::from_utf8_lossy(file)).map_err(|error| {
-                Failure::new(Kind::Usage, format!("`{CONTRACT}` of the overlay is no contract"))
-                    .hint("it has the form of the built-in one, and only the metrics that are added")
-                    .doc("docs/slo.md#an-objective-of-your-own")
-                    .caused_by(error)
-            })?;
-            contract = contract.with(read);
-        }
+        let contract = self.with_those_of(CONTRACT, Contract::embedded()?)?;
         Ok(match &self.more_metrics {
             Some(more) => contract.with(more.clone()),
             None => contract,
         })
+    }
+
+    /// The metrics of other programs that rules and dashboards may ask for: the built-in ones, with what the overlay's
+    /// file has besides.
+    ///
+    /// # Errors
+    /// As [`Sources::contract`].
+    pub fn programs(&self) -> Result<Contract> {
+        self.with_those_of(PROGRAMS, Contract::programs()?)
+    }
+
+    fn with_those_of(&self, path: &str, built_in: Contract) -> Result<Contract> {
+        let Some(file) = self.get(path) else { return Ok(built_in) };
+        let name = self.name_of(path);
+        let read = Contract::parse(name, &String::from_utf8_lossy(file)).map_err(|error| {
+            Failure::new(Kind::Usage, format!("`{name}` is no contract"))
+                .hint("it has the form of the built-in one, and only the metrics that are added")
+                .doc("docs/slo.md#an-objective-of-your-own")
+                .caused_by(error)
+        })?;
+        Ok(built_in.with(read))
     }
 
     /// The files below `folder`, which ends with `/`, by their path below it.

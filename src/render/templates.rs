@@ -9,18 +9,19 @@ use serde_json::Value;
 use tera::{Context, Delimiters, ErrorKind, Kwargs, State, Tera};
 
 /// Every template of the sources, compiled and checked against one context.
-pub(super) struct Templates {
+pub(super) struct Templates<'s> {
     tera: Tera,
     context: Context,
+    sources: &'s Sources,
 }
 
-impl Templates {
+impl<'s> Templates<'s> {
     /// Compiles all templates and resolves every variable they name.
     ///
     /// # Errors
     /// [`Kind::Usage`] with file, line and column for a template that does not parse, and for every
     /// variable that `context` does not have.
-    pub(super) fn new(sources: &Sources, context: &Value) -> Result<Self> {
+    pub(super) fn new(sources: &'s Sources, context: &Value) -> Result<Self> {
         let mut tera = Tera::new();
         tera.autoescape_on(Vec::<&str>::new());
         let delimiters = Delimiters {
@@ -31,7 +32,7 @@ impl Templates {
             comment_start: "@#".into(),
             comment_end: "#@".into(),
         };
-        tera.set_delimiters(delimiters).map_err(|error| usage(&error))?;
+        tera.set_delimiters(delimiters).map_err(|error| usage(&error, sources))?;
         tera.register_filter("json", json);
         tera.register_filter("group_by", group_by);
         tera.register_filter("digest", digest);
@@ -42,18 +43,20 @@ impl Templates {
             for (path, content) in sources.below(folder).filter(|(path, _)| is_template(path)) {
                 let name = format!("{folder}{path}");
                 let text = std::str::from_utf8(content).map_err(|error| {
-                    Failure::new(Kind::Usage, format!("template `{name}` is not UTF-8")).caused_by(error)
+                    Failure::new(Kind::Usage, format!("template `{}` is not UTF-8", sources.name_of(&name)))
+                        .caused_by(error)
                 })?;
                 texts.push((name, text));
             }
         }
         tera.add_raw_templates(texts.iter().map(|(name, text)| (name.as_str(), *text)))
-            .map_err(|error| usage(&error))?;
+            .map_err(|error| usage(&error, sources))?;
 
         let unknown: Vec<String> = texts
             .iter()
             .flat_map(|(name, text)| {
                 strict::unknown_variables(text, context).into_iter().map(move |unknown| {
+                    let name = sources.name_of(name);
                     let place =
                         format!("{name}:{}:{}: unknown variable `{}`", unknown.line, unknown.column, unknown.path);
                     match unknown.suggestion {
@@ -66,8 +69,8 @@ impl Templates {
         if !unknown.is_empty() {
             return Err(Failure::new(Kind::Usage, unknown.join("\n")).into());
         }
-        let context = Context::from_serialize(context).map_err(|error| usage(&error))?;
-        Ok(Templates { tera, context })
+        let context = Context::from_serialize(context).map_err(|error| usage(&error, sources))?;
+        Ok(Templates { tera, context, sources })
     }
 
     /// The text of the template at `path`.
@@ -75,7 +78,7 @@ impl Templates {
     /// # Errors
     /// [`Kind::Usage`] with file, line and column.
     pub(super) fn render(&self, path: &str) -> Result<String> {
-        self.tera.render(path, &self.context).map_err(|error| usage(&error))
+        self.tera.render(path, &self.context).map_err(|error| usage(&error, self.sources))
     }
 }
 
@@ -148,12 +151,12 @@ fn group_by(items: &[tera::Value], arguments: Kwargs, _: &State<'_>) -> tera::Te
     Ok(groups.into_iter().map(|(key, group)| (key.into(), group.into())).collect())
 }
 
-fn usage(error: &tera::Error) -> anyhow::Error {
+fn usage(error: &tera::Error, sources: &Sources) -> anyhow::Error {
     let message = match error.kind() {
         // The report counts columns from 0.
         ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => format!(
             "{}:{}:{}: {}",
-            report.filename(),
+            sources.name_of(report.filename()),
             report.span().start_line,
             report.span().start_col + 1,
             our_delimiters(report.message())
@@ -164,20 +167,21 @@ fn usage(error: &tera::Error) -> anyhow::Error {
         ErrorKind::CircularExtend { inheritance_chain, .. } => {
             format!("templates extend each other: {}", inheritance_chain.join(" -> "))
         }
-        _ => located(&error.to_string()),
+        _ => located(&error.to_string(), sources),
     };
     Failure::new(Kind::Usage, message).into()
 }
 
 /// Some problems of several templates come as one text of reports: `error: WHAT`, then ` --> WHERE`,
 /// then the source. Here each is one line.
-fn located(reports: &str) -> String {
+fn located(reports: &str, sources: &Sources) -> String {
     let lines: Vec<&str> = reports.lines().collect();
     let problems: Vec<String> = lines
         .windows(2)
         .filter_map(|two| {
             let (what, place) = (two[0].strip_prefix("error: ")?, two[1].trim_start().strip_prefix("--> ")?);
-            Some(format!("{place}: {}", our_delimiters(what)))
+            let (path, position) = place.split_once(':').unwrap_or((place, ""));
+            Some(format!("{}:{position}: {}", sources.name_of(path), our_delimiters(what)))
         })
         .collect();
     if problems.is_empty() { format!("cannot render the templates: {reports}") } else { problems.join("\n") }

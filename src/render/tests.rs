@@ -161,6 +161,52 @@ fn bad_templates_are_usage_errors_that_name_the_file() {
 }
 
 #[test]
+fn what_is_wrong_in_an_overlay_is_told_by_the_path_of_its_file() {
+    for (path, text, message) in [
+        ("alerts/x.yaml", "groups: @{ config.nope }@", "my/dir/alerts/x.yaml:1:12: unknown variable `config.nope`"),
+        ("alerts/x.yaml", "a\n @{ }@", "my/dir/alerts/x.yaml:2:5: Found"),
+        ("alerts/x.yaml", "\n@{ config.cluster | nope }@", "my/dir/alerts/x.yaml:2:"),
+        ("alerts/x.yaml", "groups: [", "template `my/dir/alerts/x.yaml` renders to invalid YAML"),
+        ("alerts/slo/x.yaml", "apiVersion: 1", "`my/dir/alerts/slo/x.yaml`: "),
+        ("alerts/contract.yaml", "a: 1", "`my/dir/alerts/contract.yaml` is no contract"),
+        ("dashboards/x.json", "{", "template `my/dir/dashboards/x.json` renders to invalid JSON"),
+    ] {
+        let files = [(path.to_owned(), text.to_owned())].into();
+        let sources = Sources::embedded().with_overlay_at("my/dir/", files);
+        let error = render_from(&local(json!({})), &sources, &Charts::new()).unwrap_err();
+        assert!(message_of(&error).starts_with(message), "{}", message_of(&error));
+    }
+}
+
+#[test]
+fn rules_that_prometheus_would_refuse_are_refused_and_merge_keys_are_read() {
+    let rules = |rules: &str| {
+        let text = format!("groups:\n  - name: mine\n    rules:\n{rules}");
+        render_from(&local(json!({})), &overlay(&[("alerts/x.yaml", &text)]), &Charts::new())
+    };
+    let error = rules("      - {record: a, expr: 'limitk(2, up)'}\n").unwrap_err();
+    assert!(message_of(&error).contains("asks for `limitk`, which is experimental"), "{}", message_of(&error));
+    let merged = rules("      - &one {record: a, expr: up}\n      - {<<: *one, record: b}\n").unwrap();
+    let group = merged.expected.rule_groups.iter().find(|group| group.name == "mine").unwrap();
+    assert_eq!(group.rules, ["a", "b"]);
+}
+
+#[test]
+fn the_metrics_of_an_overlay_are_expected_of_the_services_and_exporters_that_are_watched() {
+    let metric = "[{ name: mine_total, type: counter, unit: things, labels: [], meaning: m }]";
+    for (source, jobs) in
+        [("service", Some(5)), ("user-service", Some(1)), ("redis", Some(1)), ("postgresql", None), ("nobody", None)]
+    {
+        let sources = overlay(&[("alerts/contract.yaml", &format!("{source}: {metric}"))]);
+        let exporters = json!({ "platform": { "exporters": { "postgresql": "none" } } });
+        let bundle = render_from(&local(exporters), &sources, &Charts::new()).unwrap();
+        let expected = bundle.expected.metrics.iter().find(|expected| expected.metric.name == "mine_total");
+        assert_eq!(expected.map(|expected| expected.jobs.len()), jobs, "{source}");
+        assert!(bundle.expected.metrics.iter().any(|expected| expected.metric.name == "http_requests_total"));
+    }
+}
+
+#[test]
 fn two_dashboards_never_share_a_uid() {
     let sources = overlay(&[
         ("dashboards/x.json", r#"{"uid": "same", "title": "X"}"#),

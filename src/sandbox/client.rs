@@ -49,6 +49,9 @@ pub struct UpOptions<'a> {
     pub config: &'a Config,
     /// Whether it ends with this process, even one that is killed. Means nothing where it ran already.
     pub bound: bool,
+    /// How long a pod takes to start that no real program runs behind, as one whose image is pulled. Means
+    /// nothing where it ran already.
+    pub pods_start_after: Duration,
     /// Where progress goes.
     pub events: Events,
     /// Cancelled when the person does not want it any more.
@@ -389,7 +392,13 @@ async fn start(folder: &Folder, programs: Programs, options: &UpOptions<'_>) -> 
     // It does nothing before it has its options, so from its first deed on others find it.
     let pid = child.id().context("the supervisor ended at once")?;
     folder.write_record(&Record::of_supervisor(folder, pid)?)?;
-    let supervisor = Options { folder: folder.clone(), programs, config: options.config.clone(), bound: options.bound };
+    let supervisor = Options {
+        folder: folder.clone(),
+        programs,
+        config: options.config.clone(),
+        bound: options.bound,
+        pods_start_after: options.pods_start_after,
+    };
     let mut line = serde_json::to_vec(&supervisor)?;
     line.push(b'\n');
     input.write_all(&line).await.context("cannot tell the supervisor its options")?;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The programs of the control plane, in the order people see them.
 pub const PROGRAMS: &[&str] = &[ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, KWOK];
@@ -30,6 +31,8 @@ const NODE_STAGES: &str = include_str!("../../sandbox/kwok/node.yaml");
 const POD_STAGES: &str = include_str!("../../sandbox/kwok/pods.yaml");
 /// What stands in the stages for the pods that KWOK leaves to the supervisor.
 const PROGRAM_PODS: &str = "select(PROGRAM_PODS)";
+/// What stands in the stages for how long the others take to start.
+const PODS_START_AFTER: &str = "durationMilliseconds: PODS_START_AFTER";
 
 const SERVICE_ADDRESSES: &str = "10.96.0.0/16";
 const POD_ADDRESSES: &str = "10.244.0.0/16";
@@ -89,6 +92,8 @@ pub struct ControlPlane<'a> {
     pub ports: &'a Ports,
     /// The executables.
     pub programs: &'a Programs,
+    /// How long a pod takes to start that no real program runs behind.
+    pub pods_start_after: Duration,
 }
 
 impl ControlPlane<'_> {
@@ -138,7 +143,8 @@ impl ControlPlane<'_> {
         let ours =
             |program: &Program| self.ports.behind.contains_key(program) || program.row().absence == Absence::Unready;
         let condition = jq_condition(Program::ALL.into_iter().filter(ours));
-        POD_STAGES.replace(PROGRAM_PODS, &format!("select({condition})"))
+        let after = format!("durationMilliseconds: {}", self.pods_start_after.as_millis());
+        POD_STAGES.replace(PROGRAM_PODS, &format!("select({condition})")).replace(PODS_START_AFTER, &after)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -345,7 +351,13 @@ mod tests {
         let programs = Programs::installed_in(tools.path());
         let folder = Folder::of("test").unwrap();
         let pki = Pki::at(&folder.pki());
-        test(&ControlPlane { folder: &folder, pki: &pki, ports: &ports(), programs: &programs })
+        test(&ControlPlane {
+            folder: &folder,
+            pki: &pki,
+            ports: &ports(),
+            programs: &programs,
+            pods_start_after: Duration::ZERO,
+        })
     }
 
     #[test]
@@ -391,7 +403,7 @@ mod tests {
     fn the_pods_of_a_program_are_the_supervisors_when_it_is_installed_or_may_not_be_missed() {
         with_plane(|plane| {
             let stages = plane.pod_stages();
-            assert!(!stages.contains(PROGRAM_PODS));
+            assert!(!stages.contains(PROGRAM_PODS) && !stages.contains(PODS_START_AFTER));
             for (label, named) in [("prometheus", true), ("loki", false), ("chaos-mesh", true)] {
                 let condition = format!(".metadata.labels[\"app.kubernetes.io/name\"] == \"{label}\"");
                 assert_eq!(stages.matches(&condition).count(), if named { 2 } else { 0 }, "{label}");

@@ -8,6 +8,7 @@ use crate::config::model::Config;
 use crate::error::chain_of;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
+use std::time::Duration;
 
 /// What the person says when the sandbox is ready.
 pub(super) const TAKEN: &str = "taken";
@@ -21,6 +22,8 @@ pub(super) struct Options {
     pub config: Config,
     /// Whether it ends with the process that started it, however that ends.
     pub bound: bool,
+    /// How long a pod takes to start that no real program runs behind.
+    pub pods_start_after: Duration,
 }
 
 /// One thing that the supervisor tells.

@@ -195,7 +195,13 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
         // Before the API server, which goes through it to reach the node.
         let network = network::start(platform.network(folder.egress_socket(), &ports, &pki)).await?;
         ports.simulated = network.simulated();
-        let plane = ControlPlane { folder, pki: &pki, ports: &ports, programs: &options.programs };
+        let plane = ControlPlane {
+            folder,
+            pki: &pki,
+            ports: &ports,
+            programs: &options.programs,
+            pods_start_after: options.pods_start_after,
+        };
         match bring_up(&plane, &guard, Reporter).await {
             Ok(client) => break (ports, network, client),
             Err(error) if error.is::<PortTaken>() && attempt < ATTEMPTS => {

@@ -3,8 +3,11 @@
 use super::indicator::{Events, Indicator, Operator, Slices};
 use super::problem::{Problem, ProblemKind};
 use super::window::{TimeWindow, Window};
+use crate::config::document::Document;
+use crate::config::schema;
 use crate::contract::{Contract, Metric, MetricType};
 use crate::promql::{self, Expr, Selector};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -94,7 +97,7 @@ impl Subject {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct DefinitionFile {
     api_version: String,
@@ -103,7 +106,7 @@ struct DefinitionFile {
     spec: SpecFile,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct MetadataFile {
     name: String,
@@ -111,15 +114,17 @@ struct MetadataFile {
     labels: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SpecFile {
     /// For readers of the file.
     #[serde(default, rename = "description")]
     _description: String,
     #[serde(default)]
+    #[schemars(with = "String")]
     service: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     services: Option<Vec<String>>,
     indicator: IndicatorFile,
     time_window: Vec<TimeWindow>,
@@ -128,18 +133,32 @@ struct SpecFile {
     alerting: AlertingFile,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 enum BudgetingMethod {
     Occurrences,
     Timeslices,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct IndicatorFile {
     #[serde(default, rename = "metadata")]
     _metadata: BTreeMap<String, Value>,
+    #[schemars(with = "IndicatorSpecForm")]
     spec: IndicatorSpecFile,
+}
+
+/// The keys of [`IndicatorSpecFile`], so that each problem below them is told, and not that none of them fits.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(dead_code)]
+struct IndicatorSpecForm {
+    #[schemars(default, with = "RatioFile")]
+    ratio_metric: Option<RatioFile>,
+    #[schemars(default, with = "SourceFile")]
+    histogram_metric: Option<SourceFile>,
+    #[schemars(default, with = "ThresholdFile")]
+    threshold_metric: Option<ThresholdFile>,
 }
 
 #[derive(Deserialize)]
@@ -153,19 +172,22 @@ enum IndicatorSpecFile {
     Threshold(ThresholdFile),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RatioFile {
     counter: bool,
     #[serde(default)]
+    #[schemars(with = "SourceFile")]
     good: Option<SourceFile>,
     #[serde(default)]
+    #[schemars(with = "SourceFile")]
     bad: Option<SourceFile>,
     #[serde(default)]
+    #[schemars(with = "SourceFile")]
     total: Option<SourceFile>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ThresholdFile {
     metric_source: MetricSourceFile,
@@ -174,7 +196,7 @@ struct ThresholdFile {
 }
 
 /// What a slice is worth in which the value is gone, though it was there before.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum WhenVanished {
     #[default]
@@ -182,13 +204,13 @@ enum WhenVanished {
     Bad,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SourceFile {
     metric_source: MetricSourceFile,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct MetricSourceFile {
     #[serde(rename = "type")]
@@ -196,25 +218,27 @@ struct MetricSourceFile {
     spec: QueryFile,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct QueryFile {
     query: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ObjectiveFile {
     #[serde(default, rename = "displayName")]
     _display_name: String,
     target: f64,
     #[serde(default)]
+    #[schemars(with = "Operator")]
     op: Option<Operator>,
     #[serde(default)]
+    #[schemars(with = "f64")]
     value: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct AlertingFile {
     name: String,
@@ -228,7 +252,7 @@ struct AlertingFile {
 /// Everything that is wrong with it, each problem with the path of its key.
 pub fn read(document: Value, contract: &Contract) -> Result<Definition, Vec<Problem>> {
     let file: DefinitionFile =
-        serde_path_to_error::deserialize(document).map_err(|error| vec![Problem::unreadable(&error)])?;
+        serde_path_to_error::deserialize(&document).map_err(|error| unreadable(&document, &error))?;
     let mut problems = Vec::new();
     let DefinitionFile { api_version, kind, metadata, spec } = file;
     if api_version != "openslo/v1" || kind != "SLO" {
@@ -313,6 +337,14 @@ pub fn read(document: Value, contract: &Contract) -> Result<Definition, Vec<Prob
             Err(problems)
         }
     }
+}
+
+/// Every key that cannot be read; `error` names the first.
+fn unreadable(document: &Value, error: &serde_path_to_error::Error<serde_json::Error>) -> Vec<Problem> {
+    let schema = schemars::schema_for!(DefinitionFile).to_value();
+    let found = schema::judge(&schema, &Document::synthetic("", document.clone()));
+    let problems: Vec<Problem> = found.into_iter().map(|problem| Problem::new(problem.path, problem.message)).collect();
+    if problems.is_empty() { vec![Problem::unreadable(error)] } else { problems }
 }
 
 /// The one objective of a definition.

@@ -1,6 +1,7 @@
 //! How the bad share of events, or of time, becomes PromQL.
 
 use super::definition::{Definition, Subject};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What is measured.
@@ -52,7 +53,7 @@ pub(super) struct Slices {
 }
 
 /// How a value is compared with its threshold, in OpenSLO's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub(super) enum Operator {
     /// `<=`
     #[serde(rename = "lte")]

@@ -110,18 +110,18 @@ fn what_is_wrong_with_a_definition_is_said_with_its_key() {
         ("/spec/indicator/spec/ratioMetric", gauges, "only ratios of counters"),
         ("/spec/indicator/spec/ratioMetric", other, "`Datadog` is not `Prometheus`"),
         ("/spec/alerting/page", json!(true), "`spec.alerting.page`: unknown key; did you mean `pages`?"),
-        ("/spec/alerting/colour", json!(1), "`spec.alerting.colour`: unknown key; known here: name, pages, dashboard"),
-        ("/spec/objectives", json!([{ "target": "high" }]), "`spec.objectives[0].target`: invalid type"),
-        ("/spec/objectives", json!([{}]), "`spec.objectives[0]`: missing field `target`"),
+        ("/spec/alerting/colour", json!(1), "`spec.alerting.colour`: unknown key; known here: dashboard, name, pages"),
         (
-            "/spec/budgetingMethod",
-            json!("Timeslice"),
-            "`spec.budgetingMethod`: `Timeslice` is unknown; did you mean `Timeslices`?",
+            "/spec/objectives",
+            json!([{ "target": "high" }]),
+            "`spec.objectives[0].target`: expected a number, found `high`",
         ),
+        ("/spec/objectives", json!([{}]), "`spec.objectives[0]`: \"target\" is missing"),
+        ("/spec/budgetingMethod", json!("Timeslice"), "found `Timeslice`; did you mean `Timeslices`?"),
         (
             "/spec/indicator/spec",
             json!({ "ratioMetrics": {} }),
-            "`ratioMetrics` is unknown; did you mean `ratioMetric`?",
+            "spec.ratioMetrics`: unknown key; did you mean `ratioMetric`?",
         ),
     ] {
         let said = definition(&[(pointer, value)]).map_err(told).unwrap_err();
@@ -129,6 +129,16 @@ fn what_is_wrong_with_a_definition_is_said_with_its_key() {
     }
     let both = definition(&[("/metadata/name", json!("")), ("/spec/timeWindow", json!([]))]).unwrap_err();
     assert_eq!(both.len(), 2, "{both:?}");
+    let unreadable = definition(&[
+        ("/metadata/displayName", Value::Null),
+        ("/spec/alerting/page", json!(true)),
+        ("/spec/objectives", json!([{ "target": "high" }])),
+        ("/spec/indicator/spec/ratioMetric", json!({ "counter": 1, "bad": {}, "total": source("a") })),
+    ]);
+    let said = unreadable.map_err(told).unwrap_err();
+    for part in ["`metadata`:", "alerting.page`", "[0].target`", "ratioMetric.counter`", "ratioMetric.bad`"] {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Over which time a budget is counted, and how fast it may burn before somebody is told.
 
 use crate::config::model::SloWindow;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ pub enum Window {
 }
 
 /// The window as OpenSLO writes it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct TimeWindow {
     /// `30d`, `4w` or `1M`.
@@ -27,10 +28,11 @@ pub(super) struct TimeWindow {
     is_rolling: bool,
     /// Which calendar.
     #[serde(default)]
+    #[schemars(with = "Calendar")]
     calendar: Option<Calendar>,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Calendar {
     /// When a first window began; the first of a month.

@@ -20,7 +20,7 @@ mod vocabulary;
 
 pub use codes::codes;
 pub use finding::{Code, Finding, NotJudged, Severity, Verdict};
-pub use foreign::{Foreign, judge_foreign};
+pub use foreign::{Foreign, ForeignFiles, judge_foreign};
 pub use own::{Own, judge_own};
 pub use place::{Judged, Text};
 pub use uses::{Uses, uses};

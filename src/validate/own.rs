@@ -8,7 +8,6 @@ use super::rules::{self, RUNBOOKS, Scope};
 use super::vocabulary::Vocabulary;
 use super::{objects, slo, values};
 use crate::config::model::{Config, Profile};
-use crate::contract::Contract;
 use crate::render::{Bundle, RenderedFile, Sources, grafana_url, scrape_job_names, texts, to_yaml};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -22,8 +21,6 @@ pub struct Own<'a> {
     pub config: &'a Config,
     /// The files that it is rendered from.
     pub sources: &'a Sources,
-    /// What a person calls one of them, by its path.
-    pub name_of: &'a dyn Fn(&str) -> String,
     /// The built-in pages about alerts, as paths such as `docs/runbooks/ServiceDown.md`.
     pub runbooks: BTreeSet<String>,
     /// What it renders to, or why it does not.
@@ -35,12 +32,12 @@ pub struct Own<'a> {
 /// # Errors
 /// [`crate::error::Kind::Usage`] for a template that cannot be rendered at all.
 pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
-    let contracts = [own.sources.contract()?, Contract::programs()?];
+    let contracts = [own.sources.contract()?, own.sources.programs()?];
     let mut vocabulary = Vocabulary::new(&contracts, own.config, scrape_job_names(own.config));
     let files = texts(own.config, own.sources)?;
     let judged = |folder: &str| -> Vec<Judged> {
         let is_readable =
-            |file: &&RenderedFile| file.objective.as_ref().is_none_or(|objective| objective.queries.is_ok());
+            |file: &&RenderedFile| file.objective.as_ref().is_none_or(|objective| objective.definition.is_ok());
         let below = files.iter().filter(|file| file.path.starts_with(folder)).filter(is_readable);
         below.map(|file| judged_of(own, file, &file.text)).collect()
     };
@@ -59,11 +56,11 @@ pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
     verdict.extend(dashboards::judge(&dashboards, &vocabulary, &scope));
     for (file, objective) in files.iter().filter_map(|file| Some((file, file.objective.as_ref()?))) {
         let judged = judged_of(own, file, &objective.text);
-        match &objective.queries {
-            Ok(queries) => {
+        match &objective.definition {
+            Ok(definition) => {
                 let name = &judged.text.name;
                 let generated = verdict.findings.extract_if(.., |finding| finding.place.file == *name).collect();
-                let of_queries = slo::of_queries(&judged, queries, &vocabulary);
+                let of_queries = slo::of_queries(&judged, &definition.queries, &vocabulary);
                 verdict.findings.extend(slo::of_rules(&judged, generated, &of_queries));
                 verdict.findings.extend(of_queries);
             }
@@ -83,8 +80,8 @@ pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
 
 /// `text`, which was made of the template of `file`.
 fn judged_of(own: &Own<'_>, file: &RenderedFile, text: &str) -> Judged {
-    let name = (own.name_of)(&file.path);
-    Judged { text: Text::new(name.clone(), text), template: Some(Text::new(name, &*file.template)) }
+    let name = own.sources.name_of(&file.path);
+    Judged { text: Text::new(name, text), template: Some(Text::new(name, &*file.template)) }
 }
 
 fn of_bundle(own: &Own<'_>, bundle: &Bundle, vocabulary: &Vocabulary) -> Verdict {
@@ -92,7 +89,7 @@ fn of_bundle(own: &Own<'_>, bundle: &Bundle, vocabulary: &Vocabulary) -> Verdict
     let template = |path: &str| {
         let (folder, file) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
         let content = own.sources.below(folder).find(|(name, _)| *name == file).map(|(_, content)| content);
-        Text::new((own.name_of)(path), String::from_utf8_lossy(content.unwrap_or_default()))
+        Text::new(own.sources.name_of(path), String::from_utf8_lossy(content.unwrap_or_default()))
     };
     let profile = match own.config.profile {
         Profile::Local => "local",

@@ -3,6 +3,7 @@
 use crate::{ROOT, config, deployed, promtool, support};
 use drivemaster_mon::chart::Charts;
 use drivemaster_mon::config::Config;
+use drivemaster_mon::promql::EXPERIMENTAL;
 use drivemaster_mon::render::{Sources, render_from};
 use drivemaster_mon::stack::EXPORTERS;
 use serde_json::Value;
@@ -64,6 +65,17 @@ fn every_rule_file_is_valid_with_all_exporters_and_with_none() {
         let (folder, files) = written(&config(exporters));
         let checked = promtool(folder.path(), &["check", "rules", "--lint=all", "--lint-fatal"], &files);
         assert_eq!(checked, Ok(()));
+    }
+}
+
+#[test]
+fn promtool_refuses_what_is_called_experimental() {
+    let folder = tempfile::tempdir().unwrap();
+    for function in EXPERIMENTAL {
+        let rules = format!("groups: [{{ name: a, rules: [{{ record: 'a:b', expr: '{function}()' }}] }}]");
+        std::fs::write(folder.path().join("a.yaml"), rules).unwrap();
+        let refused = promtool(folder.path(), &["check", "rules"], &["a.yaml".to_owned()]).unwrap_err();
+        assert!(refused.contains("not enabled") || refused.contains("is experimental"), "{refused}");
     }
 }
 

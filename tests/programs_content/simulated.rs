@@ -53,6 +53,11 @@ pub(crate) fn targets() -> Vec<(String, String, String)> {
     of_services.chain(of_exporters).chain([pod("user-service", "user-service", "b")]).collect()
 }
 
+/// The labels that Prometheus gives to the series of a target.
+pub(crate) fn labels_of<'a>(job: &'a str, service: &'a str, pod: &'a str) -> [(&'static str, &'a str); 5] {
+    [("job", job), ("instance", pod), ("namespace", "drivemaster"), ("pod", pod), ("service", service)]
+}
+
 /// The series with the labels of its target, which give way to those it has itself.
 pub(crate) fn labelled(series: &str, target: &[(&str, &str)]) -> String {
     let (name, own) = series.split_once('{').unwrap_or((series, "}"));
@@ -87,13 +92,7 @@ fn scraped<'a>(scenarios: impl Iterator<Item = &'a str>) -> Vec<Value> {
             values.push(Some(value.to_owned()));
         };
         for (job, service, pod) in targets() {
-            let target = [
-                ("job", job.as_str()),
-                ("instance", &pod),
-                ("namespace", "drivemaster"),
-                ("pod", &pod),
-                ("service", &service),
-            ];
+            let target = labels_of(&job, &service, &pod);
             match simulator.respond(&service, &pod, "/metrics", now) {
                 Answer::Response { body, .. } => {
                     keep(labelled("up", &target), "1");

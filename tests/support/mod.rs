@@ -6,6 +6,8 @@ pub mod alerts;
 pub mod charts;
 pub mod firing;
 pub mod own_objective;
+#[cfg(feature = "sandbox")]
+pub mod production;
 pub mod program;
 #[cfg(feature = "sandbox")]
 pub mod rendered;

@@ -116,6 +116,14 @@ pub(crate) const RULES: &[Fault] = &[
 pub(crate) const UNKNOWN: &[&str] = &["promql/unknown-metric", "promql/impossible-matcher"];
 
 pub(crate) const EXPRESSIONS: &[Fault] = &[
+    (
+        "alerts/redis.yaml",
+        "redis_connected_clients{job=\"@{ exporter.job }@\"} > 1000\n",
+        "limitk(1, redis_connected_clients{job=\"@{ exporter.job }@\"}) > 1000\n",
+        "promql/experimental",
+        "limitk",
+        &[],
+    ),
     ("alerts/application.yaml", "          > 0.05\n", "          >\n", "promql/syntax", "expr", &[]),
     (
         "alerts/redis.yaml",

@@ -9,7 +9,7 @@ mod support;
 use drivemaster_mon::chart::{Chart, Charts, archive};
 use drivemaster_mon::config::{Config, Profile, resolve};
 use drivemaster_mon::render::{Sources, needed_charts, render_from};
-use drivemaster_mon::validate::{Finding, Foreign, Judged, Own, Text, Verdict, judge_foreign, judge_own};
+use drivemaster_mon::validate::{Finding, Foreign, ForeignFiles, Judged, Own, Text, Verdict, judge_foreign, judge_own};
 use faults::{DASHBOARDS, EXPRESSIONS, Fault, GIVEN, OBJECTIVES, ROUTING, RULES};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -51,13 +51,8 @@ fn judged(config: &Config, charts: Option<&Charts>, sources: &Sources) -> Verdic
         Some(charts) => render_from(config, sources, charts),
         None => Err(anyhow::anyhow!("not rendered")),
     };
-    let own = Own {
-        config,
-        sources,
-        name_of: &str::to_owned,
-        runbooks: runbooks(),
-        bundle: bundle.as_ref().map_err(|error| format!("{error:#}")),
-    };
+    let own =
+        Own { config, sources, runbooks: runbooks(), bundle: bundle.as_ref().map_err(|error| format!("{error:#}")) };
     judge_own(&own).unwrap()
 }
 
@@ -209,6 +204,7 @@ fn objects_are_judged_by_their_types_and_by_the_definitions_of_the_charts() {
 
 fn foreign_dashboard(text: &str) -> Vec<Finding> {
     let dashboards = vec![Judged::file(Text::new("d.json", text))];
+    let dashboards = ForeignFiles { readable: dashboards, ..ForeignFiles::default() };
     judge_foreign(&Foreign { dashboards, ..Foreign::default() }, &config(Profile::Local)).unwrap().findings
 }
 
@@ -294,9 +290,9 @@ fn files_of_others_are_judged_whatever_they_are() {
     // Files that are none.
     for content in [&[0xff, 0xfe, 0x00][..], &vec![b' '; 2 << 20]] {
         let path = write("bad.yaml", content);
-        let (exit, _, stderr) = run(&["--rules", &path]);
-        assert_eq!(exit, 64, "{stderr}");
-        assert!(stderr.contains("bad.yaml"), "{stderr}");
+        let (exit, stdout, stderr) = run(&["--rules", &path]);
+        assert_eq!(exit, 1, "{stderr}");
+        assert!(stdout.contains("bad.yaml") && stdout.contains("cannot be read"), "{stdout}");
     }
     let (exit, _, stderr) = run(&["--rules", "/dev/zero"]);
     assert_eq!(exit, 64, "{stderr}");
@@ -347,6 +343,45 @@ fn the_exit_code_follows_the_severity_that_fails_and_what_is_left_out() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_a_finding_and_the_others_are_judged() {
+    let run = support::Run::new();
+    run.file("d/a.json", &" ".repeat((1 << 20) + 1));
+    run.file("d/b.json", "{\"uid\": \"b\", \"title\": \"B\"}");
+    run.file("long.yaml", &" ".repeat((1 << 20) + 1));
+    run.file("rules.yaml", "groups: [{name: a, rules: [{record: 'a:b', expr: 'limitk(2, up)'}]}]");
+    let arguments = ["validate", "--dashboards", "d", "--rules", "long.yaml", "rules.yaml", "-o", "json"];
+    let document = run.run(&arguments).exits(1).json();
+    let told: BTreeSet<(String, String)> = document["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| [&finding["code"], &finding["place"]["file"]].map(|text| text.as_str().unwrap().to_owned()))
+        .map(|[code, file]| (code, file))
+        .collect();
+    for (code, file) in [
+        ("dashboards/malformed", "d/a.json"),
+        ("dashboards/malformed", "d/b.json"),
+        ("rules/malformed", "long.yaml"),
+        ("promql/experimental", "rules.yaml"),
+    ] {
+        assert!(told.contains(&(code.to_owned(), file.to_owned())), "{code} {file}: {told:?}");
+    }
+    run.run(&["validate", "--rules", "rules.yaml", "missing.yaml"]).exits(64).says("missing.yaml");
+    run.file("empty.yaml", "groups: []\n");
+    run.run(&["validate", "--contract", "empty.yaml"]).exits(64).says("`empty.yaml` names no metric");
+    run.run(&["validate", "--list", "--contract", "empty.yaml"]).exits(64);
+}
+
+#[test]
+fn merge_keys_in_rules_are_read_as_prometheus_reads_them() {
+    let text = "groups:\n  - name: a\n    rules:\n      - &one\n        record: a:b\n        expr: up\n        labels: &labels {team: x}\n      - <<: *one\n        record: a:c\n        expr: rate(up[5m)\n        labels: {<<: *labels, on: call}\n";
+    let rules = ForeignFiles { readable: vec![Judged::file(Text::new("r.yaml", text))], ..ForeignFiles::default() };
+    let found = judge_foreign(&Foreign { rules, ..Foreign::default() }, &config(Profile::Local)).unwrap().findings;
+    assert_eq!(found.len(), 1, "{}", told(&found));
+    assert_eq!((found[0].code.id, found[0].place.line), ("promql/syntax", 10), "{}", told(&found));
+}
+
+#[test]
 fn an_objective_of_ones_own_needs_what_the_documentation_says_and_nothing_else() {
     let files = support::own_objective::files();
     let judged = |files: &BTreeMap<String, String>, more: &[&str]| {
@@ -384,7 +419,7 @@ fn an_objective_of_ones_own_needs_what_the_documentation_says_and_nothing_else()
     judged(&fewer, &["--contract", "missing.yaml"]).exits(64).prints("missing.yaml");
     let mut broken = files.clone();
     broken.insert("alerts/contract.yaml".to_owned(), "shop: [{ name: orders_total }]\n".to_owned());
-    judged(&broken, &[]).exits(64).prints("`alerts/contract.yaml` of the overlay is no contract");
+    judged(&broken, &[]).exits(64).prints("`mine/alerts/contract.yaml` is no contract");
     // Into another Grafana nobody looks.
     for (dashboard, severity) in
         [("@{ components.grafana.openUrl }@/d/shop", "error"), ("https://shop/d/shop", "warning")]

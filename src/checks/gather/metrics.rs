@@ -1,9 +1,9 @@
 //! What Prometheus knows of the metrics of the contract.
 
 use super::super::facts::MetricFact;
-use super::super::judge::promised;
-use crate::config::Config;
 use crate::contract::{Metric, MetricType};
+use crate::render::Bundle;
+use crate::render::bundle::ExpectedMetric;
 use crate::telemetry::{HttpError, Prometheus};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,16 +17,15 @@ const AT_ONCE: usize = 8;
 /// Prometheus has no usable answer.
 pub(super) async fn metrics(
     prometheus: &Prometheus,
-    config: &Config,
+    bundle: &Bundle,
 ) -> Result<BTreeMap<String, MetricFact>, HttpError> {
-    let promised = promised(config).map_err(|error| HttpError::Malformed(error.to_string()))?;
     let metadata = prometheus.metadata().await?;
-    let asked = stream::iter(promised).map(|(metric, jobs)| {
+    let asked = stream::iter(&bundle.expected.metrics).map(|ExpectedMetric { metric, jobs }| {
         let kinds = metadata.get(&metric.name).into_iter().flatten().map(|known| known.kind.clone());
         let types: BTreeSet<String> = kinds.collect();
         async move {
             let mut fact = MetricFact { types, ..MetricFact::default() };
-            for sample in prometheus.query(&question(&metric, &jobs)).await? {
+            for sample in prometheus.query(&question(metric, jobs)).await? {
                 let job = sample.labels.get("job").cloned().unwrap_or_default();
                 match sample.labels.get(LACKS) {
                     Some(label) => {
@@ -37,7 +36,7 @@ pub(super) async fn metrics(
                     }
                 }
             }
-            Ok((metric.name, fact))
+            Ok((metric.name.clone(), fact))
         }
     });
     asked.buffered(AT_ONCE).try_collect().await

@@ -2,11 +2,10 @@
 
 use super::facts::{MetricFact, Need};
 use super::{Check, Facts, Scope, Severity, Verdict, counted};
-use crate::config::Config;
-use crate::config::model::{ExporterMode, UserMetrics};
-use crate::contract::{Contract, Metric, SERVICE};
+use crate::contract::Metric;
 use crate::event::Outcome;
-use crate::stack::EXPORTERS;
+use crate::render::bundle::ExpectedMetric;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const CHECK: Check = Check {
     id: "metrics/contract",
@@ -15,52 +14,21 @@ pub(super) const CHECK: Check = Check {
     hint: "compare the page /metrics of the target with docs/metrics.md",
     doc: "docs/checks.md#metrics-contract",
     component: Some("prometheus"),
-    needs: &[Need::Metrics],
+    needs: &[Need::Metrics, Need::Targets],
     judge: judge_contract,
 };
-
-/// The label of a series of one user.
-const USER: &str = "user_id";
-
-/// The metrics of the contract that must be there, each with the jobs of which some have it. Those of
-/// users are left out where they are not kept.
-///
-/// # Errors
-/// Only when the embedded contract is broken, which its tests rule out.
-pub(in crate::checks) fn promised(config: &Config) -> anyhow::Result<Vec<(Metric, Vec<String>)>> {
-    let mut found = Vec::new();
-    for (source, metrics) in Contract::embedded()?.exporters {
-        let jobs: Vec<String> = if source == SERVICE {
-            config.platform.services.iter().map(|service| service.name.clone()).collect()
-        } else {
-            let exporters = EXPORTERS.iter().filter(|exporter| exporter.key == source);
-            let there = exporters.filter(|exporter| config.exporter_mode(exporter.key) != ExporterMode::None);
-            there.map(|exporter| exporter.job.to_owned()).collect()
-        };
-        if jobs.is_empty() {
-            continue;
-        }
-        let drops_users = config.privacy.user_metrics == UserMetrics::Drop;
-        let kept =
-            metrics.into_iter().filter(|metric| !drops_users || !metric.labels.iter().any(|label| label == USER));
-        found.extend(kept.map(|metric| (metric, jobs.clone())));
-    }
-    Ok(found)
-}
 
 fn judge_contract(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
     let live = match &facts.metrics {
         Ok(live) => live,
         Err(why) => return vec![Verdict::unknown(why)],
     };
-    let Ok(promised) = promised(scope.config) else {
-        return vec![Verdict::fail("the embedded metrics contract cannot be read")];
-    };
+    let promised = &scope.bundle.expected.metrics;
     let (mut wrong, mut unseen) = (Vec::new(), Vec::new());
-    for (metric, jobs) in &promised {
-        match live.get(&metric.name).filter(|fact| !fact.jobs.is_empty()) {
-            None => unseen.push(format!("`{}` of {}", metric.name, jobs.join(", "))),
-            Some(fact) => wrong.extend(contradictions(metric, fact)),
+    for expected in promised {
+        match live.get(&expected.metric.name).filter(|fact| !fact.jobs.is_empty()) {
+            None => unseen.push(expected),
+            Some(fact) => wrong.extend(contradictions(&expected.metric, fact)),
         }
     }
     let total = counted(promised.len(), "metric");
@@ -70,10 +38,32 @@ fn judge_contract(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
         Verdict::fail(format!("{} with {total}", counted(wrong.len(), "contradiction"))).evidence(wrong)
     } else if !unseen.is_empty() {
         // A program may show some only once something happened.
-        Verdict::new(Outcome::Warn, format!("{} of {total} not seen", unseen.len())).evidence(unseen)
+        Verdict::new(Outcome::Warn, format!("{} of {total} not seen", unseen.len())).evidence(places(&unseen, facts))
     } else {
         Verdict::pass().evidence(vec![format!("{total} with the promised types and labels")])
     }]
+}
+
+/// Where the `unseen` metrics are missed, those of the same jobs together. Where some of the jobs have no target that
+/// is up, these may have it, and the others need not be looked at.
+fn places(unseen: &[&ExpectedMetric], facts: &Facts) -> Vec<String> {
+    let up: Option<BTreeSet<&str>> = facts.targets.as_ref().ok().map(|targets| {
+        let up = targets.active_targets.iter().filter(|target| target.health == "up");
+        up.map(|target| target.job()).collect()
+    });
+    let mut by_place: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for ExpectedMetric { metric, jobs } in unseen {
+        let down: Vec<&str> =
+            jobs.iter().map(String::as_str).filter(|job| up.as_ref().is_some_and(|up| !up.contains(job))).collect();
+        let place = match (down.as_slice(), jobs.as_slice()) {
+            ([], [job]) => job.clone(),
+            ([], jobs) => format!("any of {}", jobs.join(", ")),
+            ([job], _) => format!("{job}, which is not scraped"),
+            (down, _) => format!("{}, which are not scraped", down.join(", ")),
+        };
+        by_place.entry(place).or_default().push(format!("`{}`", metric.name));
+    }
+    by_place.into_iter().map(|(place, metrics)| format!("{} of {place}", metrics.join(", "))).collect()
 }
 
 /// Where the live series contradict the contract.
@@ -91,19 +81,20 @@ fn contradictions(metric: &Metric, fact: &MetricFact) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::CannotAsk;
+    use super::super::facts::{CannotAsk, Targets};
     use super::super::testing::{judge, scope};
     use super::*;
-    use std::collections::BTreeMap;
+    use serde_json::json;
 
     fn live() -> BTreeMap<String, MetricFact> {
-        let (config, _) = scope();
+        let (_, bundle) = scope();
         let fact = |metric: &Metric, jobs: &[String]| MetricFact {
             types: [metric.metric_type.word().to_owned()].into(),
             jobs: jobs.iter().take(1).cloned().collect(),
             lacks: BTreeMap::new(),
         };
-        promised(&config).unwrap().iter().map(|(metric, jobs)| (metric.name.clone(), fact(metric, jobs))).collect()
+        let promised = bundle.expected.metrics.iter();
+        promised.map(|expected| (expected.metric.name.clone(), fact(&expected.metric, &expected.jobs))).collect()
     }
 
     fn of(metrics: BTreeMap<String, MetricFact>) -> Verdict {
@@ -132,8 +123,22 @@ mod tests {
         assert_eq!(verdict.evidence, ["`http_requests_total` of user-service has series without the label `route`"]);
         let mut missing = live();
         missing.remove("redis_up");
-        let verdict = of(missing);
+        let verdict = of(missing.clone());
         assert_eq!((verdict.outcome, verdict.evidence), (Outcome::Warn, vec!["`redis_up` of redis".to_owned()]));
+        let target = |job: &str, health: &str| {
+            serde_json::from_value(
+                json!({ "labels": { "job": job }, "scrapePool": job, "scrapeUrl": "", "health": health }),
+            )
+            .unwrap()
+        };
+        missing.remove("bkt_knowledge_probability");
+        missing.remove("bandit_exploration_rate");
+        let active_targets = vec![target("redis", "up"), target("user-service", "down")];
+        let targets = Ok(Targets { active_targets, ..Targets::default() });
+        let verdict = judge(&CHECK, &Facts { metrics: Ok(missing), targets, ..Facts::default() }).remove(0);
+        let of_the_service =
+            "`bkt_knowledge_probability`, `bandit_exploration_rate` of user-service, which is not scraped";
+        assert_eq!(verdict.evidence, ["`redis_up` of redis", of_the_service]);
         let facts = Facts { metrics: Err(CannotAsk::lasting("refused")), ..Facts::default() };
         assert_eq!(judge(&CHECK, &facts)[0].outcome, Outcome::Unknown);
     }

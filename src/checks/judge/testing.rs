@@ -3,10 +3,11 @@
 use super::facts::{Rule, RuleGroup};
 use super::{Check, Facts, Scope, Verdict};
 use crate::config::{Config, Layer, Profile, resolve};
+use crate::contract::Contract;
 use crate::event::Outcome;
 use crate::ready::Snapshot;
-use crate::render::Bundle;
 use crate::render::bundle::{Chart, Expected, ExpectedDashboard, ExpectedRuleGroup, ExpectedTarget, Release};
+use crate::render::{Bundle, expected_metrics};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -82,7 +83,10 @@ pub(in crate::checks) fn holding(snapshot: Snapshot) -> Facts {
 
 /// A configuration in which Loki may be unknown, and a bundle of two releases.
 pub(crate) fn scope() -> (Config, Bundle) {
-    (configuration(), bundle())
+    let config = configuration();
+    let mut bundle = bundle();
+    bundle.expected.metrics = expected_metrics(&config, Contract::embedded().unwrap());
+    (config, bundle)
 }
 
 fn bundle() -> Bundle {
@@ -128,6 +132,7 @@ fn bundle() -> Bundle {
                 uid: "overview".to_owned(),
                 title: "Overview".to_owned(),
             }],
+            metrics: vec![],
         },
         ..Bundle::default()
     }

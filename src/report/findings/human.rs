@@ -4,14 +4,33 @@ use super::one_line;
 use crate::validate::{Finding, Severity, Verdict};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use console::style;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-/// Every finding with its line, then a summary.
+/// How many findings of one kind are shown where they are information only.
+const MOST_INFOS: usize = 3;
+
+/// Every finding with its line, the worst first, then a summary. Of one kind of information only the first few.
 pub(super) fn text(verdict: &Verdict) -> String {
     let renderer = if console::colors_enabled() { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
-    for finding in &verdict.findings {
+    let mut findings: Vec<&Finding> = verdict.findings.iter().collect();
+    findings.sort_by_key(|finding| Reverse(finding.severity));
+    let mut infos: BTreeMap<&str, usize> = BTreeMap::new();
+    for finding in findings {
+        if finding.severity == Severity::Info {
+            let count = infos.entry(finding.code.id).or_default();
+            *count += 1;
+            if *count > MOST_INFOS {
+                continue;
+            }
+        }
         text.push_str(&renderer.render(&[group(finding)]));
         text.push_str("\n\n");
+    }
+    for (code, count) in infos.into_iter().filter(|(_, count)| *count > MOST_INFOS) {
+        let more = count - MOST_INFOS;
+        text.push_str(&format!("{} {more} more of `{code}`; `-o json` has them all\n", style("info:").dim()));
     }
     for what in &verdict.not_judged {
         text.push_str(&format!("{} {}: {}\n", style("not judged:").yellow(), what.subject, what.reason));

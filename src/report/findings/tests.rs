@@ -57,6 +57,19 @@ fn people_see_the_line_with_the_offending_text_underlined() {
 }
 
 #[test]
+fn errors_come_first_and_a_kind_of_information_is_shown_three_times() {
+    console::set_colors_enabled(false);
+    let mut verdict = verdict();
+    let (error, info) = (verdict.findings[0].clone(), verdict.findings[1].clone());
+    verdict.findings = (0..5).map(|number| Finding { message: format!("info {number}"), ..info.clone() }).collect();
+    verdict.findings.push(error);
+    let text = text(&verdict, Format::Human, Severity::Error).unwrap();
+    assert!(text.find("alert `A`").unwrap() < text.find("info 0").unwrap(), "{text}");
+    assert!(text.contains("info 2") && !text.contains("info 3"), "{text}");
+    assert!(text.contains("2 more of `promql/unknown-metric`") && text.contains("1 error, 5 info"), "{text}");
+}
+
+#[test]
 fn github_commands_are_escaped() {
     assert_eq!(
         told(Format::Github).lines().next().unwrap(),

@@ -41,7 +41,7 @@ impl Scenario {
             ([], Some(target), _) => (target, None),
             _ => {
                 let message = format!("scenario `{}` is not complete or too long", words.join(" "));
-                return Err(usage(message, format!("write `sandbox scenario set {}`", form.usage())));
+                return Err(usage(message, format!("its form is `{}`", form.usage())));
             }
         };
         let target = form.target_named(target, services)?;
@@ -258,6 +258,7 @@ mod tests {
             ("errors", "is not complete", "errors SERVICE [PERCENT%]"),
             ("errors user-service 8", "`8` is not PERCENT%", "such as `8%`"),
             ("errors user-service 108%", "`108%` is not PERCENT%", "0% to 100%"),
+            ("errors user-service -5%", "`-5%` is not PERCENT%", "0% to 100%"),
             ("errors user-service NaN%", "`NaN%` is not PERCENT%", "0% to 100%"),
             ("down contnt-service", "no service or exporter is called", "did you mean `content-service`?"),
             ("down a b", "too long", "down SERVICE|EXPORTER"),
@@ -267,8 +268,8 @@ mod tests {
             ("memory kafka 90%", "no service or exporter is called `kafka`", "redis, node"),
             ("cache-misses rediss", "is called `rediss`", "did you mean `redis`?"),
             ("kafka-lag many", "`many` is not MESSAGES", "such as `5000`"),
-            ("kafka-lag kafka 5000", "too long", "set kafka-lag [MESSAGES]`"),
-            ("elasticsearch-red now", "too long", "set elasticsearch-red`"),
+            ("kafka-lag kafka 5000", "too long", "its form is `kafka-lag [MESSAGES]`"),
+            ("elasticsearch-red now", "too long", "its form is `elasticsearch-red`"),
             ("effectiveness-low 60%", "`60%` is not SCORE", "from 0 to 1, such as `0.6`"),
             ("engagement-low 180", "`180` is not SECONDSs", "such as `180s`"),
             // This platform has no such service.

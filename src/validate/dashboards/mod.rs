@@ -34,7 +34,7 @@ pub(super) const CODES: &[&Code] = &[
     &links::BROKEN_LINK,
 ];
 
-const MALFORMED: Code = Code::new(
+pub(super) const MALFORMED: Code = Code::new(
     "dashboards/malformed",
     Severity::Error,
     "the file is no model of a dashboard",

@@ -35,6 +35,7 @@ impl Problem {
 /// Every kind of finding about expressions.
 pub(super) const CODES: &[&Code] = &[
     &syntax::SYNTAX,
+    &syntax::EXPERIMENTAL,
     &metrics::UNKNOWN_METRIC,
     &metrics::UNKNOWN_LABEL,
     &counters::RATE_OF_GAUGE,
@@ -52,6 +53,7 @@ pub(super) const CODES: &[&Code] = &[
 type Judge = fn(&Expr, &Vocabulary) -> Vec<Problem>;
 
 const JUDGES: &[Judge] = &[
+    syntax::judge,
     metrics::judge_names,
     metrics::judge_labels,
     metrics::judge_quantiles,

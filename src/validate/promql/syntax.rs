@@ -1,7 +1,9 @@
 //! An expression that cannot be read.
 
 use super::Problem;
+use crate::promql::{Expr, experimental};
 use crate::validate::finding::{Code, Severity};
+use crate::validate::vocabulary::Vocabulary;
 
 pub(super) const SYNTAX: Code = Code::new(
     "promql/syntax",
@@ -9,6 +11,19 @@ pub(super) const SYNTAX: Code = Code::new(
     "the expression is no PromQL",
     "Prometheus would refuse the whole file; correct the expression",
 );
+
+pub(super) const EXPERIMENTAL: Code = Code::new(
+    "promql/experimental",
+    Severity::Error,
+    "the function is experimental",
+    "Prometheus refuses the whole file unless it runs with `--enable-feature=promql-experimental-functions`; ask without it",
+);
+
+/// Functions and aggregations that have to be enabled.
+pub(super) fn judge(expression: &Expr, _: &Vocabulary) -> Vec<Problem> {
+    let named = experimental(expression).into_iter();
+    named.map(|name| Problem::new(&EXPERIMENTAL, format!("`{name}` is experimental"), name)).collect()
+}
 
 /// What `said` of the expression `text` comes to. The parser tells no place, so brackets are counted.
 pub(super) fn problem(text: &str, said: &str) -> Problem {

@@ -6,7 +6,7 @@ use crate::validate::place::{Anchor, Judged, Part, Place};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-pub(super) const MALFORMED: Code = Code::new(
+pub(in crate::validate) const MALFORMED: Code = Code::new(
     "rules/malformed",
     Severity::Error,
     "the file is no file of rules",

@@ -7,7 +7,7 @@ mod file;
 mod structure;
 
 pub(super) use alerts::{RUNBOOKS, SEVERITIES};
-pub(super) use file::RuleFile;
+pub(super) use file::{MALFORMED, RuleFile};
 
 use super::finding::{Code, Finding, NotJudged, Severity, Verdict};
 use super::place::Judged;
