@@ -23,6 +23,7 @@ pub mod preview;
 pub mod process;
 pub mod promql;
 pub mod ready;
+pub mod record;
 pub mod render;
 pub mod report;
 #[cfg(feature = "sandbox")]

@@ -48,24 +48,15 @@ pub struct PlanArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Arguments of `deploy`.
+/// How a change of the cluster is made.
 #[derive(Debug, Args)]
-pub struct DeployArgs {
+pub struct ChangeArgs {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
-    /// Only show the plan.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Exit 2 when there are changes; with `--dry-run`.
-    #[arg(long, requires = "dry_run")]
-    pub detailed_exitcode: bool,
     /// Stop after everything is ready.
     #[arg(long)]
     pub no_verify: bool,
-    /// Carry out the plan of this file, which `plan --out` made; refuse (5) when the cluster moved since.
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
-    pub plan: Option<PathBuf>,
     /// Wait until another deploy is done, instead of refusing.
     #[arg(long)]
     pub wait_lock: bool,
@@ -75,6 +66,52 @@ pub struct DeployArgs {
     /// How long a cause that may heal must hold before the wait ends.
     #[arg(long, value_name = "SECONDS")]
     pub fail_after: Option<u64>,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The record to bring back (default: the last verified one before the present).
+    #[arg(value_name = "NUMBER")]
+    pub number: Option<u64>,
+    /// Only show the plan.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How it is made.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// Only show the plan.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Exit 2 when there are changes; with `--dry-run`.
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// Carry out the plan of this file, which `plan --out` made; refuse (5) when the cluster moved since.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub plan: Option<PathBuf>,
+    /// What becomes of a deploy that fails: what it did stays; is put back to the last verified one; or is put
+    /// back and what it installed for the first time is taken away (never volumes, CRDs and namespaces).
+    #[arg(long, value_enum, value_name = "WAY", default_value = "keep")]
+    pub on_failure: OnFailure,
+    /// How it is made.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// What becomes of a deploy that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnFailure {
+    /// It stays as it is.
+    Keep,
+    /// It is put back to the last verified record.
+    Rollback,
+    /// And what it made for the first time is taken away.
+    Remove,
 }
 
 /// Arguments of `verify`.

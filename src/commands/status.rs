@@ -1,14 +1,18 @@
 //! `status`: one screen.
 
+use super::history;
 use super::session::Session;
 use crate::checks::status::{Asked, ComponentStatus, FiringAlerts, ReleaseStatus, Status, StatusRequest, status};
+use crate::cluster::records::heads;
+use crate::error::chain_of;
+use crate::record::Head;
 use crate::report::table::aligned;
 use console::style;
 use std::collections::BTreeMap;
 
 pub(super) async fn run(session: &Session<'_>) -> anyhow::Result<()> {
     let (config, bundle) = session.bundle().await?;
-    let (context, seen) = session
+    let (context, seen, last) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;
             let request = StatusRequest {
@@ -18,18 +22,24 @@ pub(super) async fn run(session: &Session<'_>) -> anyhow::Result<()> {
                 endpoints: BTreeMap::new(),
                 events: session.events.clone(),
             };
-            let seen = status(request).await;
-            Ok((target.cluster.context, seen))
+            let (seen, heads) = tokio::join!(status(request), heads(&target.cluster, &config.namespaces.monitoring));
+            let last = match heads {
+                Ok(mut heads) => Asked::Known(heads.pop()),
+                Err(error) => Asked::Unknown(chain_of(&error).join(": ")),
+            };
+            Ok((target.cluster.context, seen, last))
         })
         .await?;
-    let value = serde_json::to_value(&seen)?;
-    session.terminal.result("status", value, &text(&context, &seen));
+    let mut value = serde_json::to_value(&seen)?;
+    value["lastDeploy"] = serde_json::to_value(&last)?;
+    session.terminal.result("status", value, &text(&context, &seen, &last));
     Ok(())
 }
 
-fn text(context: &str, status: &Status) -> String {
+fn text(context: &str, status: &Status, last: &Asked<Option<Head>>) -> String {
     format!(
-        "Context {context}\n\n{}\n{}\n{}",
+        "Context {context}\n{}\n{}\n{}\n{}",
+        asked(last, "last deploy", |last| last_text(last.as_ref())),
         asked(&status.releases, "releases", |releases| releases_text(releases)),
         asked(&status.components, "components", |components| components_text(components)),
         asked(&status.alerts, "firing alerts", alerts_text),
@@ -40,6 +50,14 @@ fn asked<T>(asked: &Asked<T>, what: &str, show: impl Fn(&T) -> String) -> String
     match asked {
         Asked::Known(value) => show(value),
         Asked::Unknown(reason) => format!("{what} unknown: {reason}\n"),
+    }
+}
+
+/// The last deploy in one line, such as `Last deploy 7: deploy of 2026-11-26 04:29:59Z by alice@workstation, verified`.
+fn last_text(last: Option<&Head>) -> String {
+    match last {
+        Some(head) => format!("Last deploy {}: {}\n", head.number, history::line(head)),
+        None => "Last deploy: none is recorded\n".to_owned(),
     }
 }
 

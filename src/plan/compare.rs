@@ -1,7 +1,9 @@
 //! The comparison of what is to stand with what stands.
 
+use super::bookkeeping::helm_writes;
 use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
+use super::inventory::plan_removals;
 use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
 use crate::chart::crds::{served_kinds, served_versions};
 use crate::object::{Manifest, ObjectRef};
@@ -9,14 +11,14 @@ use crate::render::bundle::{Bundle, GeneratedSecret, Release, WebhookCertificate
 use crate::render::digest::{api_digest, chart_digest, values_digest};
 
 /// Plans what turns `observed` into `bundle`. The order of the steps respects their needs:
-/// namespaces, generated Secrets, our objects, then the releases.
+/// namespaces, generated Secrets, our objects, the releases, then what is no longer wanted.
 pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
     // As they are once our definitions stand: else the second plan would see other versions than the first.
     let mut api_versions = observed.api_versions.clone();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
     let api_digest = api_digest(&api_versions);
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_kinds(&crd.0)));
-    let mut plan = Plan { steps: Vec::new(), unchanged: Vec::new(), api_versions, api_digest };
+    let mut plan = Plan { api_versions, api_digest, ..Plan::default() };
     for manifest in &bundle.namespaces {
         plan_manifest(&mut plan, manifest, observed, Vec::new(), |manifest| Target::Namespace { manifest });
     }
@@ -44,6 +46,8 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
         let needs = needs.chain(certificates.flat_map(|one| &one.configurations).map(authority_id)).collect();
         plan_manifest(&mut plan, &late.manifest, observed, needs, |manifest| Target::Object { manifest });
     }
+    plan_removals(&mut plan, observed);
+    plan.bookkeeping.helm = helm_writes(&plan, observed);
     plan
 }
 
@@ -173,7 +177,7 @@ fn judge_release(
 }
 
 /// The releases so that each comes after those it needs; a circle keeps the order given.
-fn in_order(releases: &[Release]) -> Vec<&Release> {
+pub(super) fn in_order(releases: &[Release]) -> Vec<&Release> {
     let mut ordered: Vec<&Release> = Vec::new();
     let mut waiting: Vec<&Release> = releases.iter().collect();
     while !waiting.is_empty() {
@@ -247,6 +251,7 @@ mod tests {
                 ObservedRelease {
                     status: "deployed".to_owned(),
                     revision: 1,
+                    revisions: 1,
                     chart_digest: Some(chart_digest(&release.chart)),
                     values_digest: Some(values_digest(&release.values)),
                     api_digest: Some(api.clone()),

@@ -1,15 +1,20 @@
 //! (Bundle, Observed) -> Plan: each step with its reason. Pure.
 
+pub mod bookkeeping;
 pub mod certificate;
 pub mod compare;
 pub mod definitions;
 pub mod difference;
 pub mod frozen;
+pub mod inventory;
 pub mod model;
 mod moved;
+pub mod reversal;
 
+pub use bookkeeping::Bookkeeping;
 pub use compare::plan;
 pub use frozen::{ClusterIdentity, Frozen};
+pub use inventory::{Inventory, InventoryObject, InventoryRelease};
 pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
 pub use moved::{Outline, moved};
 

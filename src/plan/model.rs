@@ -1,5 +1,7 @@
 //! What was seen, and what is to be done.
 
+use super::bookkeeping::Bookkeeping;
+use super::inventory::Inventory;
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{GeneratedSecret, Release, WebhookCertificate};
 use jiff::Timestamp;
@@ -23,6 +25,8 @@ pub struct Observed {
     pub objects: BTreeMap<ObjectRef, Value>,
     /// Releases that exist, by namespace and name: the newest revision of each.
     pub releases: BTreeMap<(String, String), ObservedRelease>,
+    /// What the last deploy left and the bundle has not.
+    pub unwanted: Inventory,
     /// The API versions that the cluster serves, such as `apps/v1`.
     pub api_versions: BTreeSet<String>,
     /// Version of the API server, such as `v1.37.2`.
@@ -38,6 +42,8 @@ pub struct ObservedRelease {
     pub status: String,
     /// Revision number.
     pub revision: u64,
+    /// How many revisions Helm keeps of it.
+    pub revisions: u64,
     /// Value of [`CHART_DIGEST_LABEL`].
     pub chart_digest: Option<String>,
     /// Value of [`VALUES_DIGEST_LABEL`].
@@ -47,7 +53,7 @@ pub struct ObservedRelease {
 }
 
 /// What is to be done, in an order that respects every need.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// The steps.
@@ -60,6 +66,8 @@ pub struct Plan {
     pub api_versions: BTreeSet<String>,
     /// Short digest of those versions without the kinds, stored with each release.
     pub api_digest: String,
+    /// The writes besides those of the steps.
+    pub bookkeeping: Bookkeeping,
 }
 
 /// One thing to do.
@@ -182,5 +190,19 @@ pub enum Target {
     Release {
         /// The release as it is to be.
         release: Release,
+    },
+    /// An object of our own that is no longer wanted.
+    UnwantedObject {
+        /// Which.
+        reference: ObjectRef,
+        /// The UID that it must still have.
+        uid: String,
+    },
+    /// A Helm release of ours that is no longer wanted.
+    UnwantedRelease {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
     },
 }

@@ -15,7 +15,7 @@ use crate::cluster::snapshot::storage_classes;
 use crate::config::model::Config;
 use crate::helm::Helm;
 use crate::object::{Manifest, ObjectRef};
-use crate::plan::{Action, Plan, Step, Target};
+use crate::plan::{Plan, Step, Target};
 use crate::render::Bundle;
 use crate::render::bundle::Release;
 use anyhow::Result;
@@ -52,6 +52,7 @@ pub async fn preflight(
     let releases = if helm_version.is_supported() { render(cluster, helm, plan).await? } else { Vec::new() };
     let rendered: Vec<Manifest> = releases.iter().flat_map(|(_, objects)| objects.clone()).collect();
     let mut wanted = judge::accesses_of_steps(&plan.steps);
+    wanted.extend(judge::accesses_of_records(&config.namespaces.monitoring));
     wanted.extend(judge::accesses_of_objects(&rendered));
     let (mut skipped, mut unread) = (Vec::new(), Vec::new());
     let (denied, storage_classes, terminating, taken, lossy, room, standing) = tokio::try_join!(
@@ -101,7 +102,7 @@ fn makes(objects: &[Manifest], kind: &str, name: &str) -> bool {
 /// The object of our own that `step` writes.
 fn written(step: &Step) -> Option<&Manifest> {
     match &step.target {
-        Target::Object { manifest } if step.action != Action::Delete => Some(manifest),
+        Target::Object { manifest } => Some(manifest),
         _ => None,
     }
 }
@@ -117,7 +118,7 @@ fn with_its_name(namespace: &Manifest) -> (String, serde_json::Value) {
 /// The objects of every release that the plan writes, each with its namespace.
 async fn render<'p>(cluster: &Cluster, helm: &Helm, plan: &'p Plan) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
     let releases = plan.steps.iter().filter_map(|step: &Step| match &step.target {
-        Target::Release { release } if step.action != Action::Delete => Some(release),
+        Target::Release { release } => Some(release),
         _ => None,
     });
     stream::iter(releases)
