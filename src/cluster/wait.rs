@@ -1,6 +1,7 @@
 //! Waits until workloads are ready, and says all the while what they wait for.
 
 use crate::cluster::changes::Changes;
+use crate::cluster::request::NOT_ACCEPTED;
 use crate::cluster::snapshot::{further, ready_endpoints, snapshot};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
@@ -15,7 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often everything is read again although no watch told of a change.
-const READ_AGAIN: Duration = Duration::from_secs(5);
+const READ_AGAIN: Duration = Duration::from_secs(4);
+/// How long the API server may refuse the credentials: one that has just started does so for a moment.
+const NOT_ACCEPTED_FOR: Duration = Duration::from_secs(10);
 /// The shortest time between two reads, however much changes.
 const SETTLE: Duration = Duration::from_millis(400);
 /// How long a fault must hold in any case. The parts of a cluster lag behind each other: the
@@ -62,6 +65,7 @@ pub async fn wait_until_ready(
         started: Instant::now(),
         held: BTreeMap::new(),
         trouble: None,
+        not_accepted: None,
         seen: BTreeMap::new(),
     };
     loop {
@@ -131,6 +135,8 @@ struct Wait<'a> {
     held: BTreeMap<(ObjectRef, String), Instant>,
     /// Why the last read failed.
     trouble: Option<String>,
+    /// Since when the API server does not accept the credentials.
+    not_accepted: Option<Instant>,
     seen: BTreeMap<String, Snapshot>,
 }
 
@@ -142,6 +148,7 @@ impl Wait<'_> {
             Err(error) => return self.bear(error),
         }
         self.trouble = None;
+        self.not_accepted = None;
         let causes = self.judge(workloads);
         if causes.is_empty() {
             return Some(Ok(()));
@@ -175,6 +182,11 @@ impl Wait<'_> {
             return Some(Err(error));
         }
         let message = error.to_string();
+        if !message.ends_with(NOT_ACCEPTED) {
+            self.not_accepted = None;
+        } else if self.not_accepted.get_or_insert_with(Instant::now).elapsed() >= NOT_ACCEPTED_FOR {
+            return Some(Err(error));
+        }
         if self.trouble.as_ref() != Some(&message) {
             self.events.emit(Event::Warning { message: format!("{message}; trying on") });
             self.trouble = Some(message);
@@ -230,12 +242,17 @@ impl Wait<'_> {
     fn timed_out(&self) -> anyhow::Error {
         let step = &self.options.step;
         match (self.causes.last(), &self.trouble) {
-            (Some(cause), _) => {
+            (Some(cause), None) => {
                 let message = format!("`{step}` is not ready in time: last seen `{}`: {}", cause.object, cause.reason);
                 self.unhealthy(cause, message)
             }
-            (None, Some(trouble)) => Failure::new(Kind::CouldNotAsk, format!("cannot see whether `{step}` is ready"))
-                .caused_by(anyhow::anyhow!(trouble.clone())),
+            (cause, Some(trouble)) => {
+                let seen = cause.map(|cause| format!("; last seen `{}`: {}", cause.object, cause.reason));
+                let message = format!("cannot see whether `{step}` is ready{}", seen.unwrap_or_default());
+                Failure::new(Kind::CouldNotAsk, message)
+                    .hint("kubectl get --raw /readyz?verbose")
+                    .caused_by(anyhow::anyhow!(trouble.clone()))
+            }
             (None, None) => Failure::new(Kind::Unhealthy, format!("`{step}` had no time left to get ready"))
                 .hint("give it more time with --timeout")
                 .into(),

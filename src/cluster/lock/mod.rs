@@ -154,10 +154,16 @@ impl Lock {
         self.lost.clone()
     }
 
-    /// Gives it back. One that somebody else has by now is left.
+    /// Gives it back. One that somebody else has by now is left. Where that fails, or takes long, the lock ends
+    /// by itself.
     pub async fn release(self) {
         self.renewal.abort();
-        let Ok(Some(lease)) = self.api.get_opt(LEASE).await else { return };
+        let _ = tokio::time::timeout(RENEWED_EVERY, self.give_back()).await;
+    }
+
+    async fn give_back(&self) {
+        let found = ask("read the lock", || self.api.get_opt(LEASE)).await;
+        let Ok(Some(lease)) = found else { return };
         if !self.holder.holds(&lease) {
             return;
         }
@@ -166,8 +172,7 @@ impl Lock {
             resource_version: lease.metadata.resource_version.clone(),
         };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        // Where this fails, the lock ends by itself.
-        let _ = self.api.delete(LEASE, &parameters).await;
+        let _ = ask("give back the lock", || self.api.delete(LEASE, &parameters)).await;
     }
 }
 
@@ -187,11 +192,13 @@ async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: Cancella
                 renewed = Instant::now();
             }
             // Somebody else wrote it: the answer may be to a renewal of ours that got lost on its way back.
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => match api.get_opt(LEASE).await {
-                Ok(Some(found)) if holder.holds(&found) => lease = found,
-                Ok(_) => return lost.cancel(),
-                Err(_) => {}
-            },
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+                match tokio::time::timeout(RENEWED_EVERY, api.get_opt(LEASE)).await {
+                    Ok(Ok(Some(found))) if holder.holds(&found) => lease = found,
+                    Ok(Ok(_)) => return lost.cancel(),
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            }
             _ => {}
         }
         if renewed.elapsed() > DURATION {
