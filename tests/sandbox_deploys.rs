@@ -200,7 +200,12 @@ fn a_release_that_a_killed_helm_left_pending_is_repaired(sandbox: &Sandbox) {
     // It waits for an image that never comes.
     let mut helm = Command::new(support::tool("helm"))
         .args(["upgrade", RELEASE, chart.to_str().unwrap(), "-n", namespace, "--wait", "--reuse-values"])
-        .args(["--labels", "drivemaster-mon/chart=old", "--set", "grafana.image.repository=registry.invalid/does-not-exist"])
+        .args([
+            "--labels",
+            "drivemaster-mon/chart=old",
+            "--set",
+            "grafana.image.repository=registry.invalid/does-not-exist",
+        ])
         .env("KUBECONFIG", sandbox.kubeconfig())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -255,23 +260,27 @@ fn kill_deploys(sandbox: &Sandbox, kills: u32, seed: u64, tell: impl Fn(&str)) {
     let took = begun.elapsed();
     let undisturbed = sandbox.specifications(namespace);
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut killed, mut ended) = (0, 0);
+    let mut killed = 0;
+    // The version that is deployed next: another than the last, so that there is something to do.
+    let mut is_other = false;
     while killed < kills {
         if random.random() {
             run(sandbox, &["uninstall", "--all", "--yes"], namespace, &[]).exits(0);
         }
         let mut points = Vec::new();
-        for _ in 0..KILLS_IN_A_ROW.min(kills - killed) {
-            let sets: &[&str] = if random.random() { &[OTHER_VERSION] } else { &[] };
+        while points.len() < KILLS_IN_A_ROW.min(kills - killed) as usize {
+            is_other = !is_other;
+            let sets: &[&str] = if is_other { &[OTHER_VERSION] } else { &[] };
             let mut child = spawn(sandbox, &deploy, namespace, sets);
-            // Until it would have ended, and a little beyond.
-            let point = took.mul_f64(random.random_range(0.0..1.1));
+            let point = took.mul_f64(random.random());
             std::thread::sleep(point);
-            ended += u32::from(child.try_wait().unwrap().is_some());
+            // One that has ended was not killed.
+            if child.try_wait().unwrap().is_none() {
+                points.push(format!("{:.1}", point.as_secs_f64()));
+            }
             kill(&mut child);
-            points.push(format!("{:.1}", point.as_secs_f64()));
-            killed += 1;
         }
+        killed += points.len() as u32;
         let begun = Instant::now();
         run(sandbox, &deploy, namespace, &[]).exits(0);
         assert_eq!(sandbox.specifications(namespace), undisturbed, "seed {seed}, after {killed} kills");
@@ -291,6 +300,9 @@ fn kill_deploys(sandbox: &Sandbox, kills: u32, seed: u64, tell: impl Fn(&str)) {
         let seconds = begun.elapsed().as_secs_f64();
         tell(&format!("{killed} killed after {} s; right again in {seconds:.1} s", points.join(", ")));
     }
-    tell(&format!("{killed} deploys killed, {ended} of them had ended before; undisturbed one takes {:.1} s", took.as_secs_f64()));
+    tell(&format!(
+        "{killed} deploys killed, {ended} of them had ended before; undisturbed one takes {:.1} s",
+        took.as_secs_f64()
+    ));
     run(sandbox, &["uninstall", "--all", "--yes"], namespace, &[]).exits(0);
 }

@@ -103,9 +103,9 @@ fn asked_seconds(headers: &HeaderMap) -> Option<u32> {
 fn status_with_pause(code: u16, bytes: &[u8], seconds: u32) -> Value {
     let text = String::from_utf8_lossy(bytes);
     let read = serde_json::from_slice::<Value>(bytes).ok().filter(|read| read["kind"] == "Status");
-    let mut status = read.unwrap_or_else(|| {
-        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": text.trim()})
-    });
+    let mut status = read.unwrap_or_else(
+        || json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": text.trim()}),
+    );
     match status.get_mut("details").and_then(Value::as_object_mut) {
         Some(details) => {
             details.insert("retryAfterSeconds".to_owned(), json!(seconds));
@@ -143,9 +143,7 @@ mod tests {
         let lost = || Err::<Answer, AnyError>("Connection refused (os error 111)".into());
         assert!(listener.take_in(lost()).await.is_err());
         assert_eq!(told(), 0);
-        let busy = || {
-            Ok(Response::builder().status(429).body(body_of("no".to_owned())).unwrap())
-        };
+        let busy = || Ok(Response::builder().status(429).body(body_of("no".to_owned())).unwrap());
         for _ in 0..3 {
             assert!(listener.take_in(busy()).await.is_ok());
         }

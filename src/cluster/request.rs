@@ -208,11 +208,10 @@ fn explain_status(what: &str, status: &Status) -> anyhow::Error {
         404 => failure(Kind::Unhealthy, "there is no such thing on the server"),
         409 => failure(Kind::Unhealthy, "somebody else changed it at the same time").hint("run again"),
         400 | 422 => failure(Kind::Unhealthy, "the API server calls it invalid"),
-        500 if is_invalid_field(status) => {
-            failure(Kind::Unhealthy, "the API server calls a field of it invalid")
-        }
+        500 if is_invalid_field(status) => failure(Kind::Unhealthy, "the API server calls a field of it invalid"),
         429 | 503 => {
-            let asked = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
+            let asked =
+                status.details.as_ref().map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
             let asked = asked.map(|seconds| format!(" and asks for a pause of {seconds} s")).unwrap_or_default();
             failure(Kind::CouldNotAsk, &format!("the API server is too busy{asked}")).hint("run again later")
         }
