@@ -1,7 +1,7 @@
 //! Waits until workloads are ready, and says all the while what they wait for.
 
 use crate::cluster::changes::Changes;
-use crate::cluster::request::NOT_ACCEPTED;
+use crate::cluster::request::{NOT_ACCEPTED, ask};
 use crate::cluster::snapshot::{further, ready_endpoints, snapshot};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
@@ -9,7 +9,10 @@ use crate::object::ObjectRef;
 use crate::ready::chain::is_further;
 use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload, webhook};
 use anyhow::Result;
-use kube::Client;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
+use kube::{Api, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -44,6 +47,14 @@ pub struct WaitOptions {
     pub cancel: CancellationToken,
 }
 
+/// What is followed.
+enum Awaited<'a> {
+    /// These, until all are ready.
+    All(&'a [ObjectRef]),
+    /// The Jobs that are hooks of this release, in this namespace, as they come and go.
+    Hooks { release: &'a str, namespace: &'a str },
+}
+
 /// Waits until all `workloads` are ready.
 ///
 /// # Errors
@@ -52,6 +63,31 @@ pub struct WaitOptions {
 pub async fn wait_until_ready(
     client: &Client,
     workloads: &[ObjectRef],
+    changes: &Changes,
+    options: &WaitOptions,
+    events: &Events,
+) -> Result<()> {
+    follow(client, &Awaited::All(workloads), changes, options, events).await
+}
+
+/// Follows the hooks of `release` while helm, which waits for them and says nothing, is at work: tells what they
+/// wait for. Ends only with what ends a wait; whoever calls it drops it when helm is done.
+///
+/// # Errors
+/// As [`wait_until_ready`].
+pub async fn follow_hooks(
+    client: &Client,
+    (release, namespace): (&str, &str),
+    changes: &Changes,
+    options: &WaitOptions,
+    events: &Events,
+) -> Result<()> {
+    follow(client, &Awaited::Hooks { release, namespace }, changes, options, events).await
+}
+
+async fn follow(
+    client: &Client,
+    awaited: &Awaited<'_>,
     changes: &Changes,
     options: &WaitOptions,
     events: &Events,
@@ -71,7 +107,20 @@ pub async fn wait_until_ready(
     loop {
         // What changes while we read counts as new.
         told.mark_unchanged();
-        let read = async { wait.end_of(read(client, workloads).await, workloads) };
+        let read = async {
+            match awaited {
+                Awaited::All(workloads) => wait.end_of(read(client, workloads).await, workloads),
+                Awaited::Hooks { release, namespace } => {
+                    let hooks = match hooks(client, release, namespace).await {
+                        Ok(hooks) if hooks.is_empty() => return None,
+                        Ok(hooks) => hooks,
+                        Err(error) => return wait.bear(error),
+                    };
+                    // Helm says when all of them are done.
+                    wait.end_of(read(client, &hooks).await, &hooks).filter(Result::is_err)
+                }
+            }
+        };
         tokio::select! {
             biased;
             () = options.cancel.cancelled() => return Err(wait.cancelled()),
@@ -98,6 +147,25 @@ pub async fn wait_until_ready(
             () = tokio::time::sleep_until(again) => {}
         }
     }
+}
+
+/// The Jobs in `namespace` that are hooks of `release`. Helm puts no mark of its own on them but the annotation,
+/// so they are known by the release's name, which charts put into labels or names.
+async fn hooks(client: &Client, release: &str, namespace: &str) -> Result<Vec<ObjectRef>> {
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let what = format!("list the Jobs in namespace `{namespace}`");
+    let parameters = ListParams::default();
+    let jobs = ask(&what, || api.list_metadata(&parameters)).await?.items.into_iter();
+    let names = jobs.filter(|job| is_hook_of(&job.metadata, release)).filter_map(|job| job.metadata.name);
+    Ok(names.map(|name| ObjectRef::namespaced("batch/v1", "Job", namespace, &name)).collect())
+}
+
+fn is_hook_of(job: &ObjectMeta, release: &str) -> bool {
+    const HOOK: &str = "helm.sh/hook";
+    let label = |key: &str| job.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let by_label = ["app.kubernetes.io/instance", "release"].map(label).contains(&Some(release));
+    let by_name = job.name.as_deref().is_some_and(|name| name.starts_with(&format!("{release}-")));
+    job.annotations.as_ref().is_some_and(|all| all.contains_key(HOOK)) && (by_label || by_name)
 }
 
 /// What the namespaces of `workloads` hold; what has no namespace stands under the empty name.

@@ -6,7 +6,7 @@ mod standing;
 mod tests;
 
 use crate::cluster::Cluster;
-use crate::cluster::request::ask;
+use crate::cluster::request::{ask, explain};
 use crate::error::{Failure, Kind};
 use crate::event::{Cause, Event, Events};
 use crate::object::ObjectRef;
@@ -18,6 +18,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use standing::{Standing, standing};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 /// Name of the Lease, in the monitoring namespace.
 pub const LEASE: &str = FIELD_MANAGER;
 /// How long a Lease holds that nobody renews.
-const DURATION: Duration = Duration::from_secs(15);
+pub const DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews it: two of three may fail.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
 /// How often one who waits looks again.
@@ -53,8 +54,12 @@ pub struct Lock {
     api: Api<Lease>,
     holder: Holder,
     lost: CancellationToken,
+    trouble: Trouble,
     renewal: JoinHandle<()>,
 }
+
+/// Why the lock could not be renewed, where it was lost by that.
+type Trouble = Arc<Mutex<Option<anyhow::Error>>>;
 
 /// Takes the lock.
 ///
@@ -145,13 +150,19 @@ fn is_terminating(status: &kube::core::Status) -> bool {
 impl Lock {
     fn hold(api: Api<Lease>, holder: Holder, lease: &Lease, cancel: &CancellationToken) -> Lock {
         let lost = cancel.child_token();
-        let renewal = tokio::spawn(renew(api.clone(), holder.clone(), lease.clone(), lost.clone()));
-        Lock { api, holder, lost, renewal }
+        let trouble = Trouble::default();
+        let renewal = renew(api.clone(), holder.clone(), lease.clone(), lost.clone(), Arc::clone(&trouble));
+        Lock { api, holder, lost, trouble, renewal: tokio::spawn(renewal) }
     }
 
     /// Cancelled when the lock is no longer ours, and with the token it was taken with.
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
+    }
+
+    /// Why it could not be renewed, where it was lost by that and not to somebody else.
+    pub fn trouble(&self) -> Option<anyhow::Error> {
+        self.trouble.lock().ok()?.take()
     }
 
     /// Gives it back. One that somebody else has by now is left. Where that fails, or takes long, the lock ends
@@ -177,9 +188,10 @@ impl Lock {
 }
 
 /// Renews the lock until it is lost.
-async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: CancellationToken) {
+async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: CancellationToken, told: Trouble) {
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let mut renewed = Instant::now();
+    let mut trouble = None;
     loop {
         tokio::select! {
             () = lost.cancelled() => return,
@@ -199,9 +211,13 @@ async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: Cancella
                     Ok(Err(_)) | Err(_) => {}
                 }
             }
-            _ => {}
+            Ok(Err(error)) => trouble = Some(explain("renew the lock", &error)),
+            Err(_) => trouble = Some(anyhow::anyhow!("the API server did not answer in {} s", RENEWED_EVERY.as_secs())),
         }
         if renewed.elapsed() > DURATION {
+            if let Ok(mut told) = told.lock() {
+                *told = trouble;
+            }
             return lost.cancel();
         }
     }

@@ -258,3 +258,53 @@ fn each_cause_has_its_hint() {
     assert!(hint(&cause("FailedCreate", "exceeded quota: x")).contains("resourcequota"));
     assert!(hint(&cause("Unschedulable", "")).contains("kubectl describe -n m pod/a-0"));
 }
+
+#[test]
+fn a_hook_is_known_by_the_release_it_belongs_to() {
+    let job = |name: &str, labels: Value, annotations: Value| -> ObjectMeta {
+        serde_json::from_value(json!({"name": name, "labels": labels, "annotations": annotations})).unwrap()
+    };
+    let hook = json!({"helm.sh/hook": "pre-install"});
+    for (job, expected) in [
+        (job("loki-migrate", json!({}), hook.clone()), true),
+        (job("migrate", json!({"app.kubernetes.io/instance": "loki"}), hook.clone()), true),
+        (job("migrate", json!({"release": "loki"}), hook.clone()), true),
+        (job("migrate", json!({"release": "other"}), hook), false),
+        (job("loki-migrate", json!({"release": "loki"}), json!({})), false),
+    ] {
+        assert_eq!(is_hook_of(&job, "loki"), expected, "{job:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_fails_ends_the_wait_for_helm_and_one_that_is_done_does_not() {
+    let job = |condition: Value| {
+        json!({"metadata": {"name": "a-hook", "namespace": "m", "uid": "job", "annotations": {"helm.sh/hook": "pre-install"}},
+            "spec": {"template": {}}, "status": {"conditions": [condition]}})
+    };
+    for (condition, ends) in [
+        (json!({"type": "Complete", "status": "True"}), false),
+        (json!({"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "it failed"}), true),
+    ] {
+        let (client, _) = scripted(move |asked| match asked.path.split('?').next().unwrap().ends_with("/jobs") {
+            true if !asked.path.contains("watch=true") => list(json!([job(condition.clone())])),
+            _ => answer(asked, json!([]), json!([])),
+        });
+        let recorder = Arc::new(Recorder::default());
+        let events: Events = recorder.clone();
+        let changes = Changes::watch(&client, ["m"]);
+        let options = WaitOptions {
+            step: "release a".to_owned(),
+            deadline: Instant::now() + Duration::from_secs(600),
+            fail_after: Duration::ZERO,
+            cancel: CancellationToken::new(),
+        };
+        let following = follow_hooks(&client, ("a", "m"), &changes, &options, &events);
+        let ended = tokio::time::timeout(Duration::from_secs(30), following).await;
+        assert_eq!(ended.is_ok(), ends);
+        if let Ok(ended) = ended {
+            let chain = chain_of(&ended.unwrap_err());
+            assert!(chain[0].contains("`Job m/a-hook`") && chain[0].contains("BackoffLimitExceeded"), "{chain:?}");
+        }
+    }
+}
