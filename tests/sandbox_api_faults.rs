@@ -308,16 +308,18 @@ impl Drop for Restarted {
 
 /// Kills the sandbox's API server, and starts it as it was after `pause`.
 fn restart(sandbox: &Sandbox, pause: Duration) -> Restarted {
-    let status = sandbox.run(&["sandbox", "status", "-o", "json"]).exits(0).json();
-    let programs = status["programs"].as_array().unwrap();
-    let server = programs.iter().find(|program| program["name"] == "kube-apiserver").unwrap();
-    let process = format!("/proc/{}", server["pid"]);
-    let line = std::fs::read_to_string(format!("{process}/cmdline")).unwrap();
+    let folder = sandbox.directory().display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines =
+        processes.filter_map(|entry| Some((entry.path(), std::fs::read_to_string(entry.path().join("cmdline")).ok()?)));
+    let is_server =
+        |line: &str| line.split('\0').next().unwrap().ends_with("/kube-apiserver") && line.contains(&folder);
+    let (process, line) = lines.into_iter().find(|(_, line)| is_server(line)).unwrap();
     let mut words = line.trim_end_matches('\0').split('\0');
-    let folder = std::fs::read_link(format!("{process}/cwd")).unwrap();
+    let folder = std::fs::read_link(process.join("cwd")).unwrap();
     let mut command = Command::new(words.next().unwrap());
     command.args(words).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(server["pid"].as_i64().unwrap()).unwrap());
+    let pid = nix::unistd::Pid::from_raw(process.file_name().unwrap().to_str().unwrap().parse().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     std::thread::sleep(pause);
     Restarted(command.spawn().unwrap())

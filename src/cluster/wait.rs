@@ -350,7 +350,10 @@ fn hint(cause: &Cause) -> String {
         "StorageClassNotFound" | "NoStorageClass" => {
             "set `storage.class` to one of `kubectl get storageclass`".to_owned()
         }
-        "CrashLoopBackOff" | "Error" | "OOMKilled" => {
+        "CrashLoopBackOff" | "OOMKilled" if cause.message.contains("OOMKilled") || cause.reason == "OOMKilled" => {
+            "raise the container's memory limit, `resources.limits.memory`".to_owned()
+        }
+        "CrashLoopBackOff" | "Error" => {
             format!("kubectl logs -n {namespace} {} --all-containers --previous", object.name)
         }
         "FailedCreate" if cause.message.contains("quota") => format!("kubectl describe resourcequota -n {namespace}"),

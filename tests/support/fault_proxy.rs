@@ -139,6 +139,11 @@ impl FaultProxy {
         FaultProxy { shared, address, runtime: Some(runtime) }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The script from now on; of several rules that match, the first strikes.
     pub fn script(&self, seed: u64, rules: &[Rule]) {
         let rules = rules.iter().map(|rule| (*rule, 0)).collect();

@@ -90,6 +90,7 @@ pub async fn preflight(
     problems.extend(judge_standing(&standing, &wanted));
     problems.extend(lossy);
     problems.extend(refused);
+    problems.extend(rehearsal::unserved(&rendered, &plan.api_versions));
     problems.extend(judge_room(&room, &demands, &replaced));
     refuse(problems)?;
     skipped.append(&mut unread);

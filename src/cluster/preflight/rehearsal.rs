@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::api::{Patch, PatchParams};
 use kube::core::Status;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many questions go on at once.
 const CONCURRENCY: usize = 16;
@@ -55,6 +56,21 @@ pub(super) async fn refusals(cluster: &Cluster, objects: &[Manifest]) -> Result<
         .try_collect()
         .await?;
     Ok(refused.into_iter().flatten().collect())
+}
+
+/// The objects of kinds that the cluster serves in no version, and will not once the plan's definitions stand.
+pub(super) fn unserved(objects: &[Manifest], api_versions: &BTreeSet<String>) -> Vec<Failure> {
+    let mut by_version: BTreeMap<String, ObjectRef> = BTreeMap::new();
+    for reference in objects.iter().map(Manifest::reference) {
+        if !api_versions.contains(&reference.api_version) {
+            by_version.entry(reference.api_version.clone()).or_insert(reference);
+        }
+    }
+    let refused = by_version.into_iter().map(|(version, object)| {
+        let message = format!("the cluster does not serve `{version}`, and a release makes `{object}`");
+        Failure::new(Kind::Refused, message).hint("kubectl api-versions")
+    });
+    refused.collect()
 }
 
 /// Whether the API server judged the object itself, and a policy or the schema refuses it.
@@ -148,6 +164,17 @@ mod tests {
         // A new object has nothing that is fixed.
         let told = refusal(&reference, &set("1Gi"), None, &status(422, "spec.replicas: Invalid value: -1"));
         assert!(told.message.ends_with("would refuse `StatefulSet m/a`: spec.replicas: Invalid value: -1"));
+    }
+
+    #[test]
+    fn a_kind_that_nobody_serves_is_named_once_for_each_version() {
+        let object = |version: &str, name: &str| {
+            Manifest(json!({"apiVersion": version, "kind": "Widget", "metadata": {"name": name}}))
+        };
+        let served = BTreeSet::from(["v1".to_owned()]);
+        let objects = [object("v1", "a"), object("example.com/v1", "b"), object("example.com/v1", "c")];
+        let told: Vec<String> = unserved(&objects, &served).into_iter().map(|failure| failure.message).collect();
+        assert_eq!(told, ["the cluster does not serve `example.com/v1`, and a release makes `Widget b`"]);
     }
 
     #[test]

@@ -255,6 +255,7 @@ fn each_cause_has_its_hint() {
     };
     assert!(hint(&cause("StorageClassNotFound", "")).contains("storage.class"));
     assert!(hint(&cause("CrashLoopBackOff", "")).contains("kubectl logs -n m a-0"));
+    assert!(hint(&cause("CrashLoopBackOff", "it ends with code 137 (OOMKilled)")).contains("memory limit"));
     assert!(hint(&cause("FailedCreate", "exceeded quota: x")).contains("resourcequota"));
     assert!(hint(&cause("Unschedulable", "")).contains("kubectl describe -n m pod/a-0"));
 }
