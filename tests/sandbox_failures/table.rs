@@ -8,23 +8,13 @@ use std::time::Duration;
 /// The longest text in a cell.
 const LONGEST: usize = 260;
 
-const HEAD: &str = "# Failures
-
-Each failure is seeded on a sandbox and deployed twice: by `drivemaster-mon deploy`, and by `helm upgrade --install \
---wait --timeout 60s` of the same chart with the same values. `make failures` (some ten minutes) seeds them all and writes this page anew; \
-the tests of every change seed most of them and look for the texts and exit codes.
-
-*Named after* is counted from the moment in which the cause could first be seen in the API (in a pod, a claim or an \
-event), and, in brackets, from the start. What can be known before anything is written is seen from the start, and \
-leaves nothing behind. A failure that *may heal* is named at once and ends the deploy once it held for \
-`deploy.failAfterSeconds` (60 s by default; 0 on the sandbox, where nothing heals); one that is normal on the way, \
-such as a readiness probe that fails, ends it with `--timeout`, which is 20 s here.
-
-| failure | what we say | named after | exit code, after | may heal | what Helm says | after |
+/// What the page has around the table.
+const MARKS: [&str; 2] = ["<!-- begin of the table: make failures -->\n", "<!-- end of the table -->\n"];
+const HEAD: &str = "| failure | what we say | named after | exit code, after | may heal | what Helm says | after |
 |---|---|---|---|---|---|---|
 ";
 
-/// Writes the page.
+/// Writes the table into the page.
 pub(super) fn write(rows: &[(Seed, (Ours, Helms))]) {
     let mut text = HEAD.to_owned();
     for (seed, (ours, helm)) in rows {
@@ -52,7 +42,11 @@ pub(super) fn write(rows: &[(Seed, (Ours, Helms))]) {
         late => format!("\nNot named within 5 s: {}.\n", late.join(", ")),
     });
     print!("{text}");
-    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md"), text).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(MARKS[0]).unwrap();
+    let (_, after) = rest.split_once(MARKS[1]).unwrap();
+    std::fs::write(path, format!("{before}{}{text}{}{after}", MARKS[0], MARKS[1])).unwrap();
 }
 
 fn seconds(duration: Duration) -> String {
