@@ -5,7 +5,7 @@ TOOLS := $(or $(DRIVEMASTER_MON_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dr
 DENY_VERSION := 0.20.2
 BINARY := target/debug/drivemaster-mon
 
-.PHONY: help demo test mutants mutants-of-objectives month bench tools lint golden build
+.PHONY: help demo test mutants mutants-of-objectives month bench soak failures tools lint golden build
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ mutants-of-objectives: tools ## the same for the rules that objectives are made 
 
 month: tools ## 30 days of the healthy platform under every alert that is not made of an objective: nothing may fire
 	@$(CARGO) test --locked --test programs_content -- --nocapture a_month
+
+soak: tools ## kill a hundred deploys at random points: the next one must come right; KILLS=number SEED=number
+	@DRIVEMASTER_MON_KILLS="$(or $(KILLS),100)" $(if $(SEED),DRIVEMASTER_MON_SEED="$(SEED)") \
+	    $(CARGO) test --locked --test sandbox_deploys -- --ignored --nocapture --exact soak
+
+failures: tools ## seed every failure for us and for helm: who says what, and when; writes docs/failures.md
+	@$(CARGO) test --locked --test sandbox_failures -- --ignored --nocapture --exact table_of_all
 
 golden: tools ## rewrite the snapshots, then run them
 	@UPDATE_GOLDEN=1 $(CARGO) test --locked --test golden_render --test docs

@@ -5,7 +5,10 @@
 
 mod support;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,18 +16,25 @@ use std::time::{Duration, Instant};
 use support::Answer;
 use support::sandbox::Sandbox;
 
-/// How often a deploy is killed.
+/// How often a deploy is killed here; `make soak` does it more often.
 const KILLS: u32 = 10;
+/// How many deploys in a row are killed before one may end.
+const KILLS_IN_A_ROW: u32 = 10;
 
-/// One small component, which is enough to see what a deploy does.
+/// One small component, which is enough to see what a deploy does: Grafana, behind whose pods no program
+/// starts, and its dashboards, which are objects of our own.
 const SMALL: [&str; 6] = [
     "prometheus.enabled=false",
     "alertmanager.enabled=false",
-    "grafana.enabled=false",
+    "loki.enabled=false",
     "jaeger.enabled=false",
     "otelCollector.enabled=false",
     "verify.timeoutSeconds=20",
 ];
+/// The release of [`SMALL`].
+const RELEASE: &str = "prometheus";
+/// Another version of it.
+const OTHER_VERSION: &str = "grafana.sidecarImage.tag=2.10.2";
 
 fn words<'a>(verb: &[&'a str], namespace: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
     let mut words = verb.to_vec();
@@ -56,10 +66,10 @@ fn kill(child: &mut Child) {
     child.wait().unwrap();
 }
 
-/// The revisions of `loki` with their status, by Helm itself.
+/// The revisions of [`RELEASE`] with their status, by Helm itself.
 fn history(sandbox: &Sandbox, namespace: &str) -> Vec<(u64, String)> {
     let mut helm = Command::new(support::tool("helm"));
-    helm.args(["history", "loki", "-n", namespace, "-o", "json"]).env("KUBECONFIG", sandbox.kubeconfig());
+    helm.args(["history", RELEASE, "-n", namespace, "-o", "json"]).env("KUBECONFIG", sandbox.kubeconfig());
     let output = helm.output().unwrap();
     let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
     rows.iter().map(|row| (row["revision"].as_u64().unwrap(), row["status"].as_str().unwrap().to_owned())).collect()
@@ -76,6 +86,7 @@ fn deploys_are_exact_alone_and_survive_being_killed() {
 
 fn a_frozen_plan_is_carried_out_exactly_or_not_at_all(sandbox: &Sandbox) {
     let namespace = "frozen";
+    let without = ["grafana.enabled=false", "alertmanager.enabled=true"];
     let file = |name: &str| sandbox.run.home.path().join(name).display().to_string();
     let freeze = |name: &str, sets: &[&str]| {
         let file = file(name);
@@ -85,15 +96,15 @@ fn a_frozen_plan_is_carried_out_exactly_or_not_at_all(sandbox: &Sandbox) {
     };
     let carry_out = |file: &str| sandbox.run(&["deploy", "--yes", "--no-verify", "--plan", file]);
 
-    let first = freeze("first.json", &[]);
+    let first = freeze("first.json", &without);
     assert_eq!(std::fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o600);
     carry_out(&first).exits(0);
     assert_eq!(history(sandbox, namespace), [(1, "deployed".to_owned())]);
-    run(sandbox, &["plan", "--detailed-exitcode"], namespace, &[]).exits(0);
+    run(sandbox, &["plan", "--detailed-exitcode"], namespace, &without).exits(0);
     // It was for another cluster than the one that is there now.
-    carry_out(&first).exits(5).says("`release loki` needs no step any more").says("drivemaster-mon plan");
+    carry_out(&first).exits(5).says("`release prometheus` needs no step any more").says("drivemaster-mon plan");
 
-    let changed = ["grafana.enabled=true", "loki.retention.audit=9000h"];
+    let changed = ["alertmanager.enabled=true", OTHER_VERSION];
     let second = freeze("second.json", &changed);
     // Somebody makes what the plan would make; a status that changes all the while counts for nothing.
     let dashboard = "drivemaster-dashboard-slo";
@@ -102,14 +113,14 @@ fn a_frozen_plan_is_carried_out_exactly_or_not_at_all(sandbox: &Sandbox) {
     moved.says(&format!("`ConfigMap {namespace}/{dashboard}` would be updated (values) now, and was created (new)"));
     assert_eq!(history(sandbox, namespace).len(), 1);
     sandbox.kubectl(&["delete", "configmap", dashboard, "-n", namespace]);
-    sandbox.kubectl(&["annotate", "statefulset", "loki", "-n", namespace, "somebody.example.org/seen=1"]);
+    sandbox.kubectl(&["annotate", "statefulsets", "--all", "-n", namespace, "somebody.example.org/seen=1"]);
     carry_out(&second).exits(0);
     run(sandbox, &["plan", "--detailed-exitcode"], namespace, &changed).exits(0);
 
     // What it cannot be.
     sandbox.run(&["deploy", "--plan", &second, "--set", "domain=a.b"]).exits(64).says("`--set`");
     let text = std::fs::read_to_string(&second).unwrap();
-    let other = sandbox.run.file("other.json", &text.replacen("9000h", "9001h", 1));
+    let other = sandbox.run.file("other.json", &text.replacen("2.10.2", "2.10.3", 1));
     carry_out(other.to_str().unwrap()).exits(64).says("was changed after it was made");
     carry_out("/nonexistent.json").exits(64).says("/nonexistent.json");
     run(sandbox, &["uninstall", "--all", "--yes"], namespace, &changed).exits(0);
@@ -143,11 +154,11 @@ fn one_deploy_at_a_time(sandbox: &Sandbox) {
     until("the first holds the lock", || lease_holder(sandbox, namespace).is_some());
     let holder = lease_holder(sandbox, namespace).unwrap();
     assert!(holder.ends_with(&format!("process {}", first.id())), "{holder}");
-    let refused = run(sandbox, &["deploy", "--no-verify"], namespace, &["loki.retention.audit=9000h"]).exits(5);
+    let refused = run(sandbox, &["deploy", "--no-verify"], namespace, &[OTHER_VERSION]).exits(5);
     refused.says(&format!("`{holder}`")).says("--wait-lock");
     // The stack of the first is not there yet, so its namespace alone stands in the way of taking it away.
     let queued = ["deploy", "--no-verify", "--wait-lock"];
-    let second = spawn(sandbox, &queued, namespace, &["loki.retention.audit=9000h"]);
+    let second = spawn(sandbox, &queued, namespace, &[OTHER_VERSION]);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(lease_holder(sandbox, namespace), Some(holder));
     std::fs::write(&go, "").unwrap();
@@ -188,8 +199,13 @@ fn a_release_that_a_killed_helm_left_pending_is_repaired(sandbox: &Sandbox) {
     let chart = find_chart(&folder);
     // It waits for an image that never comes.
     let mut helm = Command::new(support::tool("helm"))
-        .args(["upgrade", "loki", chart.to_str().unwrap(), "-n", namespace, "--wait", "--reuse-values"])
-        .args(["--labels", "drivemaster-mon/chart=old", "--set", "image.repository=registry.invalid/none"])
+        .args(["upgrade", RELEASE, chart.to_str().unwrap(), "-n", namespace, "--wait", "--reuse-values"])
+        .args([
+            "--labels",
+            "drivemaster-mon/chart=old",
+            "--set",
+            "grafana.image.repository=registry.invalid/does-not-exist",
+        ])
         .env("KUBECONFIG", sandbox.kubeconfig())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -208,31 +224,82 @@ fn a_release_that_a_killed_helm_left_pending_is_repaired(sandbox: &Sandbox) {
 fn find_chart(folder: &Path) -> PathBuf {
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        if folder.ends_with("loki") && folder.join("Chart.yaml").exists() {
+        if folder.ends_with(RELEASE) && folder.join("Chart.yaml").exists() {
             return folder;
         }
         folders.extend(std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).filter(|p| p.is_dir()));
     }
-    panic!("no chart of loki in {}", folder.display());
+    panic!("no chart of {RELEASE} in {}", folder.display());
 }
 
 fn a_deploy_that_is_killed_anywhere_comes_right_with_the_next(sandbox: &Sandbox) {
-    let namespace = "killed";
+    kill_deploys(sandbox, KILLS, 1, |_| {});
+}
+
+/// `make soak`: DRIVEMASTER_MON_KILLS deploys are killed (100 without it), at points that
+/// DRIVEMASTER_MON_SEED gives (the time without it).
+#[test]
+#[ignore = "takes a quarter of an hour: run by `make soak`"]
+fn soak() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let kills = u32::try_from(number("DRIVEMASTER_MON_KILLS").unwrap_or(100)).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let seed = number("DRIVEMASTER_MON_SEED").unwrap_or(now);
+    println!("{kills} deploys are killed; DRIVEMASTER_MON_SEED={seed} repeats it");
     let begun = Instant::now();
-    run(sandbox, &["deploy", "--no-verify"], namespace, &[]).exits(0);
+    kill_deploys(&Sandbox::up(), kills, seed, |line| println!("{:>5} s  {line}", begun.elapsed().as_secs()));
+}
+
+/// Kills `kills` deploys, each of one of two versions, at random points; after some in a row the next one
+/// must end in what an undisturbed deploy makes, and leave nothing else.
+fn kill_deploys(sandbox: &Sandbox, kills: u32, seed: u64, tell: impl Fn(&str)) {
+    let namespace = "killed";
+    let deploy = ["deploy", "--no-verify"];
+    let begun = Instant::now();
+    run(sandbox, &deploy, namespace, &[]).exits(0);
     let took = begun.elapsed();
     let undisturbed = sandbox.specifications(namespace);
-    run(sandbox, &["uninstall", "--all", "--yes"], namespace, &[]).exits(0);
-    for kill_number in 1..=KILLS {
-        let mut child = spawn(sandbox, &["deploy", "--no-verify"], namespace, &[]);
-        std::thread::sleep(took * kill_number / KILLS);
-        kill(&mut child);
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut killed = 0;
+    // The version that is deployed next: another than the last, so that there is something to do.
+    let mut is_other = false;
+    while killed < kills {
+        if random.random() {
+            run(sandbox, &["uninstall", "--all", "--yes"], namespace, &[]).exits(0);
+        }
+        let mut points = Vec::new();
+        while points.len() < KILLS_IN_A_ROW.min(kills - killed) as usize {
+            is_other = !is_other;
+            let sets: &[&str] = if is_other { &[OTHER_VERSION] } else { &[] };
+            let mut child = spawn(sandbox, &deploy, namespace, sets);
+            let point = took.mul_f64(random.random());
+            std::thread::sleep(point);
+            // One that has ended was not killed.
+            if child.try_wait().unwrap().is_none() {
+                points.push(format!("{:.1}", point.as_secs_f64()));
+            }
+            kill(&mut child);
+        }
+        killed += points.len() as u32;
+        let begun = Instant::now();
+        run(sandbox, &deploy, namespace, &[]).exits(0);
+        assert_eq!(sandbox.specifications(namespace), undisturbed, "seed {seed}, after {killed} kills");
+        let history = history(sandbox, namespace);
+        let numbers: BTreeSet<u64> = history.iter().map(|(number, _)| *number).collect();
+        let deployed = history.iter().filter(|(_, status)| status == "deployed").count();
+        assert!(history.iter().all(|(_, status)| !status.starts_with("pending")), "seed {seed}: {history:?}");
+        assert_eq!((numbers.len(), deployed), (history.len(), 1), "seed {seed}: {history:?}");
+        assert_eq!(history.last().unwrap().1, "deployed", "seed {seed}: {history:?}");
+        run(sandbox, &["plan", "--detailed-exitcode"], namespace, &[]).exits(0);
+        // A deploy that found nothing left to do took no lock, so it gave none back either.
+        if let Some(holder) = lease_holder(sandbox, namespace) {
+            let (_, process) = holder.rsplit_once(' ').unwrap();
+            assert!(!Path::new("/proc").join(process).exists(), "seed {seed}: `{holder}` is still there");
+        }
+        until("no helm of a killed deploy is left", || children(&format!("\0{namespace}\0")) == 0);
+        let seconds = begun.elapsed().as_secs_f64();
+        tell(&format!("{killed} killed after {} s; right again in {seconds:.1} s", points.join(", ")));
     }
-    run(sandbox, &["deploy", "--no-verify"], namespace, &[]).exits(0);
-    assert_eq!(sandbox.specifications(namespace), undisturbed);
-    let history = history(sandbox, namespace);
-    assert_eq!(history.last().unwrap().1, "deployed", "{history:?}");
-    assert!(history.iter().all(|(_, status)| !status.starts_with("pending")), "{history:?}");
-    run(sandbox, &["plan", "--detailed-exitcode"], namespace, &[]).exits(0);
+    tell(&format!("{killed} deploys killed, all came right; an undisturbed one takes {:.1} s", took.as_secs_f64()));
     run(sandbox, &["uninstall", "--all", "--yes"], namespace, &[]).exits(0);
 }

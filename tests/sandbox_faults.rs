@@ -27,7 +27,7 @@ const ONLY_LOKI: [&str; 5] = [
 #[test]
 fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
     let sandbox = Sandbox::up();
-    let cases: [Case; 13] = [
+    let cases: [Case; 19] = [
         ("a StorageClass that does not exist", a_missing_storage_class_is_refused_before_anything_is_written),
         ("an image that cannot be pulled", an_image_that_cannot_be_pulled_is_named),
         ("a container that crashes", a_crash_loop_is_named),
@@ -39,6 +39,12 @@ fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
         ("no helm", a_missing_helm_is_told),
         ("an old or broken helm", an_old_or_broken_helm_is_refused),
         ("the oldest helm", the_oldest_helm_deploys_and_the_newest_takes_over),
+        ("a helm that floods", a_helm_that_floods_is_told_by_its_last_words),
+        ("a helm that hangs", a_helm_that_hangs_is_stopped),
+        ("a helm that is killed", a_helm_that_is_killed_is_told_and_repaired),
+        ("a helm that prints nonsense", nonsense_of_helm_is_told),
+        ("no home", a_home_that_cannot_be_written_or_is_missing_is_no_obstacle),
+        ("a full disk", a_full_disk_is_told),
         ("Ctrl-C", an_interrupt_says_what_stands),
         ("a hand-made change", a_change_by_hand_is_shown_and_put_back),
     ];
@@ -202,6 +208,107 @@ fn an_old_or_broken_helm_is_refused(sandbox: &Sandbox) {
     let broken = script("broken-helm", "echo '{\"half\": '");
     sandbox.run(&arguments(&["deploy", "--helm", &broken], "fault-old", &[])).exits(3).says("broken-helm");
     assert!(!has_namespace(sandbox, "fault-old"));
+}
+
+/// A helm of `name` that does as `script` says for the verb `upgrade`, `$helm` being a real one that does the rest.
+fn odd_helm(sandbox: &Sandbox, name: &str, verb: &str, script: &str) -> String {
+    let real = support::tool("helm").display().to_string();
+    let text = format!("#!/bin/sh\nhelm='{real}'\nif [ \"$1\" = {verb} ]; then\n{script}\nfi\nexec \"$helm\" \"$@\"\n");
+    let path = sandbox.run.file(name, &text);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+/// Grafana instead of Loki: nothing has to start behind it.
+const GRAFANA: [&str; 2] = ["loki.enabled=false", "grafana.enabled=true"];
+
+fn a_helm_that_floods_is_told_by_its_last_words(sandbox: &Sandbox) {
+    let flood = "head -c 1000000 /dev/zero | tr '\\0' x >&2\necho 'Error: the last words' >&2\nexit 1";
+    let helm = odd_helm(sandbox, "flooding-helm", "upgrade", flood);
+    let verb = ["deploy", "--no-verify", "--helm", &helm];
+    let answer = sandbox.run(&arguments(&verb, "fault-flood", &GRAFANA)).exits(4).says("the last words");
+    assert!(answer.stderr.len() < 10_000, "{} bytes of it are passed on", answer.stderr.len());
+}
+
+fn a_helm_that_hangs_is_stopped(sandbox: &Sandbox) {
+    let helm = odd_helm(sandbox, "hanging-helm", "upgrade", "echo 'still thinking' >&2\nexec sleep 98765");
+    let verb = ["deploy", "--no-verify", "--timeout", "3", "--helm", &helm];
+    let answer = sandbox.run(&arguments(&verb, "fault-hang", &GRAFANA)).exits(4);
+    answer.says("helm did not finish with the release `prometheus` in time and was stopped").says("still thinking");
+    let lines = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = lines.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    assert_eq!(lines.filter(|line| line.contains("sleep\098765")).count(), 0, "it is still there");
+}
+
+fn a_helm_that_is_killed_is_told_and_repaired(sandbox: &Sandbox) {
+    // Once it has written that it is at work.
+    let script = "\"$helm\" \"$@\" >&2 &\nuntil [ -n \"$(\"$helm\" list -q --pending -n fault-kill --kube-context \
+                  sandbox-default)\" ]; do :; done\nkill -9 $!\nkill -9 $$";
+    let slow = ["grafana.enabled=true", "loki.enabled=false", "grafana.image.repository=registry.invalid/slow"];
+    let helm = odd_helm(sandbox, "killed-helm", "upgrade", script);
+    let verb = ["deploy", "--no-verify", "--helm", &helm];
+    let overlay = slow_hook(sandbox);
+    let mut words = arguments(&verb, "fault-kill", &slow);
+    words.extend(["--overlay", &overlay]);
+    sandbox.run(&words).exits(4).says("helm was killed by signal 9 while it worked on the release `prometheus`");
+    sandbox.run(&arguments(&["plan"], "fault-kill", &GRAFANA)).exits(0).prints("repair (pending-install)");
+    sandbox.run(&arguments(&["deploy", "--no-verify"], "fault-kill", &GRAFANA)).exits(0);
+    sandbox.run(&arguments(&["plan", "--detailed-exitcode"], "fault-kill", &GRAFANA)).exits(0);
+}
+
+/// An overlay whose chart has a hook that takes long, so that helm can be met at work.
+fn slow_hook(sandbox: &Sandbox) -> String {
+    let hook = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: slow\n  namespace: {{ .Release.Namespace }}\n  \
+                annotations: {helm.sh/hook: pre-install}\nspec:\n  restartPolicy: Never\n  securityContext: \
+                {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}\n  containers:\n  - name: a\n    \
+                image: registry.invalid/never-ready\n    \
+                securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}\n";
+    sandbox.run.file("slow-hook/templates/charts/prometheus/templates/slow.yaml", hook);
+    sandbox.run.home.path().join("slow-hook").display().to_string()
+}
+
+fn nonsense_of_helm_is_told(sandbox: &Sandbox) {
+    let helm = odd_helm(sandbox, "nonsense-helm", "get", "echo 'a: [b'\nexit 0");
+    let verb = ["deploy", "--no-verify", "--helm", &helm];
+    let answer = sandbox.run(&arguments(&verb, "fault-nonsense", &GRAFANA)).exits(3);
+    answer.says("nonsense-helm` printed for the release `prometheus` is no YAML");
+    let helm = odd_helm(sandbox, "nonsense-helm-2", "template", "echo 'a: [b'\nexit 0");
+    let verb = ["deploy", "--no-verify", "--helm", &helm];
+    let other = ["loki.enabled=false", "grafana.enabled=true", "grafana.sidecarImage.tag=2.10.2"];
+    sandbox.run(&arguments(&verb, "fault-nonsense", &other)).exits(3).says("is no YAML");
+}
+
+fn a_home_that_cannot_be_written_or_is_missing_is_no_obstacle(sandbox: &Sandbox) {
+    let words = |namespace: &'static str| {
+        let mut words = arguments(&["deploy", "--no-verify"], namespace, &GRAFANA);
+        words.push("--sandbox");
+        words
+    };
+    // Nobody can write there, not even root.
+    let mut command = sandbox.run.command(&words("fault-home"));
+    for name in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
+        command.env(name, "/proc/1/fdinfo");
+    }
+    Answer::from(command.output().unwrap()).exits(0);
+    let mut command = sandbox.run.command(&words("fault-homeless"));
+    Answer::from(command.env_remove("HOME").output().unwrap()).exits(0);
+}
+
+fn a_full_disk_is_told(sandbox: &Sandbox) {
+    let verb = ["deploy", "--no-verify"];
+    let mut words = arguments(&verb, "fault-full", &GRAFANA);
+    words.push("--sandbox");
+    let program = sandbox.run.command(&words);
+    // Files may not grow, which is how a full disk looks to who writes.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]).arg(program.get_program());
+    shell.args(program.get_args()).env_clear().current_dir(sandbox.run.home.path());
+    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let answer = Answer::from(shell.output().unwrap()).exits(3);
+    answer.says("cannot write").says("for the chart `prometheus`").says("TMPDIR");
+    assert!(!has_namespace(sandbox, "fault-full"));
+    let full = arguments(&["plan", "--out", "/dev/full"], "fault-full", &GRAFANA);
+    sandbox.run(&full).exits(64).says("/dev/full").says("No space left on device");
 }
 
 fn the_oldest_helm_deploys_and_the_newest_takes_over(sandbox: &Sandbox) {

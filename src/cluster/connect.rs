@@ -1,13 +1,15 @@
 //! Finds the kubeconfig and connects to the cluster it names.
 
-use crate::cluster::request::{self, ask};
+use crate::cluster::{answer, request};
 use crate::error::{Failure, Kind};
+use crate::event::Events;
 use crate::helm;
 use anyhow::Result;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Every request of ours carries this user agent, by which the audit log knows our writes.
@@ -66,11 +68,12 @@ impl Cluster {
     }
 }
 
-/// Connects to the cluster that `options` name and asks for its version.
+/// Connects to the cluster that `options` name and asks for its version. Trouble with it is told to `events` from
+/// then on.
 ///
 /// # Errors
 /// [`Kind::CouldNotAsk`] when there is no kubeconfig or context, or no answer.
-pub async fn connect(options: &ConnectOptions) -> Result<Cluster> {
+pub async fn connect(options: &ConnectOptions, events: &Events) -> Result<Cluster> {
     let places = places(options, std::env::var_os("KUBECONFIG"), std::env::var_os("HOME"));
     let files: Vec<PathBuf> = places.iter().filter(|place| place.is_file()).cloned().collect();
     let (mut config, context) =
@@ -84,13 +87,13 @@ pub async fn connect(options: &ConnectOptions) -> Result<Cluster> {
         config.proxy_url = None;
     }
     let server = config.cluster_url.to_string();
-    let client = kube::Client::try_from(config).map_err(|error| {
+    let client = answer::client(config, Arc::clone(events)).map_err(|error| {
         Failure::new(Kind::CouldNotAsk, format!("cannot use the kubeconfig context `{context}`"))
             .hint("kubectl config view --minify")
             .caused_by(anyhow::anyhow!(request::root_cause(&error)))
     })?;
     let what = format!("reach the cluster `{context}` at `{server}`");
-    let version = ask(&what, || client.apiserver_version()).await?;
+    let version = request::ask_first(&what, || client.apiserver_version()).await?;
     Ok(Cluster { client, context, server, server_version: version.git_version, kubeconfigs: files })
 }
 
@@ -186,6 +189,7 @@ fn listed(names: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::error::{chain_of, exit_code_of, failure_of};
+    use crate::event::Recorder;
 
     #[test]
     fn the_option_wins_over_the_variable_and_that_over_home() {
@@ -207,13 +211,17 @@ mod tests {
         }
     }
 
+    fn nobody() -> Events {
+        Arc::new(Recorder::default())
+    }
+
     async fn fails(kubeconfig: &str, context: Option<&str>) -> (u8, Vec<String>, String) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
         std::fs::write(&file, kubeconfig).unwrap();
         let options = ConnectOptions { kubeconfig: Some(file), context: context.map(str::to_owned) };
-        let error = connect(&options).await.err().expect("there is no such cluster");
+        let error = connect(&options, &nobody()).await.err().expect("there is no such cluster");
         let hint = failure_of(&error).and_then(|failure| failure.hint.clone()).unwrap_or_default();
         (exit_code_of(&error), chain_of(&error), hint)
     }
@@ -228,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_file_is_named() {
         let options = ConnectOptions { kubeconfig: Some("/nonexistent/config".into()), context: None };
-        let error = connect(&options).await.err().expect("there is no such file");
+        let error = connect(&options, &nobody()).await.err().expect("there is no such file");
         assert_eq!(exit_code_of(&error), 3);
         assert!(error.to_string().contains("`/nonexistent/config`"), "{error}");
     }

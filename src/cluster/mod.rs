@@ -1,5 +1,6 @@
 //! The Kubernetes API: connect, observe, apply, wait, forward. Thin.
 
+mod answer;
 pub mod apply;
 pub mod changes;
 pub mod connect;

@@ -4,51 +4,108 @@ use crate::error::{Failure, Kind};
 use kube::core::Status;
 use std::future::Future;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long the API server may take to answer one request.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a request is sent when the server says that it is too busy.
-const ATTEMPTS: u32 = 6;
+/// How long the API server may take to answer a request that is sent again.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take at first: an answer that got lost on its way must not cost the whole time.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
+/// No attempt starts later than this after the first.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a request is sent in all while the server is busy, away or does not answer.
+const ATTEMPTS: u32 = 8;
+/// How often a request is sent in all that the server may have a lasting quarrel with.
+const FEW_ATTEMPTS: u32 = 4;
+/// How often a request is sent in all that is not answered.
+const TIMEOUTS: u32 = 2;
 /// The first pause before another attempt; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause, also where the server asks for more.
+/// The longest pause where the server asks for none.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// Sends a request by `call`; again, with growing pauses, while the server answers 429 or 503 (both
-/// say that nothing was done). `what` completes "cannot ...", with the object in backticks.
+/// How the message of a request ends whose credentials were refused.
+pub(crate) const NOT_ACCEPTED: &str = "the API server does not accept the credentials";
+
+/// Sends a request by `call`; again, with growing pauses or the one that the server asks for, while another
+/// attempt may help: the server is busy, away, reports a fault, or somebody else wrote at the same time.
+/// So `call` must be of a kind that does no harm when it is carried out twice. `what` completes
+/// "cannot ...", with the object in backticks.
 ///
 /// # Errors
-/// A [`Failure`] that says what the refusal means.
-pub(crate) async fn ask<T, F, Fut>(what: &str, mut call: F) -> anyhow::Result<T>
+/// A [`Failure`] that says what the refusal means, and how often it came.
+pub(crate) async fn ask<T, F, Fut>(what: &str, call: F) -> anyhow::Result<T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = kube::Result<T>>,
 {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
-        let Ok(answer) = tokio::time::timeout(TIMEOUT, call()).await else {
-            return Err(no_answer(what));
-        };
-        match answer {
-            Ok(value) => return Ok(value),
-            Err(error) if attempt < ATTEMPTS && is_busy(&error) => {
-                tokio::time::sleep(asked_pause(&error).unwrap_or(pause).min(LONGEST_PAUSE)).await;
-                pause *= 2;
-            }
-            Err(error) => return Err(explain(what, &error)),
-        }
-    }
-    Err(no_answer(what))
+    repeat(what, true, call).await
 }
 
-fn no_answer(what: &str) -> anyhow::Error {
-    Failure::new(Kind::CouldNotAsk, format!("cannot {what}: the API server did not answer in {} s", TIMEOUT.as_secs()))
+/// As [`ask`], of a server that may not be there at all: one that cannot be connected to is told at once.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) async fn ask_first<T, F, Fut>(what: &str, call: F) -> anyhow::Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = kube::Result<T>>,
+{
+    repeat(what, false, call).await
+}
+
+async fn repeat<T, F, Fut>(what: &str, is_there: bool, mut call: F) -> anyhow::Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = kube::Result<T>>,
+{
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut attempt = 1;
+    loop {
+        let answer = tokio::time::timeout(if attempt == 1 { FIRST_TIMEOUT } else { TIMEOUT }, call()).await;
+        let (attempts, next) = match &answer {
+            Ok(Ok(_)) => (0, pause),
+            Ok(Err(error)) => (attempts(error, is_there), asked_pause(error).unwrap_or(pause)),
+            Err(_) => (TIMEOUTS, pause),
+        };
+        if attempt < attempts && begun.elapsed() + next <= PATIENCE {
+            tokio::time::sleep(next).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            attempt += 1;
+            continue;
+        }
+        let what = match attempt {
+            1 => what.to_owned(),
+            _ => format!("{what} (tried {attempt} times in {} s)", begun.elapsed().as_secs()),
+        };
+        return match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(explain(&what, &error)),
+            Err(_) => Err(no_answer(&what, begun.elapsed())),
+        };
+    }
+}
+
+/// How often a request is sent in all that ends in `error`; `is_there` says that the server was seen before.
+fn attempts(error: &kube::Error, is_there: bool) -> u32 {
+    let kube::Error::Api(status) = error else {
+        let root = root_cause(error);
+        return if is_lost(&root) && (is_there || !is_refused(&root)) { ATTEMPTS } else { 1 };
+    };
+    match status.code {
+        429 | 502..=504 => ATTEMPTS,
+        // What it read was too old: it is read anew.
+        410 => FEW_ATTEMPTS,
+        409 if status.reason == "Conflict" && !is_terminating(status, &status.message.to_lowercase()) => FEW_ATTEMPTS,
+        500 if !is_invalid_field(status) && !status.message.contains("failed calling webhook") => FEW_ATTEMPTS,
+        _ => 1,
+    }
+}
+
+fn no_answer(what: &str, waited: Duration) -> anyhow::Error {
+    Failure::new(Kind::CouldNotAsk, format!("cannot {what}: the API server did not answer in {} s", waited.as_secs()))
         .hint("kubectl get --raw /readyz?verbose")
         .into()
-}
-
-fn is_busy(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 429 | 503))
 }
 
 fn asked_pause(error: &kube::Error) -> Option<Duration> {
@@ -81,13 +138,37 @@ pub(crate) fn explain(what: &str, error: &kube::Error) -> anyhow::Error {
     }
 }
 
+/// Whether `root`, the innermost error's text, says that a connection could not be made or broke off.
+pub(crate) fn is_lost(root: &str) -> bool {
+    const MARKS: &[&str] = &[
+        "close_notify",
+        "unexpected-eof",
+        "unexpected eof",
+        // Of hyper: before an answer, within its head, within its body.
+        "connection closed before message completed",
+        "error reading a body from connection",
+        "end of file before message length reached",
+        "unexpected end of file",
+        "unexpected end of chunk",
+        "connection reset",
+        "connection aborted",
+        "broken pipe",
+    ];
+    let lower = root.to_lowercase();
+    is_refused(root) || MARKS.iter().any(|mark| lower.contains(mark))
+}
+
+fn is_refused(root: &str) -> bool {
+    root.to_lowercase().contains("connection refused")
+}
+
 /// The reason of a broken connection in plain words, and the hint, from the innermost error's text.
 fn judge_connection(root: &str) -> (&'static str, &'static str) {
     let lower = root.to_lowercase();
     let has = |mark: &str| lower.contains(mark);
     if has("refused") {
         ("connection refused", "start the cluster, or name another with --context")
-    } else if has("close_notify") || has("unexpected-eof") {
+    } else if is_lost(root) {
         ("the connection broke off", "run again when the API server answers: kubectl cluster-info")
     } else if has("unknownissuer") || has("unknown issuer") {
         ("its certificate is signed by an unknown authority", "check `certificate-authority` in the kubeconfig")
@@ -111,7 +192,7 @@ fn explain_status(what: &str, status: &Status) -> anyhow::Error {
     let lower = message.to_lowercase();
     let failure = |kind, why: &str| Failure::new(kind, format!("cannot {what}: {why}"));
     let failure = match status.code {
-        401 => failure(Kind::CouldNotAsk, "the API server does not accept the credentials").hint("kubectl auth whoami"),
+        401 => failure(Kind::CouldNotAsk, NOT_ACCEPTED).hint("kubectl auth whoami"),
         403 | 409 if is_terminating(status, &lower) => {
             failure(Kind::Refused, "its namespace is being deleted").hint("wait until it is gone, then run again")
         }
@@ -127,14 +208,21 @@ fn explain_status(what: &str, status: &Status) -> anyhow::Error {
         404 => failure(Kind::Unhealthy, "there is no such thing on the server"),
         409 => failure(Kind::Unhealthy, "somebody else changed it at the same time").hint("run again"),
         400 | 422 => failure(Kind::Unhealthy, "the API server calls it invalid"),
-        // Server-side apply answers an unknown field, or one of the wrong type, with 500 and no reason.
-        500 if status.reason.is_empty() && lower.contains("typed patch object") => {
-            failure(Kind::Unhealthy, "the API server calls a field of it invalid")
+        500 if is_invalid_field(status) => failure(Kind::Unhealthy, "the API server calls a field of it invalid"),
+        429 | 503 => {
+            let asked =
+                status.details.as_ref().map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
+            let asked = asked.map(|seconds| format!(" and asks for a pause of {seconds} s")).unwrap_or_default();
+            failure(Kind::CouldNotAsk, &format!("the API server is too busy{asked}")).hint("run again later")
         }
-        429 | 503 => failure(Kind::CouldNotAsk, "the API server is too busy").hint("run again later"),
         _ => failure(Kind::CouldNotAsk, "the API server reports a fault").hint("kubectl get --raw /readyz?verbose"),
     };
     failure.caused_by(anyhow::anyhow!(message))
+}
+
+/// Server-side apply answers an unknown field, or one of the wrong type, with 500 and no reason.
+fn is_invalid_field(status: &Status) -> bool {
+    status.reason.is_empty() && status.message.contains("typed patch object")
 }
 
 fn is_terminating(status: &Status, lower: &str) -> bool {
@@ -226,7 +314,9 @@ mod tests {
             ("failed to lookup address information: Name or service not known", "does not resolve"),
             ("deadline has elapsed", "no connection in time"),
             ("peer closed connection without sending TLS close_notify: .../index.html#unexpected-eof", "broke off"),
-            ("broken pipe", "failed"),
+            ("broken pipe", "broke off"),
+            ("end of file before message length reached", "broke off"),
+            ("something new", "failed"),
         ];
         for (root, words) in cases {
             let error = kube::Error::Service(Box::new(std::io::Error::other(root.to_owned())));
@@ -235,33 +325,109 @@ mod tests {
         }
     }
 
+    /// How often a request is sent that `error` answers `bad` times, how long that takes, and how it ends.
+    async fn sent(bad: u32, error: impl Fn() -> kube::Error) -> (u32, Duration, anyhow::Result<u32>) {
+        let (begun, mut calls) = (Instant::now(), 0);
+        let answer = ask("list things", || {
+            calls += 1;
+            let answer = if calls <= bad { Err(error()) } else { Ok(calls) };
+            async move { answer }
+        })
+        .await;
+        (calls, begun.elapsed(), answer)
+    }
+
+    fn broken(root: &'static str) -> kube::Error {
+        kube::Error::Service(Box::new(std::io::Error::other(root)))
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_busy_server_is_asked_again_but_not_for_ever() {
-        for (code, busy_answers, attempts, succeeds) in
-            [(429, 2, 3, true), (503, 2, 3, true), (429, 100, 6, false), (500, 1, 1, false), (409, 1, 1, false)]
-        {
-            let mut calls = 0;
-            let answer = ask("list things", || {
-                calls += 1;
-                let answer = if calls <= busy_answers { Err(api_error(code, "", "no")) } else { Ok(calls) };
-                async move { answer }
-            })
-            .await;
-            assert_eq!((calls, answer.is_ok()), (attempts, succeeds), "{code}");
+    async fn what_may_heal_is_asked_again_but_not_for_ever() {
+        let conflict = "the object has been modified";
+        let terminating = "unable to create new content in namespace m because it is being terminated";
+        let webhook = "Internal error occurred: failed calling webhook \"x\"";
+        let field = "failed to create typed patch object (m/a): .nope: field not declared in schema";
+        let cases: [(u16, &str, &str, u32); 11] = [
+            (429, "TooManyRequests", "later", 8),
+            (503, "ServiceUnavailable", "later", 8),
+            (504, "Timeout", "later", 8),
+            (500, "InternalError", "etcdserver: leader changed", 4),
+            (410, "Expired", "too old resource version", 4),
+            (409, "Conflict", conflict, 4),
+            (409, "AlreadyExists", "it is there", 1),
+            (409, "Conflict", terminating, 1),
+            (500, "InternalError", webhook, 1),
+            (500, "", field, 1),
+            (403, "Forbidden", "no", 1),
+        ];
+        for (code, reason, message, most) in cases {
+            let (calls, took, answer) = sent(100, || api_error(code, reason, message)).await;
+            assert_eq!((calls, answer.is_ok()), (most, false), "{code} {message}");
+            assert!(took <= PATIENCE, "{code}: {took:?}");
+            let text = answer.unwrap_err().to_string();
+            assert_eq!(text.contains(&format!("(tried {most} times in")), most > 1, "{text}");
+            let (calls, _, answer) = sent(most - 1, || api_error(code, reason, message)).await;
+            assert_eq!((calls, answer.is_ok()), (most, true), "{code} {message}");
+        }
+        for (root, most) in [
+            ("Connection refused (os error 111)", 8),
+            ("end of file before message length reached", 8),
+            ("Connection reset by peer (os error 104)", 8),
+            ("invalid peer certificate: Expired", 1),
+            ("failed to lookup address information", 1),
+        ] {
+            assert_eq!(sent(100, || broken(root)).await.0, most, "{root}");
         }
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_never_there_is_told_at_once() {
+        let mut calls = 0;
+        let refused = |calls: &mut u32| {
+            *calls += 1;
+            async { Err::<(), _>(broken("Connection refused (os error 111)")) }
+        };
+        assert!(ask_first("reach it", || refused(&mut calls)).await.is_err());
+        assert_eq!(calls, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_that_the_server_asks_for_is_kept() {
+        let busy = |seconds: u32| {
+            let mut status = Status::failure("later", "TooManyRequests").with_code(429);
+            status.details = serde_json::from_value(json!({"retryAfterSeconds": seconds})).unwrap();
+            kube::Error::Api(status.boxed())
+        };
+        let (calls, took, answer) = sent(2, || busy(12)).await;
+        assert_eq!((calls, took.as_secs(), answer.is_ok()), (3, 24, true));
+        // One that is too long is not waited for, and told.
+        let (calls, took, answer) = sent(2, || busy(120)).await;
+        assert_eq!((calls, took.as_secs()), (1, 0));
+        let text = answer.unwrap_err().to_string();
+        assert!(text.ends_with("too busy and asks for a pause of 120 s"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_server_that_never_answers_ends_in_a_failure() {
+        let begun = Instant::now();
         let error = ask("list things", std::future::pending::<kube::Result<()>>).await.unwrap_err();
         assert_eq!(exit_code_of(&error), 3);
         assert!(error.to_string().contains("did not answer"), "{error}");
-    }
-
-    #[test]
-    fn the_server_says_how_long_to_pause() {
-        let mut status = Status::failure("later", "TooManyRequests").with_code(429);
-        status.details = serde_json::from_value(json!({"retryAfterSeconds": 3})).unwrap();
-        assert_eq!(asked_pause(&kube::Error::Api(status.boxed())), Some(Duration::from_secs(3)));
+        assert_eq!(begun.elapsed(), FIRST_TIMEOUT + FIRST_PAUSE + TIMEOUT);
+        // One answer that got lost costs a part of it.
+        let mut calls = 0;
+        let begun = Instant::now();
+        let answer = ask("list things", || {
+            calls += 1;
+            let is_lost = calls == 1;
+            async move {
+                match is_lost {
+                    true => std::future::pending().await,
+                    false => Ok(()),
+                }
+            }
+        });
+        answer.await.unwrap();
+        assert_eq!(begun.elapsed(), FIRST_TIMEOUT + FIRST_PAUSE);
     }
 }

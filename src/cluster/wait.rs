@@ -1,6 +1,7 @@
 //! Waits until workloads are ready, and says all the while what they wait for.
 
 use crate::cluster::changes::Changes;
+use crate::cluster::request::{NOT_ACCEPTED, ask};
 use crate::cluster::snapshot::{further, ready_endpoints, snapshot};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
@@ -8,14 +9,19 @@ use crate::object::ObjectRef;
 use crate::ready::chain::is_further;
 use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload, webhook};
 use anyhow::Result;
-use kube::Client;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
+use kube::{Api, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often everything is read again although no watch told of a change.
-const READ_AGAIN: Duration = Duration::from_secs(5);
+const READ_AGAIN: Duration = Duration::from_secs(4);
+/// How long the API server may refuse the credentials: one that has just started does so for a moment.
+const NOT_ACCEPTED_FOR: Duration = Duration::from_secs(10);
 /// The shortest time between two reads, however much changes.
 const SETTLE: Duration = Duration::from_millis(400);
 /// How long a fault must hold in any case. The parts of a cluster lag behind each other: the
@@ -41,6 +47,14 @@ pub struct WaitOptions {
     pub cancel: CancellationToken,
 }
 
+/// What is followed.
+enum Awaited<'a> {
+    /// These, until all are ready.
+    All(&'a [ObjectRef]),
+    /// The Jobs that are hooks of this release, in this namespace, as they come and go.
+    Hooks { release: &'a str, namespace: &'a str },
+}
+
 /// Waits until all `workloads` are ready.
 ///
 /// # Errors
@@ -49,6 +63,31 @@ pub struct WaitOptions {
 pub async fn wait_until_ready(
     client: &Client,
     workloads: &[ObjectRef],
+    changes: &Changes,
+    options: &WaitOptions,
+    events: &Events,
+) -> Result<()> {
+    follow(client, &Awaited::All(workloads), changes, options, events).await
+}
+
+/// Follows the hooks of `release` while helm, which waits for them and says nothing, is at work: tells what they
+/// wait for. Ends only with what ends a wait; whoever calls it drops it when helm is done.
+///
+/// # Errors
+/// As [`wait_until_ready`].
+pub async fn follow_hooks(
+    client: &Client,
+    (release, namespace): (&str, &str),
+    changes: &Changes,
+    options: &WaitOptions,
+    events: &Events,
+) -> Result<()> {
+    follow(client, &Awaited::Hooks { release, namespace }, changes, options, events).await
+}
+
+async fn follow(
+    client: &Client,
+    awaited: &Awaited<'_>,
     changes: &Changes,
     options: &WaitOptions,
     events: &Events,
@@ -62,12 +101,26 @@ pub async fn wait_until_ready(
         started: Instant::now(),
         held: BTreeMap::new(),
         trouble: None,
+        not_accepted: None,
         seen: BTreeMap::new(),
     };
     loop {
         // What changes while we read counts as new.
         told.mark_unchanged();
-        let read = async { wait.end_of(read(client, workloads).await, workloads) };
+        let read = async {
+            match awaited {
+                Awaited::All(workloads) => wait.end_of(read(client, workloads).await, workloads),
+                Awaited::Hooks { release, namespace } => {
+                    let hooks = match hooks(client, release, namespace).await {
+                        Ok(hooks) if hooks.is_empty() => return None,
+                        Ok(hooks) => hooks,
+                        Err(error) => return wait.bear(error),
+                    };
+                    // Helm says when all of them are done.
+                    wait.end_of(read(client, &hooks).await, &hooks).filter(Result::is_err)
+                }
+            }
+        };
         tokio::select! {
             biased;
             () = options.cancel.cancelled() => return Err(wait.cancelled()),
@@ -94,6 +147,25 @@ pub async fn wait_until_ready(
             () = tokio::time::sleep_until(again) => {}
         }
     }
+}
+
+/// The Jobs in `namespace` that are hooks of `release`. Helm puts no mark of its own on them but the annotation,
+/// so they are known by the release's name, which charts put into labels or names.
+async fn hooks(client: &Client, release: &str, namespace: &str) -> Result<Vec<ObjectRef>> {
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let what = format!("list the Jobs in namespace `{namespace}`");
+    let parameters = ListParams::default();
+    let jobs = ask(&what, || api.list_metadata(&parameters)).await?.items.into_iter();
+    let names = jobs.filter(|job| is_hook_of(&job.metadata, release)).filter_map(|job| job.metadata.name);
+    Ok(names.map(|name| ObjectRef::namespaced("batch/v1", "Job", namespace, &name)).collect())
+}
+
+fn is_hook_of(job: &ObjectMeta, release: &str) -> bool {
+    const HOOK: &str = "helm.sh/hook";
+    let label = |key: &str| job.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let by_label = ["app.kubernetes.io/instance", "release"].map(label).contains(&Some(release));
+    let by_name = job.name.as_deref().is_some_and(|name| name.starts_with(&format!("{release}-")));
+    job.annotations.as_ref().is_some_and(|all| all.contains_key(HOOK)) && (by_label || by_name)
 }
 
 /// What the namespaces of `workloads` hold; what has no namespace stands under the empty name.
@@ -131,6 +203,8 @@ struct Wait<'a> {
     held: BTreeMap<(ObjectRef, String), Instant>,
     /// Why the last read failed.
     trouble: Option<String>,
+    /// Since when the API server does not accept the credentials.
+    not_accepted: Option<Instant>,
     seen: BTreeMap<String, Snapshot>,
 }
 
@@ -142,6 +216,7 @@ impl Wait<'_> {
             Err(error) => return self.bear(error),
         }
         self.trouble = None;
+        self.not_accepted = None;
         let causes = self.judge(workloads);
         if causes.is_empty() {
             return Some(Ok(()));
@@ -175,6 +250,11 @@ impl Wait<'_> {
             return Some(Err(error));
         }
         let message = error.to_string();
+        if !message.ends_with(NOT_ACCEPTED) {
+            self.not_accepted = None;
+        } else if self.not_accepted.get_or_insert_with(Instant::now).elapsed() >= NOT_ACCEPTED_FOR {
+            return Some(Err(error));
+        }
         if self.trouble.as_ref() != Some(&message) {
             self.events.emit(Event::Warning { message: format!("{message}; trying on") });
             self.trouble = Some(message);
@@ -230,12 +310,17 @@ impl Wait<'_> {
     fn timed_out(&self) -> anyhow::Error {
         let step = &self.options.step;
         match (self.causes.last(), &self.trouble) {
-            (Some(cause), _) => {
+            (Some(cause), None) => {
                 let message = format!("`{step}` is not ready in time: last seen `{}`: {}", cause.object, cause.reason);
                 self.unhealthy(cause, message)
             }
-            (None, Some(trouble)) => Failure::new(Kind::CouldNotAsk, format!("cannot see whether `{step}` is ready"))
-                .caused_by(anyhow::anyhow!(trouble.clone())),
+            (cause, Some(trouble)) => {
+                let seen = cause.map(|cause| format!("; last seen `{}`: {}", cause.object, cause.reason));
+                let message = format!("cannot see whether `{step}` is ready{}", seen.unwrap_or_default());
+                Failure::new(Kind::CouldNotAsk, message)
+                    .hint("kubectl get --raw /readyz?verbose")
+                    .caused_by(anyhow::anyhow!(trouble.clone()))
+            }
             (None, None) => Failure::new(Kind::Unhealthy, format!("`{step}` had no time left to get ready"))
                 .hint("give it more time with --timeout")
                 .into(),
@@ -265,7 +350,10 @@ fn hint(cause: &Cause) -> String {
         "StorageClassNotFound" | "NoStorageClass" => {
             "set `storage.class` to one of `kubectl get storageclass`".to_owned()
         }
-        "CrashLoopBackOff" | "Error" | "OOMKilled" => {
+        "CrashLoopBackOff" | "OOMKilled" if cause.message.contains("OOMKilled") || cause.reason == "OOMKilled" => {
+            "raise the container's memory limit, `resources.limits.memory`".to_owned()
+        }
+        "CrashLoopBackOff" | "Error" => {
             format!("kubectl logs -n {namespace} {} --all-containers --previous", object.name)
         }
         "FailedCreate" if cause.message.contains("quota") => format!("kubectl describe resourcequota -n {namespace}"),

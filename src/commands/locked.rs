@@ -1,8 +1,8 @@
 //! Changing the cluster while nobody else does.
 
 use super::session::{Session, Target};
-use crate::cluster::lock::{Lock, LockContext, lock};
-use crate::error::{Failure, Kind};
+use crate::cluster::lock::{DURATION, Lock, LockContext, lock};
+use crate::error::{Failure, Kind, failure_of};
 use anyhow::Result;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,7 +31,16 @@ pub(super) async fn take(session: &Session<'_>, target: &Target, namespace: &str
 /// That of `work`.
 pub(super) async fn give_back<T>(session: &Session<'_>, lock: Lock, work: Result<T>) -> Result<T> {
     let lost = lock.lost().is_cancelled() && !session.cancel.is_cancelled();
+    let trouble = lock.trouble();
     lock.release().await;
+    if let (Err(_), Some(trouble)) = (&work, trouble) {
+        let hint = failure_of(&trouble).and_then(|failure| failure.hint.clone());
+        let message = format!("stopped: the lock could not be renewed for {} s", DURATION.as_secs());
+        let failure = Failure::new(Kind::CouldNotAsk, message);
+        return Err(
+            trouble.context(failure.hint(hint.unwrap_or_else(|| "run it again: what is done is kept".to_owned())))
+        );
+    }
     match work {
         Err(error) if lost => Err(error.context(
             Failure::new(Kind::Unhealthy, "stopped: the lock was lost, another deploy may be at work")

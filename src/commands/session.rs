@@ -185,15 +185,15 @@ impl<'a> Session<'a> {
         #[cfg(feature = "sandbox")]
         if let Some(name) = &self.global.sandbox {
             let running = self.sandbox_up(name, config).await?;
-            let cluster =
-                connect(&ConnectOptions { kubeconfig: Some(running.kubeconfig.clone()), context: None }).await?;
+            let options = ConnectOptions { kubeconfig: Some(running.kubeconfig.clone()), context: None };
+            let cluster = connect(&options, &self.events).await?;
             let program_path = Some(running.path_directory.clone().into_os_string());
             return Ok(Target { cluster, program_path, throwaway: true });
         }
         let _ = config;
         let options =
             ConnectOptions { kubeconfig: self.global.kubeconfig.clone(), context: self.global.context.clone() };
-        Ok(Target { cluster: connect(&options).await?, program_path: None, throwaway: false })
+        Ok(Target { cluster: connect(&options, &self.events).await?, program_path: None, throwaway: false })
     }
 
     /// The helm executable for `target`.

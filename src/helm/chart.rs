@@ -2,7 +2,7 @@
 
 use crate::error::{Failure, Kind};
 use crate::render::bundle::Chart;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::{Component, Path};
 use tempfile::TempDir;
 
@@ -11,10 +11,15 @@ use tempfile::TempDir;
 /// # Errors
 /// When a path of the chart leaves its folder, or the disk refuses.
 pub fn write_chart(chart: &Chart) -> Result<TempDir> {
+    let failed = |what: String, error: std::io::Error| {
+        Failure::new(Kind::CouldNotAsk, format!("cannot {what} for the chart `{}`", chart.name))
+            .hint("set TMPDIR to a folder that can be written and has room")
+            .caused_by(error)
+    };
     let folder = tempfile::Builder::new()
         .prefix("drivemaster-mon-chart-")
         .tempdir()
-        .with_context(|| format!("cannot make a temporary folder for the chart `{}`", chart.name))?;
+        .map_err(|error| failed("make a temporary folder".to_owned(), error))?;
     for (path, content) in &chart.files {
         let relative = Path::new(path);
         if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
@@ -27,9 +32,9 @@ pub fn write_chart(chart: &Chart) -> Result<TempDir> {
         let target = folder.path().join(relative);
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make the folder `{}`", parent.display()))?;
+                .map_err(|error| failed(format!("make the folder `{}`", parent.display()), error))?;
         }
-        std::fs::write(&target, content).with_context(|| format!("cannot write `{}`", target.display()))?;
+        std::fs::write(&target, content).map_err(|error| failed(format!("write `{}`", target.display()), error))?;
     }
     Ok(folder)
 }

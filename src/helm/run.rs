@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -216,13 +217,19 @@ impl Helm {
         let text = String::from_utf8_lossy(&finished.stdout).into_owned();
         self.judge(finished, name, namespace)?;
         parse::manifest(&text).map_err(|error| {
-            Failure::new(Kind::Internal, format!("the manifest of the release `{name}` is no YAML")).caused_by(error)
+            let message = format!("what `{}` printed for the release `{name}` is no YAML", self.program.display());
+            Failure::new(Kind::CouldNotAsk, message).hint("name a working helm with --helm").caused_by(error)
         })
     }
 
     fn judge(&self, finished: Finished, name: &str, namespace: &str) -> Result<()> {
         match finished.ended {
             Ended::Exited(status) if status.success() => Ok(()),
+            Ended::Exited(status) if status.signal().is_some() => {
+                let signal = status.signal().unwrap_or_default();
+                let message = format!("helm was killed by signal {signal} while it worked on the release `{name}`");
+                Err(Failure::new(Kind::Unhealthy, message).hint("run it again: what helm left is repaired").into())
+            }
             Ended::Exited(_) => Err(parse::explain(&finished.stderr, name, namespace)),
             Ended::Cancelled => Err(Failure::new(
                 Kind::Interrupted,

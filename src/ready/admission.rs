@@ -11,7 +11,11 @@ pub fn is_permanent(message: &str) -> bool {
     if has("failed calling webhook") {
         return false;
     }
-    has("violates podsecurity") || has("denied the request") || has(" is invalid") || has("invalid value")
+    has("violates podsecurity")
+        || has("denied the request")
+        || has("denied request")
+        || has(" is invalid")
+        || has("invalid value")
 }
 
 /// The message without the part that names the pod that could not be made.
@@ -28,6 +32,7 @@ mod tests {
         let cases = [
             ("pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": privileged", true),
             ("admission webhook \"policy.example.com\" denied the request: no", true),
+            ("pods \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no", true),
             ("Pod \"a\" is invalid: spec.containers[0].image: Invalid value: \"\"", true),
             (
                 "pods \"a\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=1, limited: pods=1",

@@ -35,7 +35,9 @@ pub fn judge(claim: &PersistentVolumeClaim, snapshot: &Snapshot) -> Ready {
     if let Some(event) = snapshot.warnings_of(meta.uid.as_deref(), &object).last() {
         return Ready::waiting(object, &event.reason, event.message.clone());
     }
-    Ready::waiting(object, "VolumeBinding", "no volume is bound to it yet")
+    let class = spec.and_then(|spec| spec.storage_class_name.as_deref()).filter(|class| !class.is_empty());
+    let class = class.map(|class| format!(" of the StorageClass `{class}`")).unwrap_or_default();
+    Ready::waiting(object, "VolumeBinding", format!("no volume{class} is bound to it yet"))
 }
 
 #[cfg(test)]

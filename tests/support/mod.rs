@@ -4,6 +4,8 @@
 pub mod alerts;
 #[cfg(feature = "sandbox")]
 pub mod charts;
+#[cfg(feature = "sandbox")]
+pub mod fault_proxy;
 pub mod firing;
 pub mod own_objective;
 #[cfg(feature = "sandbox")]

@@ -5,7 +5,7 @@ use super::{Worker, certificate};
 use crate::cluster::objects;
 use crate::cluster::request::ask;
 use crate::cluster::uninstall::{delete, until_gone};
-use crate::cluster::wait::{WaitOptions, wait_until_ready};
+use crate::cluster::wait::{WaitOptions, follow_hooks, wait_until_ready};
 use crate::error::{Failure, Kind};
 use crate::event::{Cause, Event};
 use crate::helm::Labels;
@@ -174,7 +174,7 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
         forget_pending(release, worker).await?;
     }
     let labels = Labels::of(release, &worker.api_digest);
-    worker.helm.upgrade(release, &labels, worker.deadline, &worker.stop_helm).await?;
+    upgrade(step, release, &labels, worker).await?;
     let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
     let workloads = workloads(&manifest, &release.namespace);
     until_ready(step, &workloads, worker).await?;
@@ -183,6 +183,36 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
         1 => "1 workload ready".to_owned(),
         count => format!("{count} workloads ready"),
     })
+}
+
+/// Lets helm install or upgrade the release; ends it where one of its hooks cannot get done.
+async fn upgrade(step: &Step, release: &Release, labels: &Labels, worker: &Worker) -> Result<()> {
+    let stop = worker.stop_helm.child_token();
+    let helm = worker.helm.upgrade(release, labels, worker.deadline, &stop);
+    if !has_hooks(release) {
+        return helm.await;
+    }
+    let options = wait_options(step, worker);
+    let place = (release.name.as_str(), release.namespace.as_str());
+    let hooks = follow_hooks(&worker.cluster.client, place, &worker.changes, &options, &worker.events);
+    tokio::pin!(helm);
+    let failed = tokio::select! {
+        biased;
+        done = &mut helm => return done,
+        ended = hooks => ended.err().filter(|_| !worker.stop_waiting.is_cancelled()),
+    };
+    if failed.is_some() {
+        stop.cancel();
+    }
+    // Never dropped at work: its release would stay `pending`.
+    let done = helm.await;
+    failed.map_or(done, Err)
+}
+
+/// Whether the chart has hooks; its values may still leave them out.
+fn has_hooks(release: &Release) -> bool {
+    const MARK: &[u8] = b"helm.sh/hook";
+    release.chart.files.values().any(|content| content.windows(MARK.len()).any(|part| part == MARK))
 }
 
 /// Takes away the revision that a killed helm of ours left `pending-*`: helm would wait for it forever.
@@ -201,13 +231,17 @@ async fn forget_pending(release: &Release, worker: &Worker) -> Result<()> {
     Ok(())
 }
 
-async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Result<()> {
-    let options = WaitOptions {
+fn wait_options(step: &Step, worker: &Worker) -> WaitOptions {
+    WaitOptions {
         step: step.id.clone(),
         deadline: worker.deadline,
         fail_after: worker.fail_after,
         cancel: worker.stop_waiting.clone(),
-    };
+    }
+}
+
+async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Result<()> {
+    let options = wait_options(step, worker);
     wait_until_ready(&worker.cluster.client, objects, &worker.changes, &options, &worker.events).await
 }
 

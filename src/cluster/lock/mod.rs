@@ -6,7 +6,7 @@ mod standing;
 mod tests;
 
 use crate::cluster::Cluster;
-use crate::cluster::request::ask;
+use crate::cluster::request::{ask, explain};
 use crate::error::{Failure, Kind};
 use crate::event::{Cause, Event, Events};
 use crate::object::ObjectRef;
@@ -18,6 +18,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use standing::{Standing, standing};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 /// Name of the Lease, in the monitoring namespace.
 pub const LEASE: &str = FIELD_MANAGER;
 /// How long a Lease holds that nobody renews.
-const DURATION: Duration = Duration::from_secs(15);
+pub const DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews it: two of three may fail.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
 /// How often one who waits looks again.
@@ -53,8 +54,12 @@ pub struct Lock {
     api: Api<Lease>,
     holder: Holder,
     lost: CancellationToken,
+    trouble: Trouble,
     renewal: JoinHandle<()>,
 }
+
+/// Why the lock could not be renewed, where it was lost by that.
+type Trouble = Arc<Mutex<Option<anyhow::Error>>>;
 
 /// Takes the lock.
 ///
@@ -163,8 +168,9 @@ fn is_terminating(status: &kube::core::Status) -> bool {
 impl Lock {
     fn hold(api: Api<Lease>, holder: Holder, lease: &Lease, cancel: &CancellationToken) -> Lock {
         let lost = cancel.child_token();
-        let renewal = tokio::spawn(renew(api.clone(), holder.clone(), lease.clone(), lost.clone()));
-        Lock { api, holder, lost, renewal }
+        let trouble = Trouble::default();
+        let renewal = renew(api.clone(), holder.clone(), lease.clone(), lost.clone(), Arc::clone(&trouble));
+        Lock { api, holder, lost, trouble, renewal: tokio::spawn(renewal) }
     }
 
     /// Cancelled when the lock is no longer ours, and with the token it was taken with.
@@ -172,10 +178,21 @@ impl Lock {
         self.lost.clone()
     }
 
-    /// Gives it back. One that somebody else has by now is left.
+    /// Why it could not be renewed, where it was lost by that and not to somebody else.
+    pub fn trouble(&self) -> Option<anyhow::Error> {
+        self.trouble.lock().ok()?.take()
+    }
+
+    /// Gives it back. One that somebody else has by now is left. Where that fails, or takes long, the lock ends
+    /// by itself.
     pub async fn release(self) {
         self.renewal.abort();
-        let Ok(Some(lease)) = self.api.get_opt(LEASE).await else { return };
+        let _ = tokio::time::timeout(RENEWED_EVERY, self.give_back()).await;
+    }
+
+    async fn give_back(&self) {
+        let found = ask("read the lock", || self.api.get_opt(LEASE)).await;
+        let Ok(Some(lease)) = found else { return };
         if !self.holder.holds(&lease) {
             return;
         }
@@ -184,15 +201,15 @@ impl Lock {
             resource_version: lease.metadata.resource_version.clone(),
         };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        // Where this fails, the lock ends by itself.
-        let _ = self.api.delete(LEASE, &parameters).await;
+        let _ = ask("give back the lock", || self.api.delete(LEASE, &parameters)).await;
     }
 }
 
 /// Renews the lock until it is lost.
-async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: CancellationToken) {
+async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: CancellationToken, told: Trouble) {
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let mut renewed = Instant::now();
+    let mut trouble = None;
     loop {
         tokio::select! {
             () = lost.cancelled() => return,
@@ -205,14 +222,20 @@ async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: Cancella
                 renewed = Instant::now();
             }
             // Somebody else wrote it: the answer may be to a renewal of ours that got lost on its way back.
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => match api.get_opt(LEASE).await {
-                Ok(Some(found)) if holder.holds(&found) => lease = found,
-                Ok(_) => return lost.cancel(),
-                Err(_) => {}
-            },
-            _ => {}
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+                match tokio::time::timeout(RENEWED_EVERY, api.get_opt(LEASE)).await {
+                    Ok(Ok(Some(found))) if holder.holds(&found) => lease = found,
+                    Ok(Ok(_)) => return lost.cancel(),
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            }
+            Ok(Err(error)) => trouble = Some(explain("renew the lock", &error)),
+            Err(_) => trouble = Some(anyhow::anyhow!("the API server did not answer in {} s", RENEWED_EVERY.as_secs())),
         }
         if renewed.elapsed() > DURATION {
+            if let Ok(mut told) = told.lock() {
+                *told = trouble;
+            }
             return lost.cancel();
         }
     }

@@ -166,6 +166,25 @@ async fn one_that_somebody_took_is_lost_and_left_to_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_cannot_be_renewed_is_lost_with_the_reason() {
+    let store = Store::default();
+    let (server, mut written) = (store.clone(), 0);
+    let (client, _) = scripted(move |asked| {
+        written += usize::from(asked.method != Method::GET);
+        if written > 2 { refusal(401, "Unauthorized", "Unauthorized") } else { server.answer(asked) }
+    });
+    let (mut context, _) = context(&store, None);
+    context.cluster = Cluster::new(client, "c", "https://s", "v1.37.2");
+    let lock = lock(context).await.unwrap();
+    assert!(lock.trouble().is_none());
+    let begun = Instant::now();
+    lock.lost().cancelled().await;
+    assert_eq!(begun.elapsed(), RENEWED_EVERY + DURATION + RENEWED_EVERY);
+    let told = lock.trouble().unwrap().to_string();
+    assert!(told.contains("renew the lock") && told.contains("credentials"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_namespace_that_goes_away_is_told() {
     let (client, _) = scripted(|asked| match asked.method {
         Method::GET => refusal(404, "NotFound", "leases.coordination.k8s.io \"drivemaster-mon\" not found"),

@@ -440,8 +440,8 @@ mod tests {
     #[test]
     fn only_releases_left_in_the_middle_are_stuck() {
         let with = |reason: Reason| step(Action::Update, reason, release());
-        let status = || "pending-install".to_owned();
-        let steps = [with(Reason::Stuck { status: status() }), with(Reason::Repair { status: status() })];
-        assert_eq!(stuck_releases(&steps).len(), 1);
+        let stuck = with(Reason::Stuck { status: "pending-install".to_owned() });
+        let failed = with(Reason::Repair { status: "failed".to_owned() });
+        assert_eq!(stuck_releases(&[stuck, failed]).len(), 1);
     }
 }

@@ -7,6 +7,7 @@ pub mod judge;
 mod judge_capacity;
 mod judge_standing;
 mod quantity;
+mod rehearsal;
 
 use crate::cluster::Cluster;
 use crate::cluster::objects::{api, resource};
@@ -35,7 +36,7 @@ const CONCURRENCY: usize = 16;
 
 /// Checks that `plan` can be carried out: versions of the server and of helm, permissions, classes,
 /// Secrets and their keys, owners, namespaces that are being deleted, releases that are stuck, webhooks,
-/// quotas and the room on the nodes. Writes nothing. Returns what it could not look at.
+/// quotas, the room on the nodes, and what the API server would refuse of the releases' objects. Writes nothing. Returns what it could not look at.
 ///
 /// # Errors
 /// [`crate::error::Kind::Refused`] with every problem; [`crate::error::Kind::Usage`] when a chart
@@ -55,7 +56,7 @@ pub async fn preflight(
     wanted.extend(judge::accesses_of_records(&config.namespaces.monitoring));
     wanted.extend(judge::accesses_of_objects(&rendered));
     let (mut skipped, mut unread) = (Vec::new(), Vec::new());
-    let (denied, storage_classes, terminating, taken, lossy, room, standing) = tokio::try_join!(
+    let (denied, storage_classes, terminating, taken, lossy, room, standing, refused) = tokio::try_join!(
         denied(cluster, wanted),
         storage_classes(&cluster.client),
         terminating(cluster, bundle),
@@ -63,6 +64,7 @@ pub async fn preflight(
         definitions::problems(cluster, &plan.steps),
         gather::room(cluster, &mut skipped),
         gather::standing(cluster, bundle, plan, config, &rendered, &mut unread),
+        rehearsal::refusals(cluster, &rendered),
     )?;
     let facts = Facts {
         server_version: cluster.server_version.clone(),
@@ -88,6 +90,8 @@ pub async fn preflight(
     let mut problems = judge_preflight(&facts, &config.storage.class);
     problems.extend(judge_standing(&standing, &wanted));
     problems.extend(lossy);
+    problems.extend(refused);
+    problems.extend(rehearsal::unserved(&rendered, &plan.api_versions));
     problems.extend(judge_room(&room, &demands, &replaced));
     refuse(problems)?;
     skipped.append(&mut unread);

@@ -152,8 +152,8 @@ async fn a_dropped_watch_and_a_busy_server_do_not_hang_or_end_it() {
         lists += 1;
         match lists {
             1..=20 => refusal(if lists % 2 == 0 { 429 } else { 503 }, "", "later"),
-            21..=25 => refusal(500, "InternalError", "etcdserver: no leader"),
-            _ => answer(asked, json!([stateful_set(i32::from(lists > 80))]), json!([])),
+            21..=70 => refusal(500, "InternalError", "etcdserver: no leader"),
+            _ => answer(asked, json!([stateful_set(i32::from(lists > 120))]), json!([])),
         }
     });
     let (result, recorder) = wait(&client, 0, 600, CancellationToken::new()).await;
@@ -171,12 +171,46 @@ async fn a_server_that_goes_away_is_the_reason_of_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn credentials_that_are_refused_for_good_end_it_and_for_a_moment_do_not() {
+    let mut lists = 0;
+    let (client, _) = scripted(move |asked| {
+        lists += usize::from(!asked.path.contains("watch=true"));
+        match lists {
+            0..=8 => refusal(401, "Unauthorized", "Unauthorized"),
+            _ => answer(asked, json!([stateful_set(1)]), json!([])),
+        }
+    });
+    wait(&client, 0, 600, CancellationToken::new()).await.0.unwrap();
+
+    let (client, _) = scripted(|_| refusal(401, "Unauthorized", "Unauthorized"));
+    let before = Instant::now();
+    let error = wait(&client, 0, 600, CancellationToken::new()).await.0.unwrap_err();
+    assert_eq!(exit_code_of(&error), 3);
+    assert!(chain_of(&error)[0].ends_with(NOT_ACCEPTED), "{:?}", chain_of(&error));
+    let took = before.elapsed();
+    assert!((NOT_ACCEPTED_FOR..NOT_ACCEPTED_FOR + READ_AGAIN + SETTLE).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_cannot_outlast_the_deadline() {
     let (client, _) = scripted(|_| Answer::Silence);
     let before = Instant::now();
     let (result, _) = wait(&client, 0, 20, CancellationToken::new()).await;
     assert_eq!(exit_code_of(&result.unwrap_err()), 4);
     assert_eq!(before.elapsed().as_secs(), 20);
+    // Also where it showed something before.
+    let mut rounds = 0;
+    let (client, _) = scripted(move |asked| {
+        rounds += usize::from(asked.path.contains("/pods") && !asked.path.contains("watch"));
+        match rounds {
+            0 | 1 => answer(asked, json!([stateful_set(0)]), json!([pod("ContainerCreating")])),
+            _ => refusal(500, "InternalError", "etcdserver: no leader"),
+        }
+    });
+    let (result, _) = wait(&client, 0, 60, CancellationToken::new()).await;
+    let chain = chain_of(&result.unwrap_err());
+    assert!(chain[0].contains("cannot see") && chain[0].contains("ContainerCreating"), "{chain:?}");
+    assert!(chain[1].contains("reports a fault"), "{chain:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,6 +255,57 @@ fn each_cause_has_its_hint() {
     };
     assert!(hint(&cause("StorageClassNotFound", "")).contains("storage.class"));
     assert!(hint(&cause("CrashLoopBackOff", "")).contains("kubectl logs -n m a-0"));
+    assert!(hint(&cause("CrashLoopBackOff", "it ends with code 137 (OOMKilled)")).contains("memory limit"));
     assert!(hint(&cause("FailedCreate", "exceeded quota: x")).contains("resourcequota"));
     assert!(hint(&cause("Unschedulable", "")).contains("kubectl describe -n m pod/a-0"));
+}
+
+#[test]
+fn a_hook_is_known_by_the_release_it_belongs_to() {
+    let job = |name: &str, labels: Value, annotations: Value| -> ObjectMeta {
+        serde_json::from_value(json!({"name": name, "labels": labels, "annotations": annotations})).unwrap()
+    };
+    let hook = json!({"helm.sh/hook": "pre-install"});
+    for (job, expected) in [
+        (job("loki-migrate", json!({}), hook.clone()), true),
+        (job("migrate", json!({"app.kubernetes.io/instance": "loki"}), hook.clone()), true),
+        (job("migrate", json!({"release": "loki"}), hook.clone()), true),
+        (job("migrate", json!({"release": "other"}), hook), false),
+        (job("loki-migrate", json!({"release": "loki"}), json!({})), false),
+    ] {
+        assert_eq!(is_hook_of(&job, "loki"), expected, "{job:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_fails_ends_the_wait_for_helm_and_one_that_is_done_does_not() {
+    let job = |condition: Value| {
+        json!({"metadata": {"name": "a-hook", "namespace": "m", "uid": "job", "annotations": {"helm.sh/hook": "pre-install"}},
+            "spec": {"template": {}}, "status": {"conditions": [condition]}})
+    };
+    for (condition, ends) in [
+        (json!({"type": "Complete", "status": "True"}), false),
+        (json!({"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "it failed"}), true),
+    ] {
+        let (client, _) = scripted(move |asked| match asked.path.split('?').next().unwrap().ends_with("/jobs") {
+            true if !asked.path.contains("watch=true") => list(json!([job(condition.clone())])),
+            _ => answer(asked, json!([]), json!([])),
+        });
+        let recorder = Arc::new(Recorder::default());
+        let events: Events = recorder.clone();
+        let changes = Changes::watch(&client, ["m"]);
+        let options = WaitOptions {
+            step: "release a".to_owned(),
+            deadline: Instant::now() + Duration::from_secs(600),
+            fail_after: Duration::ZERO,
+            cancel: CancellationToken::new(),
+        };
+        let following = follow_hooks(&client, ("a", "m"), &changes, &options, &events);
+        let ended = tokio::time::timeout(Duration::from_secs(30), following).await;
+        assert_eq!(ended.is_ok(), ends);
+        if let Ok(ended) = ended {
+            let chain = chain_of(&ended.unwrap_err());
+            assert!(chain[0].contains("`Job m/a-hook`") && chain[0].contains("BackoffLimitExceeded"), "{chain:?}");
+        }
+    }
 }
