@@ -97,6 +97,7 @@ async fn follow(
         options,
         events,
         causes: Vec::new(),
+        gone: None,
         inherited: None,
         started: Instant::now(),
         held: BTreeMap::new(),
@@ -196,6 +197,8 @@ struct Wait<'a> {
     events: &'a Events,
     /// The causes of the last read, the worst last.
     causes: Vec<Cause>,
+    /// The fault that was there before: a Job that gives up takes its pods with it.
+    gone: Option<Cause>,
     /// Rejections that the first read found: what they reject may be the configuration before this deploy.
     inherited: Option<Vec<Cause>>,
     started: Instant,
@@ -226,7 +229,10 @@ impl Wait<'_> {
                 self.events.emit(Event::StepWaiting { step: self.options.step.clone(), cause: cause.clone() });
             }
         }
-        self.causes = causes;
+        let earlier = std::mem::replace(&mut self.causes, causes);
+        let gone =
+            earlier.into_iter().rev().find(|cause| class_of(cause) == Class::Fault && !self.causes.contains(cause));
+        self.gone = gone.or(self.gone.take());
         let now = Instant::now();
         let rejected = self.causes.iter().filter(|cause| cause.reason == CONFIGURATION_REJECTED).cloned();
         self.inherited.get_or_insert_with(|| rejected.collect());
@@ -301,7 +307,9 @@ impl Wait<'_> {
         // The cause often is the message of its newest event.
         events.retain(|event| cause.message.is_empty() || !event.ends_with(&cause.message));
         let reason = if cause.message.is_empty() { cause.reason.clone() } else { cause.message.clone() };
-        let mut lines = std::iter::once(reason).chain(events).rev();
+        let gone = self.gone.as_ref().filter(|_| cause.object.kind == "Job" && cause.permanent);
+        let gone = gone.map(|gone| format!("before that `{}`: {}: {}", gone.object, gone.reason, gone.message));
+        let mut lines = std::iter::once(reason).chain(gone).chain(events).collect::<Vec<_>>().into_iter().rev();
         let innermost = anyhow::anyhow!(lines.next().unwrap_or_default());
         let failure = Failure::new(Kind::Unhealthy, message).hint(hint(cause));
         lines.fold(innermost, anyhow::Error::context).context(failure)

@@ -404,7 +404,7 @@ fn unhealthy() -> Vec<Seed> {
             namespace: "seed-hook",
             template: HOOK,
             mark: "CrashLoopBackOff",
-            says: &["no such option: --port", "prometheus-migrate"],
+            says: &["no such option: --port", "Job seed-hook/prometheus-migrate"],
             in_every_run: true,
             ..plain
         },

@@ -260,6 +260,43 @@ fn each_cause_has_its_hint() {
     assert!(hint(&cause("Unschedulable", "")).contains("kubectl describe -n m pod/a-0"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_job_that_gives_up_is_told_with_what_its_pod_said() {
+    let pod_of_job = || {
+        let mut pod = pod("CrashLoopBackOff");
+        pod["metadata"]["ownerReferences"][0]["uid"] = json!("job");
+        pod
+    };
+    let mut round = 0;
+    let (client, _) = scripted(move |asked| {
+        let path = asked.path.split('?').next().unwrap();
+        let is_list = !asked.path.contains("watch=true");
+        round += usize::from(path.ends_with("/jobs") && is_list);
+        let condition = json!([{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]);
+        let status = if round < 2 { json!({}) } else { json!({"conditions": condition}) };
+        match path.ends_with("/jobs") && is_list {
+            true => list(json!([{"metadata": {"name": "a", "namespace": "m", "uid": "job"},
+                "spec": {"template": {}}, "status": status}])),
+            false => answer(asked, json!([]), if round < 2 { json!([pod_of_job()]) } else { json!([]) }),
+        }
+    });
+    let events: Events = Arc::new(Recorder::default());
+    let changes = Changes::watch(&client, ["m"]);
+    let options = WaitOptions {
+        step: "release a".to_owned(),
+        deadline: Instant::now() + Duration::from_secs(600),
+        fail_after: Duration::from_secs(60),
+        cancel: CancellationToken::new(),
+    };
+    let job = ObjectRef::namespaced("batch/v1", "Job", "m", "a");
+    let error = wait_until_ready(&client, &[job], &changes, &options, &events).await.unwrap_err();
+    let chain = chain_of(&error).join(": ");
+    assert!(
+        chain.contains("BackoffLimitExceeded") && chain.contains("before that `Pod m/a-0`: CrashLoopBackOff"),
+        "{chain}"
+    );
+}
+
 #[test]
 fn a_hook_is_known_by_the_release_it_belongs_to() {
     let job = |name: &str, labels: Value, annotations: Value| -> ObjectMeta {
