@@ -1,5 +1,6 @@
 //! Would the unit tests notice a mistake in a rule? Each rule is changed in one small place, and
-//! promtool runs the unit tests of its file: the exit code alone says whether they noticed.
+//! promtool runs the unit tests of its file that name it, or a rule that is made from it, or ask for all:
+//! the exit code alone says whether they noticed.
 //!
 //! `make mutants` runs every mutant; the suite runs a part of them, always the same for the same rules.
 
@@ -82,6 +83,9 @@ struct Subject {
     rules: Value,
     /// Each group of its tests, as a test file of its own, the shortest first.
     tests: Vec<Value>,
+    /// Expressions that another subject has too, but for the name of the objective: the mutants of that one stand for
+    /// those of this.
+    elsewhere: BTreeSet<String>,
 }
 
 /// Every rule file with what its unit tests load besides.
@@ -102,7 +106,15 @@ impl Subjects {
 
     /// The files that objectives are made into.
     fn of_objectives() -> Self {
-        Self::of(|name| OBJECTIVES.contains(&name))
+        let mut found = Self::of(|name| OBJECTIVES.contains(&name));
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        // The last one has the tests of long windows.
+        for subject in found.subjects.iter_mut().rev() {
+            let expressions: BTreeSet<String> = subject.rules().map(|(_, _, rule)| subject.nameless(rule)).collect();
+            subject.elsewhere = seen.intersection(&expressions).cloned().collect();
+            seen.extend(expressions);
+        }
+        found
     }
 
     /// Those whose names are `wanted`.
@@ -117,7 +129,8 @@ impl Subjects {
                 let mut tests: Vec<Value> =
                     tests.iter().filter(|test| loads(test, name)).flat_map(each_alone).collect();
                 tests.sort_by_key(evaluations);
-                Subject { name: name.clone(), rules: serde_yaml::from_str(text).unwrap(), tests }
+                let rules = serde_yaml::from_str(text).unwrap();
+                Subject { name: name.clone(), rules, tests, elsewhere: BTreeSet::new() }
             })
             .collect();
         Subjects { files, subjects }
@@ -151,6 +164,9 @@ fn each_alone(file: &Value) -> Vec<Value> {
     file["tests"].as_array().unwrap().iter().map(alone).collect()
 }
 
+/// What asks for alerts and records without their names.
+const ALL: [&str; 4] = ["(ALERTS)", "ALERTS{alertstate", "alertname=~", "__name__=~"];
+
 /// How often promtool evaluates the rules for `test`, which has one group: what it costs.
 fn evaluations(test: &Value) -> u128 {
     let seconds = |value: &Value| parse_duration(value.as_str()?).ok();
@@ -175,6 +191,12 @@ impl Subject {
         })
     }
 
+    /// The expression of `rule` without the name of the objective.
+    fn nameless(&self, rule: &Value) -> String {
+        let objective = self.name.trim_start_matches("slo-").trim_end_matches(".yaml");
+        rule["expr"].as_str().unwrap().replace(&format!("slo=\"{objective}\""), "slo=\"\"")
+    }
+
     /// The name of `rule`, with its fixed labels where another rule of the file has that name too.
     fn title(&self, rule: &Value) -> String {
         let name = name_of(rule);
@@ -190,7 +212,7 @@ impl Subject {
     fn mutants(&self) -> Vec<Mutant> {
         let mut mutants = Vec::new();
         let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for (group, index, rule) in self.rules() {
+        for (group, index, rule) in self.rules().filter(|(_, _, rule)| !self.elsewhere.contains(&self.nameless(rule))) {
             let title = self.title(rule);
             let mut add = |mutation: String, key, value| {
                 let times = seen.entry((title.clone(), mutation.clone())).or_default();
@@ -230,9 +252,8 @@ impl Subject {
         steps.max().unwrap_or(Duration::from_secs(60))
     }
 
-    /// The numbers of its tests in two parts: those that name the rule of `mutant` or one that is made from it, and the
-    /// rest.
-    fn tests_of(&self, mutant: &Mutant) -> [Vec<usize>; 2] {
+    /// The numbers of those of its tests that name the rule of `mutant` or one that is made from it.
+    fn tests_of(&self, mutant: &Mutant) -> Vec<usize> {
         let mut names = BTreeSet::from([name_of(&self.rules["groups"][mutant.group]["rules"][mutant.index])]);
         loop {
             let uses = |rule: &Value| names.iter().any(|name| rule["expr"].as_str().unwrap().contains(name));
@@ -246,29 +267,26 @@ impl Subject {
         }
         let tells = |test: &usize| {
             let said = self.tests[*test]["tests"].to_string();
-            names.iter().any(|name| said.contains(name))
+            names.iter().copied().chain(ALL).any(|name| said.contains(name))
         };
-        let (first, rest) = (0..self.tests.len()).partition(tells);
-        [first, rest]
+        (0..self.tests.len()).filter(tells).collect()
     }
 
     /// Whether one of its tests fails with the file as it lies in `folder`. `last` has the number of the test that
     /// noticed the last mutant of each rule.
     fn notices(&self, folder: &Path, mutant: &Mutant, last: &Mutex<BTreeMap<String, usize>>) -> bool {
         std::fs::write(folder.join(&self.name), mutant.in_file(&self.rules).to_string()).unwrap();
-        let [mut telling, rest] = self.tests_of(mutant);
+        let mut tests = self.tests_of(mutant);
         let rule = format!("{}/{}", self.name, mutant.rule);
         // What noticed another mistake in the rule mostly notices this one too.
         let first = last.lock().unwrap().get(&rule).copied();
-        telling.sort_by_key(|test| Some(*test) != first);
-        let by = telling.into_iter().find(|test| !passes(folder, &[&self.tests[*test]]));
-        let rest: Vec<&Value> = rest.into_iter().map(|test| &self.tests[test]).collect();
-        let noticed = by.is_some() || (!rest.is_empty() && !passes(folder, &rest));
+        tests.sort_by_key(|test| Some(*test) != first);
+        let by = tests.into_iter().find(|test| !passes(folder, &[&self.tests[*test]]));
         if let Some(test) = by {
             last.lock().unwrap().insert(rule, test);
         }
         std::fs::write(folder.join(&self.name), self.rules.to_string()).unwrap();
-        noticed
+        by.is_some()
     }
 }
 
@@ -323,6 +341,7 @@ fn score(subjects: &Subjects, mutants: &[Mutant]) -> f64 {
         std::fs::write(folder.path().join(&subject.name), subject.rules.to_string()).unwrap();
         assert!(passes(folder.path(), &tests), "`{}` fails its tests without any mistake", subject.name);
     }
+    println!("{} mutants", mutants.len());
     let survived = survivors(subjects, mutants);
     let equivalent = mutants.iter().filter(|mutant| is_equivalent(mutant)).count();
     for mutant in mutants.iter().filter(|mutant| is_equivalent(mutant)) {
