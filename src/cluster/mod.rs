@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod changes;
 pub mod connect;
+mod deployed;
 pub mod forward;
 pub mod lock;
 mod objects;

@@ -6,10 +6,11 @@ use crate::cluster::observe::{identity, observe};
 use crate::config::{Config, Profile};
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
-use crate::plan::{Action, Frozen, Plan, plan};
+use crate::plan::{Action, Drifted, Frozen, Plan, Step, Target as PlanTarget, plan};
 use crate::render::Bundle;
 use crate::report::table::aligned;
 use console::style;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use std::io::Write;
@@ -38,6 +39,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &PlanArgs) -> anyhow::
         "profile": config.profile,
         "steps": plan.steps.iter().map(|step| json!({
             "id": step.id, "action": step.action, "reason": step.reason, "needs": step.needs, "changes": step.changes,
+            "drift": plan.drift.get(&step.id),
         })).collect::<Vec<_>>(),
         "unchanged": plan.unchanged,
         "summary": plan.summary(),
@@ -143,7 +145,7 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
         text.push_str(row);
         text.push('\n');
         if step.changes.len() > 1 || step.changes.first().is_some_and(|change| change.starts_with(['~', '+', '-'])) {
-            for change in &step.changes {
+            for change in changes(plan, step, Timestamp::now()) {
                 text.push_str(&format!("      {change}\n"));
             }
         }
@@ -153,6 +155,27 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
     }
     text.push_str(&format!("{}.\n", plan.summary()));
     text
+}
+
+/// The lines below `step`; where others changed something, with how long ago.
+fn changes(plan: &Plan, step: &Step, now: Timestamp) -> Vec<String> {
+    match plan.drift.get(&step.id) {
+        Some(drifted) if matches!(step.target, PlanTarget::Release { .. }) => {
+            drifted.iter().flat_map(|one| one.lines(Some(now))).collect()
+        }
+        Some(drifted) => step.changes.iter().map(|line| with_age(line, drifted, now)).collect(),
+        None => step.changes.clone(),
+    }
+}
+
+/// `line`, with who took its field over and when.
+fn with_age(line: &str, drifted: &[Drifted], now: Timestamp) -> String {
+    let authors =
+        drifted.iter().filter_map(|one| one.by.as_ref().filter(|_| line.starts_with(&format!("~ {}:", one.path))));
+    authors
+        .filter_map(|author| Some(format!("{}{}", line.strip_suffix(&author.shown(None))?, author.shown(Some(now)))))
+        .next()
+        .unwrap_or_else(|| line.to_owned())
 }
 
 fn sign(action: Action) -> String {

@@ -6,6 +6,7 @@ pub mod charts;
 pub mod parse;
 pub mod repository;
 pub mod run;
+pub mod stored;
 
 pub use argv::Labels;
 pub use parse::Version;

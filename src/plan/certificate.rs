@@ -157,12 +157,7 @@ mod tests {
     }
 
     fn planned(secret: Option<Value>, configuration_live: Option<Value>, release_planned: bool) -> Plan {
-        let mut plan = Plan {
-            steps: Vec::new(),
-            unchanged: Vec::new(),
-            api_digest: String::new(),
-            api_versions: Default::default(),
-        };
+        let mut plan = Plan::default();
         if release_planned {
             plan.steps.push(Step {
                 id: release_id("prometheus"),

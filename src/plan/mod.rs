@@ -1,16 +1,19 @@
 //! (Bundle, Observed) -> Plan: each step with its reason. Pure.
 
 pub mod certificate;
+pub mod change;
 pub mod compare;
 pub mod definitions;
 pub mod difference;
+pub mod drift;
 pub mod frozen;
 pub mod model;
 mod moved;
 
 pub use compare::plan;
+pub use drift::Drifted;
 pub use frozen::{ClusterIdentity, Frozen};
-pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
+pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
 pub use moved::{Outline, moved};
 
 impl Plan {

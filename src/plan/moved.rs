@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn plan(steps: Vec<Step>) -> Plan {
-        Plan { steps, unchanged: Vec::new(), api_versions: BTreeSet::new(), api_digest: String::new() }
+        Plan { steps, ..Plan::default() }
     }
 
     #[test]

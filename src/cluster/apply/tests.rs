@@ -99,7 +99,7 @@ async fn run(
         concurrency: 4,
         cancel,
     };
-    let plan = Plan { steps, unchanged: Vec::new(), api_versions: BTreeSet::new(), api_digest: "api".to_owned() };
+    let plan = Plan { steps, api_digest: "api".to_owned(), ..Plan::default() };
     let result = apply(&plan, context).await;
     Ran { result, events: recorder.events(), log }
 }

@@ -6,7 +6,6 @@ mod gather;
 pub mod judge;
 mod judge_capacity;
 mod judge_standing;
-mod quantity;
 
 use crate::cluster::Cluster;
 use crate::cluster::objects::{api, resource};
@@ -124,7 +123,7 @@ async fn render<'p>(cluster: &Cluster, helm: &Helm, plan: &'p Plan) -> Result<Ve
         .map(|release| async move {
             let mut objects = helm.render(release, &cluster.server_version, &plan.api_versions).await?;
             for object in &mut objects {
-                judge::place(object, &release.namespace);
+                object.place(&release.namespace);
             }
             Ok::<_, anyhow::Error>((release, objects))
         })
