@@ -148,6 +148,15 @@ pub enum Verb {
     /// One screen: releases, components, firing alerts.
     #[command(after_help = "Examples:\n  drivemaster-mon status\n  drivemaster-mon status -o json")]
     Status(StatusArgs),
+    /// The deploys before: who, when, what changed, how it ended.
+    #[command(after_help = "Examples:\n  drivemaster-mon history\n  drivemaster-mon history -o json")]
+    History,
+    /// Bring back what a former deploy brought about, and verify it.
+    #[command(
+        after_help = "Examples:\n  drivemaster-mon rollback              to the last verified deploy before the present\n  \
+        drivemaster-mon rollback 7 --dry-run  what it would take to bring back record 7 of `history`"
+    )]
+    Rollback(RollbackArgs),
     /// Where each interface is reached.
     #[command(after_help = "Examples:\n  drivemaster-mon access\n  drivemaster-mon access --show-secrets")]
     Access(AccessArgs),

@@ -175,3 +175,28 @@ impl Sink for Recorder {
         }
     }
 }
+
+/// A sink that keeps everything and passes it on.
+pub struct Tee {
+    kept: Recorder,
+    to: Events,
+}
+
+impl Tee {
+    /// One that passes on to `to`.
+    pub fn new(to: Events) -> Self {
+        Tee { kept: Recorder::default(), to }
+    }
+
+    /// All events so far, in order.
+    pub fn events(&self) -> Vec<Event> {
+        self.kept.events()
+    }
+}
+
+impl Sink for Tee {
+    fn emit(&self, event: Event) {
+        self.kept.emit(event.clone());
+        self.to.emit(event);
+    }
+}

@@ -24,6 +24,7 @@ pub mod process;
 pub mod promql;
 mod quantity;
 pub mod ready;
+pub mod record;
 pub mod render;
 pub mod report;
 #[cfg(feature = "sandbox")]

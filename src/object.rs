@@ -21,6 +21,8 @@ const CLUSTER_SCOPED: &[&str] = &[
 
 /// The one field manager of our own objects.
 pub const FIELD_MANAGER: &str = "drivemaster-mon";
+/// The label by which our own objects are known; its value is [`FIELD_MANAGER`].
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 
 /// Names one Kubernetes object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

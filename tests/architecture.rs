@@ -23,6 +23,7 @@ const PURE: &[&str] = &[
     "render",
     "plan",
     "ready",
+    "record",
     "validate",
 ];
 
@@ -60,14 +61,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("secrets", &["render"]),
     ("validate", &["chart", "config", "contract", "error", "object", "promql", "render", "slo", "stack"]),
     ("plan", &["chart", "error", "object", "render", "stack"]),
+    ("record", &["chart", "error", "event", "object", "plan", "render"]),
     ("ready", &["event", "object"]),
     ("helm", &["chart", "error", "event", "object", "plan", "render"]),
     ("process", &[]),
     (
         "cluster",
         &[
-            "chart", "config", "error", "event", "helm", "labels", "object", "plan", "process", "ready", "render",
-            "stack",
+            "chart", "config", "error", "event", "helm", "labels", "object", "plan", "process", "ready", "record",
+            "render", "stack",
         ],
     ),
     ("telemetry", &["error"]),
@@ -84,6 +86,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "object",
             "promql",
             "ready",
+            "record",
             "render",
             "stack",
             "telemetry",

@@ -48,24 +48,15 @@ pub struct PlanArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Arguments of `deploy`.
+/// How a change of the cluster is made.
 #[derive(Debug, Args)]
-pub struct DeployArgs {
+pub struct ChangeArgs {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
-    /// Only show the plan.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Exit 2 when there are changes; with `--dry-run`.
-    #[arg(long, requires = "dry_run")]
-    pub detailed_exitcode: bool,
     /// Stop after everything is ready.
     #[arg(long)]
     pub no_verify: bool,
-    /// Carry out the plan of this file, which `plan --out` made; refuse (5) when the cluster moved since.
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
-    pub plan: Option<PathBuf>,
     /// Wait until another deploy is done, instead of refusing.
     #[arg(long)]
     pub wait_lock: bool,
@@ -75,6 +66,37 @@ pub struct DeployArgs {
     /// How long a cause that may heal must hold before the wait ends.
     #[arg(long, value_name = "SECONDS")]
     pub fail_after: Option<u64>,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The record to bring back (default: the last verified one before the present).
+    #[arg(value_name = "NUMBER")]
+    pub number: Option<u64>,
+    /// Only show the plan.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How it is made.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// Arguments of `deploy`.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// Only show the plan.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Exit 2 when there are changes; with `--dry-run`.
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// Carry out the plan of this file, which `plan --out` made; refuse (5) when the cluster moved since.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub plan: Option<PathBuf>,
+    /// How it is made.
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 /// Arguments of `verify`.

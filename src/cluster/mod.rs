@@ -9,6 +9,7 @@ pub mod lock;
 mod objects;
 pub mod observe;
 pub mod preflight;
+pub mod records;
 mod request;
 #[cfg(test)]
 mod script;

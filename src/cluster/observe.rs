@@ -5,11 +5,11 @@ use crate::cluster::Cluster;
 use crate::cluster::deployed;
 use crate::cluster::objects;
 use crate::cluster::request::ask;
-use crate::object::{Manifest, ObjectRef};
-use crate::plan::ClusterIdentity;
+use crate::object::{MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::model::{
     API_DIGEST_LABEL, CHART_DIGEST_LABEL, FIELD_MANAGER, Observed, ObservedRelease, StoredRelease, VALUES_DIGEST_LABEL,
 };
+use crate::plan::{ClusterIdentity, Inventory};
 use crate::render::Bundle;
 use anyhow::Result;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -21,16 +21,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How many reads go on at once.
 const CONCURRENCY: usize = 16;
-/// The label by which our own objects are known.
-pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 
-/// Reads the namespaces, objects, generated Secrets and releases that `bundle` names. What is not
-/// there is left out; a missing namespace is no error.
+/// Reads the namespaces, objects, generated Secrets and releases that `bundle` names, and what else the last
+/// deploy left by its `inventory`. What is not there is left out; a missing namespace is no error.
 ///
 /// # Errors
 /// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
-pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
+pub async fn observe(cluster: &Cluster, bundle: &Bundle, inventory: Inventory) -> Result<Observed> {
     let client = &cluster.client;
+    let unwanted = inventory.without(&Inventory::of(bundle));
     let manifests: Vec<ObjectRef> =
         bundle.namespaces.iter().chain(bundle.own_objects()).map(Manifest::reference).collect();
     let secrets = bundle
@@ -41,13 +40,16 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
         .webhook_certificates
         .iter()
         .flat_map(|one| one.configurations.iter().cloned().chain([one.secret_reference()]));
-    let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).chain(certificates).collect();
+    let left = unwanted.objects.iter().map(|object| object.reference.clone());
+    let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).chain(certificates).chain(left).collect();
     let objects = stream::iter(references)
         .map(|reference| async move { Ok::<_, anyhow::Error>((reference.clone(), read(client, &reference).await?)) })
         .buffer_unordered(CONCURRENCY)
         .try_filter_map(|(reference, found)| async move { Ok(found.map(|found| (reference, found))) })
         .try_collect::<BTreeMap<_, _>>();
-    let namespaces: BTreeSet<&str> = bundle.releases.iter().map(|release| release.namespace.as_str()).collect();
+    let left = unwanted.releases.iter().map(|release| release.namespace.as_str());
+    let namespaces: BTreeSet<&str> =
+        bundle.releases.iter().map(|release| release.namespace.as_str()).chain(left).collect();
     let releases = async {
         let found: BTreeMap<_, _> = stream::iter(namespaces)
             .map(|namespace| releases(client, namespace))
@@ -70,6 +72,7 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle) -> Result<Observed> {
         releases,
         stored,
         unread: live.unread,
+        unwanted,
         api_versions,
         server_version: cluster.server_version.clone(),
         now: jiff::Timestamp::now(),
@@ -144,16 +147,17 @@ fn newest_revisions(secrets: impl Iterator<Item = BTreeMap<String, String>>) -> 
         let release = ObservedRelease {
             status: label("status").unwrap_or_default(),
             revision: label("version").and_then(|version| version.parse().ok()).unwrap_or_default(),
+            revisions: 1,
             chart_digest: label(CHART_DIGEST_LABEL),
             values_digest: label(VALUES_DIGEST_LABEL),
             api_digest: label(API_DIGEST_LABEL),
         };
-        match newest.get(&name) {
-            Some(known) if known.revision >= release.revision => {}
-            _ => {
-                newest.insert(name, release);
-            }
+        let known = newest.entry(name).or_default();
+        let revisions = known.revisions + 1;
+        if known.revisions == 0 || release.revision > known.revision {
+            *known = release;
         }
+        known.revisions = revisions;
     }
     newest
 }
@@ -193,15 +197,21 @@ pub struct Owned {
 }
 
 /// Every object that carries our label, of the kinds that we and `bundle` make: those with a namespace
-/// in `namespaces`.
+/// in `namespaces`. Of the kinds that the last deploy made too, by its `inventory`.
 ///
 /// # Errors
 /// [`crate::error::Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
-pub async fn owned_objects(cluster: &Cluster, namespaces: &[String], bundle: &Bundle) -> Result<Vec<Owned>> {
+pub async fn owned_objects(
+    cluster: &Cluster,
+    namespaces: &[String],
+    bundle: &Bundle,
+    inventory: &Inventory,
+) -> Result<Vec<Owned>> {
     let selector = format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}");
     let made = bundle.objects.iter().chain(bundle.late_objects.iter().map(|late| &late.manifest));
     let (inside, outside): (BTreeSet<_>, BTreeSet<_>) = {
-        let references: Vec<ObjectRef> = made.map(Manifest::reference).collect();
+        let left = inventory.objects.iter().map(|object| object.reference.clone());
+        let references: Vec<ObjectRef> = made.map(Manifest::reference).chain(left).collect();
         let (inside, outside): (Vec<_>, Vec<_>) =
             references.into_iter().partition(|reference| reference.namespace.is_some());
         let kinds = |references: Vec<ObjectRef>| {
@@ -280,7 +290,7 @@ mod tests {
         ];
         let found = newest_revisions(secrets.into_iter());
         assert_eq!(found.len(), 2);
-        assert_eq!((found["a"].revision, found["a"].status.as_str()), (10, "failed"));
+        assert_eq!((found["a"].revision, found["a"].revisions, found["a"].status.as_str()), (10, 3, "failed"));
         assert_eq!(found["b"].chart_digest.as_deref(), Some("c"));
         assert_eq!(found["b"].values_digest, None);
     }

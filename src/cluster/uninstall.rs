@@ -2,13 +2,13 @@
 
 use crate::cluster::Cluster;
 use crate::cluster::objects;
-use crate::cluster::observe::{MANAGED_BY_LABEL, Owned, labelled, owned_objects, releases};
+use crate::cluster::observe::{Owned, labelled, owned_objects, releases};
 use crate::cluster::request::ask;
 use crate::error::{Failure, Kind, chain_of};
 use crate::event::{Event, Events};
 use crate::helm::Helm;
-use crate::object::ObjectRef;
-use crate::plan::model::FIELD_MANAGER;
+use crate::object::{FIELD_MANAGER, MANAGED_BY_LABEL, Manifest, ObjectRef};
+use crate::plan::Inventory;
 use crate::render::Bundle;
 use anyhow::Result;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -137,15 +137,20 @@ fn delete_command(reference: &ObjectRef) -> String {
     format!("kubectl delete{namespace} {}", reference.kubectl_name())
 }
 
-/// Finds what stands of the stack, and plans what of it goes. Reads only.
+/// Finds what stands of the stack, by `bundle` and by what the last deploy left (`inventory`), and plans what
+/// of it goes. Reads only.
 ///
 /// # Errors
 /// [`Kind::CouldNotAsk`] when the API server does not answer, or does not allow it.
-pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<UninstallPlan> {
+pub async fn survey(cluster: &Cluster, bundle: &Bundle, inventory: &Inventory, all: bool) -> Result<UninstallPlan> {
     let mut standing = Standing::default();
     let mut existing = Vec::new();
-    for manifest in &bundle.namespaces {
-        existing.extend(find_namespace(&cluster.client, &manifest.reference()).await?);
+    let mut namespaces: Vec<ObjectRef> = bundle.namespaces.iter().map(Manifest::reference).collect();
+    let left = inventory.releases.iter().map(|release| &release.namespace);
+    namespaces.extend(left.map(|name| ObjectRef::cluster_scoped("v1", "Namespace", name)));
+    let mut seen = BTreeSet::new();
+    for namespace in namespaces.iter().filter(|namespace| seen.insert(namespace.name.clone())) {
+        existing.extend(find_namespace(&cluster.client, namespace).await?);
     }
     let names: Vec<String> = existing.iter().map(|(owned, _)| owned.reference.name.clone()).collect();
     for namespace in &names {
@@ -163,10 +168,11 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, all: bool) -> Result<Uni
         .iter()
         .map(|secret| ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name))
         .collect();
-    let owned = owned_objects(cluster, &names, bundle).await?;
+    let owned = owned_objects(cluster, &names, bundle, inventory).await?;
     let (secrets, objects) = owned.into_iter().partition(|owned| generated.contains(&owned.reference));
     standing.secrets = secrets;
-    let late_kinds: BTreeSet<String> = bundle.late_objects.iter().map(|late| late.manifest.reference().kind).collect();
+    let late = Inventory::of(bundle).and(inventory.clone()).objects.into_iter().filter(|object| object.late);
+    let late_kinds: BTreeSet<String> = late.map(|object| object.reference.kind).collect();
     (standing.late, standing.objects) =
         Vec::into_iter(objects).partition(|owned| late_kinds.contains(&owned.reference.kind));
     // By namespace: a release of the same name elsewhere is somebody else's, and so are its volumes.
@@ -360,7 +366,9 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
                 // What a controller takes away must be gone before its release is, which is after it.
                 let is_waited_for = reference.kind == "Namespace" || before_releases(plan, index);
                 match deleted {
-                    Ok(()) if is_waited_for => until_gone(client, reference, &context.cancel).await,
+                    Ok(()) if is_waited_for => {
+                        until_gone(client, reference, uid, Instant::now() + TIMEOUT, &context.cancel).await
+                    }
                     deleted => deleted,
                 }
             }
@@ -402,13 +410,20 @@ pub(crate) async fn delete(client: &Client, reference: &ObjectRef, uid: Option<&
     .await
 }
 
-async fn until_gone(client: &Client, reference: &ObjectRef, cancel: &CancellationToken) -> Result<()> {
+/// Waits until the object is gone, or has made place for another of its name.
+pub(crate) async fn until_gone(
+    client: &Client,
+    reference: &ObjectRef,
+    uid: &str,
+    deadline: Instant,
+    cancel: &CancellationToken,
+) -> Result<()> {
     let api = objects::api(client, reference);
-    let deadline = Instant::now() + TIMEOUT;
     let mut last = "it was not seen yet".to_owned();
     while Instant::now() < deadline {
         match ask(&format!("read `{reference}`"), || api.get_opt(&reference.name)).await {
             Ok(None) => return Ok(()),
+            Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => return Ok(()),
             Ok(Some(found)) => last = remaining(&found.data),
             Err(error) => last = error.to_string(),
         }

@@ -1,16 +1,19 @@
 //! One verb a file: arguments to stages to report; decides nothing.
 
 mod access;
+mod change;
 mod charts;
 mod config;
 mod dashboards;
 mod deploy;
+mod history;
 mod images;
 mod locked;
 mod overlay;
 mod plan;
 mod port_forward;
 mod render;
+mod rollback;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
@@ -47,6 +50,8 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Status(_) => status::run(&session).await,
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
+        Verb::Rollback(arguments) => rollback::run(&session, &arguments).await,
+        Verb::History => history::run(&session).await,
         Verb::Uninstall(arguments) => uninstall::run(&session, &arguments).await,
         Verb::Dashboards(verb) => dashboards::run(&session, &verb).await,
         Verb::Charts(verb) => charts::run(&session, &verb).await,

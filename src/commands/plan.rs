@@ -1,18 +1,21 @@
 //! `plan`: what a deploy would change.
 
 use super::session::{Session, Target};
+use crate::chart::lock::Lock;
 use crate::cli::PlanArgs;
 use crate::cluster::observe::{identity, observe};
+use crate::cluster::records::{Past, past};
 use crate::config::{Config, Profile};
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
-use crate::plan::{Action, Drifted, Frozen, Plan, Step, Target as PlanTarget, plan};
+use crate::plan::{Action, Bookkeeping, Drifted, Frozen, Plan, Step, Target as PlanTarget, plan};
+use crate::record::{Intent, encode_intent};
 use crate::render::Bundle;
 use crate::report::table::aligned;
 use console::style;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
@@ -23,28 +26,21 @@ const LONGEST: u64 = 256 << 20;
 /// are changes.
 pub(super) async fn run(session: &Session<'_>, arguments: &PlanArgs) -> anyhow::Result<u8> {
     let (config, bundle) = session.bundle().await?;
-    let (target, plan) = session
+    let (target, mut planned) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;
-            let plan = make(session, &target, &bundle).await?;
-            Ok((target, plan))
+            let planned = make(session, &target, &config, &bundle).await?;
+            Ok((target, planned))
         })
         .await?;
+    planned.book(&config, &bundle, &session.lock()?.0)?;
+    let plan = planned.plan;
     let written = match &arguments.out {
         Some(file) => Some(write(session, file, &target, &config, &bundle, &plan).await?),
         None => None,
     };
-    let value = json!({
-        "context": target.cluster.context,
-        "profile": config.profile,
-        "steps": plan.steps.iter().map(|step| json!({
-            "id": step.id, "action": step.action, "reason": step.reason, "needs": step.needs, "changes": step.changes,
-            "drift": plan.drift.get(&step.id),
-        })).collect::<Vec<_>>(),
-        "unchanged": plan.unchanged,
-        "summary": plan.summary(),
-        "digest": written,
-    });
+    let mut value = value(&plan, &config, &target);
+    value["digest"] = json!(written);
     let mut text = text(&plan, &config, &target);
     if let (Some(file), Some(digest)) = (&arguments.out, &written) {
         text.push_str(&format!(
@@ -113,12 +109,51 @@ pub(super) fn read(file: &Path) -> anyhow::Result<(Frozen, Config)> {
     Ok((frozen, config))
 }
 
+/// A plan, and the deploys before it.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) past: Past,
+}
+
+impl Planned {
+    /// Reckons the writes of the record of this plan, where it has any step. Returns what is to be recorded.
+    pub(super) fn book(&mut self, config: &Config, bundle: &Bundle, lock: &Lock) -> anyhow::Result<Vec<Vec<u8>>> {
+        if self.plan.is_empty() {
+            return Ok(Vec::new());
+        }
+        let intent = encode_intent(&Intent::of(serde_json::to_value(config)?, bundle, lock))?;
+        self.plan.bookkeeping.record = self.past.writes(intent.len());
+        Ok(intent)
+    }
+}
+
 /// Observes the cluster and plans.
-pub(super) async fn make(session: &Session<'_>, target: &Target, bundle: &Bundle) -> anyhow::Result<Plan> {
+pub(super) async fn make(
+    session: &Session<'_>,
+    target: &Target,
+    config: &Config,
+    bundle: &Bundle,
+) -> anyhow::Result<Planned> {
     session.events.emit(Event::StageStarted { stage: Stage::Observe });
-    let observed = observe(&target.cluster, bundle).await?;
+    let past = past(&target.cluster, &config.namespaces.monitoring).await?;
+    let observed = observe(&target.cluster, bundle, past.effect.inventory.clone()).await?;
     session.events.emit(Event::StageFinished { stage: Stage::Observe, summary: String::new() });
-    Ok(plan(bundle, &observed))
+    Ok(Planned { plan: plan(bundle, &observed), past })
+}
+
+/// The plan as JSON.
+pub(super) fn value(plan: &Plan, config: &Config, target: &Target) -> Value {
+    json!({
+        "context": target.cluster.context,
+        "profile": config.profile,
+        "steps": plan.steps.iter().map(|step| json!({
+            "id": step.id, "action": step.action, "reason": step.reason, "needs": step.needs, "changes": step.changes,
+            "drift": plan.drift.get(&step.id),
+        })).collect::<Vec<_>>(),
+        "unchanged": plan.unchanged,
+        "summary": plan.summary(),
+        "bookkeeping": plan.bookkeeping,
+    })
 }
 
 /// The plan for people.
@@ -154,6 +189,12 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
         text.push_str("  nothing to do\n");
     }
     text.push_str(&format!("{}.\n", plan.summary()));
+    if !plan.is_empty() {
+        let Bookkeeping { record, helm } = plan.bookkeeping;
+        text.push_str(&format!(
+            "bookkeeping: {record} writes of the record of this deploy, {helm} of Helm's releases.\n"
+        ));
+    }
     text
 }
 

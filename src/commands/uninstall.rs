@@ -3,7 +3,9 @@
 use super::locked;
 use super::session::{Session, Target};
 use crate::cli::UninstallArgs;
+use crate::cluster::records::past;
 use crate::cluster::uninstall::{UninstallContext, UninstallPlan, survey, uninstall};
+use crate::config::Config;
 use crate::error::{Failure, Kind};
 use crate::event::{Event, Stage};
 use crate::object::ObjectRef;
@@ -16,7 +18,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
     let (target, plan) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;
-            let plan = survey(&target.cluster, &bundle, arguments.all).await?;
+            let plan = look(&target, &config, &bundle, arguments).await?;
             Ok((target, plan))
         })
         .await?;
@@ -32,7 +34,8 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
     // The lock stands in it; without it, there is nothing that another deploy could be at work on.
     if plan.mentions(&ObjectRef::cluster_scoped("v1", "Namespace", namespace)) {
         let lock = locked::take(session, &target, namespace, arguments.wait_lock).await?;
-        let work = again(session, &target, &bundle, arguments, &plan).await;
+        let now = session.unless_interrupted(look(&target, &config, &bundle, arguments)).await;
+        let work = now.and_then(|now| unmoved(&target, &plan, &now));
         let work = match work {
             Ok(()) => remove(session, &target, &plan, lock.lost()).await,
             moved => moved,
@@ -45,16 +48,20 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
     Ok(())
 }
 
-/// Whether `shown` still holds now that nobody else deploys.
-async fn again(
-    session: &Session<'_>,
+/// What goes and what stays, as the cluster is now.
+async fn look(
     target: &Target,
+    config: &Config,
     bundle: &Bundle,
     arguments: &UninstallArgs,
-    shown: &UninstallPlan,
-) -> anyhow::Result<()> {
-    let plan = session.unless_interrupted(survey(&target.cluster, bundle, arguments.all)).await?;
-    if plan == *shown {
+) -> anyhow::Result<UninstallPlan> {
+    let past = past(&target.cluster, &config.namespaces.monitoring).await?;
+    survey(&target.cluster, bundle, &past.effect.inventory, arguments.all).await
+}
+
+/// Whether `shown` still holds now that nobody else deploys.
+fn unmoved(target: &Target, shown: &UninstallPlan, now: &UninstallPlan) -> anyhow::Result<()> {
+    if now == shown {
         return Ok(());
     }
     let message = format!("context `{}` changed since this was shown; nothing was removed", target.cluster.context);

@@ -4,13 +4,11 @@
 //! known and told. Never a value or a secret: values go in as JSON on standard input.
 
 use crate::helm::parse::Version;
+use crate::plan::bookkeeping::HISTORY_MAX;
 use crate::plan::model::{API_DIGEST_LABEL, CHART_DIGEST_LABEL, VALUES_DIGEST_LABEL};
 use crate::render::bundle::Release;
 use crate::render::digest::{chart_digest, values_digest};
 use std::time::Duration;
-
-/// How many revisions of a release Helm keeps.
-pub const HISTORY_MAX: u32 = 10;
 
 /// The digests a release is labelled with, by which the next plan sees that nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq)]

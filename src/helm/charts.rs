@@ -67,12 +67,17 @@ impl Store<'_> {
     /// the locked one, [`Kind::CouldNotAsk`] when a repository must be asked and cannot.
     pub async fn load(&self, needed: &[&str]) -> Result<Charts> {
         let archives = self.archives(needed).await?;
-        let mut charts = Charts::new();
-        for archive in &archives {
-            charts.insert(archive.locked.name.clone(), read(archive)?);
-        }
         self.warn_of_missing_digests(&archives);
-        Ok(charts)
+        archives.iter().map(|archive| Ok((archive.locked.name.clone(), read(archive)?))).collect()
+    }
+
+    /// The same for one who knows the charts by their content, and needs no digest of the archives.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn load_known(&self, needed: &[&str]) -> Result<Charts> {
+        let archives = self.archives(needed).await?;
+        archives.iter().map(|archive| Ok((archive.locked.name.clone(), read(archive)?))).collect()
     }
 
     /// Those of the charts `needed` that no repository must be asked for, by their names.

@@ -1,8 +1,10 @@
 //! The comparison of what is to stand with what stands.
 
+use super::bookkeeping::helm_writes;
 use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
 use super::drift::{Drifted, Owner, drift};
+use super::inventory::plan_removals;
 use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
 use crate::chart::crds::{served_kinds, served_versions};
 use crate::object::{Manifest, ObjectRef};
@@ -11,7 +13,7 @@ use crate::render::digest::{api_digest, chart_digest, values_digest};
 use serde_json::Value;
 
 /// Plans what turns `observed` into `bundle`. The order of the steps respects their needs:
-/// namespaces, generated Secrets, our objects, then the releases.
+/// namespaces, generated Secrets, our objects, the releases, then what is no longer wanted.
 pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
     // As they are once our definitions stand: else the second plan would see other versions than the first.
     let mut api_versions = observed.api_versions.clone();
@@ -46,6 +48,8 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
         let needs = needs.chain(certificates.flat_map(|one| &one.configurations).map(authority_id)).collect();
         plan_manifest(&mut plan, &late.manifest, observed, needs, |manifest| Target::Object { manifest });
     }
+    plan_removals(&mut plan, observed);
+    plan.bookkeeping.helm = helm_writes(&plan, observed);
     plan
 }
 
@@ -230,7 +234,7 @@ fn judge_release(
 }
 
 /// The releases so that each comes after those it needs; a circle keeps the order given.
-fn in_order(releases: &[Release]) -> Vec<&Release> {
+pub(super) fn in_order(releases: &[Release]) -> Vec<&Release> {
     let mut ordered: Vec<&Release> = Vec::new();
     let mut waiting: Vec<&Release> = releases.iter().collect();
     while !waiting.is_empty() {
@@ -304,6 +308,7 @@ mod tests {
                 ObservedRelease {
                     status: "deployed".to_owned(),
                     revision: 1,
+                    revisions: 1,
                     chart_digest: Some(chart_digest(&release.chart)),
                     values_digest: Some(values_digest(&release.values)),
                     api_digest: Some(api.clone()),

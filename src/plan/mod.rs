@@ -1,5 +1,6 @@
 //! (Bundle, Observed) -> Plan: each step with its reason. Pure.
 
+pub mod bookkeeping;
 pub mod certificate;
 pub mod change;
 pub mod compare;
@@ -7,12 +8,15 @@ pub mod definitions;
 pub mod difference;
 pub mod drift;
 pub mod frozen;
+pub mod inventory;
 pub mod model;
 mod moved;
 
+pub use bookkeeping::Bookkeeping;
 pub use compare::plan;
 pub use drift::Drifted;
 pub use frozen::{ClusterIdentity, Frozen};
+pub use inventory::{Inventory, InventoryObject, InventoryRelease};
 pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
 pub use moved::{Outline, moved};
 

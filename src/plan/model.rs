@@ -1,6 +1,8 @@
 //! What was seen, and what is to be done.
 
 use super::drift::Drifted;
+use super::bookkeeping::Bookkeeping;
+use super::inventory::Inventory;
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{GeneratedSecret, Release, WebhookCertificate};
 use jiff::Timestamp;
@@ -29,6 +31,8 @@ pub struct Observed {
     pub stored: BTreeMap<(String, String), StoredRelease>,
     /// Objects of releases of which is not known whether they are there.
     pub unread: BTreeSet<ObjectRef>,
+    /// What the last deploy left and the bundle has not.
+    pub unwanted: Inventory,
     /// The API versions that the cluster serves, such as `apps/v1`.
     pub api_versions: BTreeSet<String>,
     /// Version of the API server, such as `v1.37.2`.
@@ -44,6 +48,8 @@ pub struct ObservedRelease {
     pub status: String,
     /// Revision number.
     pub revision: u64,
+    /// How many revisions Helm keeps of it.
+    pub revisions: u64,
     /// Value of [`CHART_DIGEST_LABEL`].
     pub chart_digest: Option<String>,
     /// Value of [`VALUES_DIGEST_LABEL`].
@@ -86,6 +92,8 @@ pub struct Plan {
     pub api_digest: String,
     /// What others changed of what steps are about, by the id of the step.
     pub drift: BTreeMap<String, Vec<Drifted>>,
+    /// The writes besides those of the steps.
+    pub bookkeeping: Bookkeeping,
 }
 
 /// One thing to do.
@@ -208,5 +216,19 @@ pub enum Target {
     Release {
         /// The release as it is to be.
         release: Release,
+    },
+    /// An object of our own that is no longer wanted.
+    UnwantedObject {
+        /// Which.
+        reference: ObjectRef,
+        /// The UID that it must still have.
+        uid: String,
+    },
+    /// A Helm release of ours that is no longer wanted.
+    UnwantedRelease {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
     },
 }

@@ -78,9 +78,18 @@ impl Sandbox {
 
     /// What we and the helm we started wrote, as the design defines a write.
     pub fn writes(&self) -> Vec<String> {
-        let agent = concat!("drivemaster-mon/", env!("CARGO_PKG_VERSION"));
-        let events = self.requests_of(agent).into_iter().chain(self.requests_of("Helm"));
-        events
+        [self.own_writes(), self.writes_of("Helm")].concat()
+    }
+
+    /// What we wrote ourselves.
+    pub fn own_writes(&self) -> Vec<String> {
+        self.writes_of(concat!("drivemaster-mon/", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// What those wrote whose user agent starts with `agent`.
+    pub fn writes_of(&self, agent: &str) -> Vec<String> {
+        self.requests_of(agent)
+            .into_iter()
             .filter(|event| {
                 let verb = event["verb"].as_str().unwrap_or_default();
                 let resource = event["objectRef"]["resource"].as_str().unwrap_or_default();
@@ -114,8 +123,9 @@ impl Sandbox {
         let mut found = BTreeMap::new();
         for mut object in self.objects(namespace) {
             let name = name_of(&object);
-            // Helm's record and the generated password differ each time.
-            if name.contains("sh.helm.release") || name.contains("grafana-admin") || name.contains("kube-root-ca") {
+            // The records of Helm and of deploys, and the generated password, differ each time.
+            let is_record = name.contains("sh.helm.release") || name.contains("drivemaster-mon.record");
+            if is_record || name.contains("grafana-admin") || name.contains("kube-root-ca") {
                 continue;
             }
             let labels = object["metadata"]["labels"].clone();

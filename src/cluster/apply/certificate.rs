@@ -2,10 +2,9 @@
 
 use super::Worker;
 use crate::cluster::objects;
-use crate::cluster::observe::MANAGED_BY_LABEL;
 use crate::cluster::request::ask;
 use crate::error::{Failure, Kind};
-use crate::object::ObjectRef;
+use crate::object::{MANAGED_BY_LABEL, ObjectRef};
 use crate::plan::Action;
 use crate::plan::certificate::{AUTHORITY_ANNOTATION, ENDS_ANNOTATION, webhooks_of};
 use crate::plan::model::FIELD_MANAGER;

@@ -3,14 +3,13 @@
 use super::definition::{is_definition, until_served};
 use super::{Worker, certificate};
 use crate::cluster::objects;
-use crate::cluster::observe::MANAGED_BY_LABEL;
 use crate::cluster::request::ask;
-use crate::cluster::uninstall::delete;
+use crate::cluster::uninstall::{delete, until_gone};
 use crate::cluster::wait::{WaitOptions, wait_until_ready};
 use crate::error::{Failure, Kind};
 use crate::event::{Cause, Event};
 use crate::helm::Labels;
-use crate::object::{Manifest, ObjectRef};
+use crate::object::{MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::model::{CHART_DIGEST_LABEL, FIELD_MANAGER};
 use crate::plan::{Action, Reason, Step, Target};
 use crate::ready::chain::is_awaited;
@@ -36,18 +35,21 @@ const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 
 /// Carries out `step`; what it came to, in a few words.
 pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
-    match (&step.target, step.action) {
-        (Target::Release { release }, Action::Delete) => {
-            worker.helm.uninstall(&release.name, &release.namespace, worker.deadline, &worker.stop_helm).await?;
+    match &step.target {
+        Target::Release { release } => deploy(step, release, worker).await,
+        Target::UnwantedRelease { namespace, name } => {
+            worker.helm.uninstall(name, namespace, worker.deadline, &worker.stop_helm).await?;
             Ok("uninstalled".to_owned())
         }
-        (Target::Release { release }, _) => deploy(step, release, worker).await,
-        (Target::Namespace { manifest } | Target::Object { manifest }, Action::Delete) => {
-            delete(&worker.cluster.client, &manifest.reference(), None).await?;
+        Target::UnwantedObject { reference, uid } => {
+            let client = &worker.cluster.client;
+            delete(client, reference, Some(uid)).await?;
+            // What a controller takes away must be gone before its release is, which is after it.
+            until_gone(client, reference, uid, worker.deadline, &worker.stop_waiting).await?;
             Ok("deleted".to_owned())
         }
-        (Target::Namespace { manifest } | Target::Object { manifest }, action) => {
-            let summary = write(&step.id, manifest, action, worker).await?;
+        Target::Namespace { manifest } | Target::Object { manifest } => {
+            let summary = write(&step.id, manifest, step.action, worker).await?;
             if is_definition(&manifest.reference()) {
                 until_served(&step.id, manifest, worker).await?;
             } else if is_awaited(manifest) {
@@ -55,19 +57,9 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
             }
             Ok(summary)
         }
-        (Target::GeneratedSecret { secret }, Action::Delete) => {
-            delete(&worker.cluster.client, &secret_reference(secret), None).await?;
-            Ok("deleted".to_owned())
-        }
-        (Target::GeneratedSecret { secret }, _) => generate(secret, worker).await,
-        (Target::WebhookCertificate { certificate }, Action::Delete) => {
-            delete(&worker.cluster.client, &certificate.secret_reference(), None).await?;
-            Ok("deleted".to_owned())
-        }
-        (Target::WebhookCertificate { certificate }, action) => {
-            certificate::make_secret(certificate, action, worker).await
-        }
-        (Target::WebhookAuthority { certificate, configuration }, _) => {
+        Target::GeneratedSecret { secret } => generate(secret, worker).await,
+        Target::WebhookCertificate { certificate } => certificate::make_secret(certificate, step.action, worker).await,
+        Target::WebhookAuthority { certificate, configuration } => {
             certificate::tell_authority(certificate, configuration, worker).await
         }
     }

@@ -1,6 +1,6 @@
 //! Who holds the lock: for people a name, for this program a process that can be looked for.
 
-use crate::plan::model::FIELD_MANAGER;
+use crate::object::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::process::ProcessRef;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -66,10 +66,7 @@ impl Holder {
         let mut lease = found.unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
                 name: Some(super::LEASE.to_owned()),
-                labels: Some(BTreeMap::from([(
-                    crate::cluster::observe::MANAGED_BY_LABEL.to_owned(),
-                    FIELD_MANAGER.to_owned(),
-                )])),
+                labels: Some(BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), FIELD_MANAGER.to_owned())])),
                 ..ObjectMeta::default()
             },
             spec: None,

@@ -114,6 +114,24 @@ pub async fn lock(context: LockContext) -> Result<Lock> {
     }
 }
 
+/// Who holds the lock in `namespace` and is still there, as far as can be told from here.
+///
+/// # Errors
+/// [`Kind::CouldNotAsk`] without an answer.
+pub async fn holder(cluster: &Cluster, namespace: &str) -> Result<Option<String>> {
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    let found = ask(&format!("read the lock `{}`", reference(namespace)), || api.get_opt(LEASE)).await?;
+    Ok(match standing(found.as_ref(), &Holder::own(), Timestamp::now()) {
+        Standing::Held(_) => found.and_then(|lease| lease.spec?.holder_identity),
+        Standing::Free | Standing::Stale(_) => None,
+    })
+}
+
+/// What this process is called as a holder.
+pub fn own_name() -> String {
+    Holder::own().name
+}
+
 fn reference(namespace: &str) -> ObjectRef {
     ObjectRef::namespaced("coordination.k8s.io/v1", "Lease", namespace, LEASE)
 }

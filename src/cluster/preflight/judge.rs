@@ -170,13 +170,15 @@ pub fn accesses_of_steps(steps: &[Step]) -> BTreeSet<Access> {
     let mut accesses = BTreeSet::new();
     for step in steps {
         let verbs: &[&'static str] = match (step.action, &step.target) {
-            (Action::Delete, _) => &["delete"],
             (Action::Create, Target::GeneratedSecret { .. }) => &["create"],
             (_, Target::WebhookAuthority { .. }) => &["get", "patch"],
             // Helm keeps its revisions there.
-            (_, Target::Release { .. }) => &["create", "delete", "get", "list", "update"],
+            (_, Target::Release { .. } | Target::UnwantedRelease { .. }) => {
+                &["create", "delete", "get", "list", "update"]
+            }
             (Action::Create, _) => &["create", "patch"],
             (Action::Update, _) => &["patch"],
+            (Action::Delete, _) => &["delete", "get"],
         };
         let kind = match &step.target {
             Target::Namespace { manifest } | Target::Object { manifest } => {
@@ -190,10 +192,18 @@ pub fn accesses_of_steps(steps: &[Step]) -> BTreeSet<Access> {
                 ObjectRef { name: String::new(), ..configuration.clone() }
             }
             Target::Release { release } => ObjectRef::namespaced("v1", "Secret", &release.namespace, ""),
+            Target::UnwantedRelease { namespace, .. } => ObjectRef::namespaced("v1", "Secret", namespace, ""),
+            Target::UnwantedObject { reference, .. } => ObjectRef { name: String::new(), ..reference.clone() },
         };
         accesses.extend(verbs.iter().map(|verb| Access { kind: kind.clone(), verb }));
     }
     accesses
+}
+
+/// What the records of deploys in `namespace` take.
+pub fn accesses_of_records(namespace: &str) -> BTreeSet<Access> {
+    let kind = ObjectRef::namespaced("v1", "Secret", namespace, "");
+    ["create", "delete", "get", "list", "patch"].map(|verb| Access { kind: kind.clone(), verb }).into()
 }
 
 /// What helm does with the objects of the releases.
@@ -370,7 +380,7 @@ mod tests {
         let object = |action| step(action, Reason::New, Target::Object { manifest: Manifest(config_map.clone()) });
         assert_eq!(accesses_of_steps(&[object(Action::Update)]), BTreeSet::from([access("patch")]));
         assert_eq!(accesses_of_steps(&[object(Action::Create)]), BTreeSet::from([access("create"), access("patch")]));
-        assert_eq!(accesses_of_steps(&[object(Action::Delete)]), BTreeSet::from([access("delete")]));
+        assert_eq!(accesses_of_steps(&[object(Action::Delete)]), BTreeSet::from([access("delete"), access("get")]));
         let secrets = accesses_of_steps(&[step(Action::Create, Reason::New, release())]);
         assert!(secrets.iter().all(|access| access.kind.kind == "Secret") && secrets.len() == 5, "{secrets:?}");
         assert_eq!(accesses_of_objects(&[Manifest(config_map.clone()), Manifest(config_map)]).len(), 3);
@@ -394,7 +404,9 @@ mod tests {
 
     #[test]
     fn only_releases_left_in_the_middle_are_stuck() {
-        let with = |status: &str| step(Action::Update, Reason::Repair { status: status.to_owned() }, release());
-        assert_eq!(stuck_releases(&[with("pending-install"), with("failed"), with("uninstalling")]).len(), 2);
+        let stuck = Reason::Stuck { status: "uninstalling".to_owned() };
+        let repaired = Reason::Repair { status: "pending-install".to_owned() };
+        let steps = [stuck, repaired].map(|reason| step(Action::Update, reason, release()));
+        assert_eq!(stuck_releases(&steps), [("m".to_owned(), "loki".to_owned(), "uninstalling".to_owned())]);
     }
 }

@@ -12,9 +12,9 @@ use crate::cluster::objects::{api, resource};
 use crate::cluster::request::ask;
 use crate::cluster::snapshot::storage_classes;
 use crate::config::model::Config;
-use crate::helm::Helm;
+use crate::helm::{RenderedFor, Renders};
 use crate::object::{Manifest, ObjectRef};
-use crate::plan::{Action, Plan, Step, Target};
+use crate::plan::{Plan, Step, Target};
 use crate::render::Bundle;
 use crate::render::bundle::Release;
 use anyhow::Result;
@@ -41,16 +41,17 @@ const CONCURRENCY: usize = 16;
 /// does not accept its values; [`crate::error::Kind::CouldNotAsk`] when a question got no answer.
 pub async fn preflight(
     cluster: &Cluster,
-    helm: &Helm,
+    renders: &Renders,
     bundle: &Bundle,
     plan: &Plan,
     config: &Config,
 ) -> Result<Vec<String>> {
-    let helm_version = helm.version().await?;
+    let helm_version = renders.helm.version().await?;
     // A helm that we do not know cannot be trusted to render either.
-    let releases = if helm_version.is_supported() { render(cluster, helm, plan).await? } else { Vec::new() };
+    let releases = if helm_version.is_supported() { render(cluster, renders, plan).await? } else { Vec::new() };
     let rendered: Vec<Manifest> = releases.iter().flat_map(|(_, objects)| objects.clone()).collect();
     let mut wanted = judge::accesses_of_steps(&plan.steps);
+    wanted.extend(judge::accesses_of_records(&config.namespaces.monitoring));
     wanted.extend(judge::accesses_of_objects(&rendered));
     let (mut skipped, mut unread) = (Vec::new(), Vec::new());
     let (denied, storage_classes, terminating, taken, lossy, room, standing) = tokio::try_join!(
@@ -100,7 +101,7 @@ fn makes(objects: &[Manifest], kind: &str, name: &str) -> bool {
 /// The object of our own that `step` writes.
 fn written(step: &Step) -> Option<&Manifest> {
     match &step.target {
-        Target::Object { manifest } if step.action != Action::Delete => Some(manifest),
+        Target::Object { manifest } => Some(manifest),
         _ => None,
     }
 }
@@ -114,17 +115,19 @@ fn with_its_name(namespace: &Manifest) -> (String, serde_json::Value) {
 }
 
 /// The objects of every release that the plan writes, each with its namespace.
-async fn render<'p>(cluster: &Cluster, helm: &Helm, plan: &'p Plan) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
+async fn render<'p>(
+    cluster: &Cluster,
+    renders: &Renders,
+    plan: &'p Plan,
+) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
     let releases = plan.steps.iter().filter_map(|step: &Step| match &step.target {
-        Target::Release { release } if step.action != Action::Delete => Some(release),
+        Target::Release { release } => Some(release),
         _ => None,
     });
+    let rendered_for = RenderedFor { server_version: &cluster.server_version, api_versions: &plan.api_versions };
     stream::iter(releases)
         .map(|release| async move {
-            let mut objects = helm.render(release, &cluster.server_version, &plan.api_versions).await?;
-            for object in &mut objects {
-                object.place(&release.namespace);
-            }
+            let objects = renders.objects(release, rendered_for).await?;
             Ok::<_, anyhow::Error>((release, objects))
         })
         .buffer_unordered(4)

@@ -118,7 +118,7 @@ async fn a_release_of_the_same_name_elsewhere_keeps_its_volumes_and_its_namespac
         }
     });
     let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
-    let plan = survey(&cluster, &bundle, true).await.unwrap();
+    let plan = survey(&cluster, &bundle, &Inventory::default(), true).await.unwrap();
     assert_eq!(texts(&plan), ["PersistentVolumeClaim m/x", "Namespace m"]);
     assert_eq!(plan.keeps[0].0.to_string(), "Namespace platform");
 }

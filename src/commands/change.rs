@@ -1,0 +1,226 @@
+//! One change of one cluster, as `deploy` and `rollback` make it: preflight, lock, plan again, record, apply,
+//! wait, verify, record how it ended.
+
+use super::plan::{self as plan_command, Planned};
+use super::session::{Session, Target};
+use super::{locked, verify as verify_command};
+use crate::checks::Report;
+use crate::cli::ChangeArgs;
+use crate::cluster::apply::{Applied, ApplyContext, apply};
+use crate::cluster::lock::{Lock, own_name};
+use crate::cluster::preflight::preflight;
+use crate::cluster::records::{begin, effect, end};
+use crate::config::Config;
+use crate::error::{Failure, Kind, chain_of, failure_of};
+use crate::event::{self, Event, Events, Stage, Tee};
+use crate::object::ObjectRef;
+use crate::plan::{Plan, moved};
+use crate::record::{Effect, Head, Outcome, Trigger, changed_releases, done_steps};
+use crate::render::Bundle;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long the end of a record may take to write: it must not keep a person who interrupted.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+
+/// One change of one cluster.
+pub(super) struct Change<'r> {
+    pub(super) session: &'r Session<'r>,
+    pub(super) options: &'r ChangeArgs,
+    pub(super) config: &'r Config,
+    pub(super) bundle: &'r Bundle,
+    pub(super) target: &'r Target,
+    pub(super) trigger: Trigger,
+    /// What is recorded of it.
+    pub(super) intent: Vec<Vec<u8>>,
+    /// Whether somebody has seen the plan, and agreed to it alone.
+    pub(super) is_agreed: bool,
+}
+
+/// What came of a change.
+pub(super) struct Changed {
+    pub(super) applied: Applied,
+    pub(super) report: Option<Report>,
+    /// Number of its record; `None` where another deploy had done everything already.
+    pub(super) record: Option<u64>,
+}
+
+impl Change<'_> {
+    /// Carries out `shown` under the lock, and verifies.
+    pub(super) async fn make(&self, shown: &Plan) -> anyhow::Result<Changed> {
+        let Change { session, options, config, target, .. } = self;
+        self.preflight(shown).await?;
+        let deadline = Instant::now() + Duration::from_secs(options.timeout.unwrap_or(config.deploy.timeout_seconds));
+        session.events.emit(Event::StageStarted { stage: Stage::Apply });
+        let namespace = &config.namespaces.monitoring;
+        // The lock and the records stand in it.
+        let first = BTreeSet::from([ObjectRef::cluster_scoped("v1", "Namespace", namespace).to_string()]);
+        let events = Arc::new(Tee::new(session.events.clone()));
+        let applied = self.apply(&shown.only(&first), deadline, session.cancel.clone(), events.clone()).await?;
+        let lock = locked::take(session, target, namespace, options.wait_lock).await?;
+        let work = self.under_lock(shown, applied, deadline, &lock, events).await;
+        locked::give_back(session, lock, work).await
+    }
+
+    async fn under_lock(
+        &self,
+        shown: &Plan,
+        mut applied: Applied,
+        deadline: Instant,
+        lock: &Lock,
+        events: Arc<Tee>,
+    ) -> anyhow::Result<Changed> {
+        let session = self.session;
+        let Planned { plan, past } = self.again(shown, &applied).await?;
+        if plan.is_empty() && applied.done.is_empty() {
+            let report = self.judged("nothing was changed").await?;
+            return Ok(Changed { applied, report, record: None });
+        }
+        let is_as_shown = applied.done.len() + plan.steps.len() == shown.steps.len();
+        let whole = if is_as_shown { shown } else { &plan };
+        let expected = Effect::expected(self.bundle, &past.effect);
+        let mut head = Head {
+            number: past.next_number(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            holder: own_name(),
+            started: Timestamp::now(),
+            ended: None,
+            trigger: self.trigger.clone(),
+            summary: whole.summary(),
+            releases: changed_releases(&plan, &past.effect),
+            outcome: Outcome::Running,
+            reversal: None,
+        };
+        let namespace = &self.config.namespaces.monitoring;
+        begin(&self.target.cluster, namespace, &past, &head, &self.intent, &expected).await?;
+        let work = async {
+            applied.done.extend(self.apply(&plan, deadline, lock.lost(), events.clone()).await?.done);
+            let summary = format!("{} steps done", applied.done.len());
+            session.events.emit(Event::StageFinished { stage: Stage::Apply, summary });
+            Ok::<_, anyhow::Error>(())
+        };
+        let work = work.await;
+        let judged = match &work {
+            Ok(()) => self.judged("the plan is applied but not verified").await,
+            Err(_) => Ok(None),
+        };
+        head.outcome = outcome(&work, &judged);
+        self.finish(&mut head, expected, done_steps(&whole.steps, &events.events())).await;
+        work?;
+        Ok(Changed { applied, report: judged?, record: Some(head.number) })
+    }
+
+    /// Writes how it ended. Where that fails, the deploy itself did not.
+    async fn finish(&self, head: &mut Head, expected: Effect, steps: Vec<crate::record::DoneStep>) {
+        let Change { target, config, session, .. } = self;
+        head.ended = Some(Timestamp::now());
+        let written = async {
+            let effect = effect(&target.cluster, expected, steps).await?;
+            end(&target.cluster, &config.namespaces.monitoring, head, &effect).await
+        };
+        let why = match tokio::time::timeout(END_PATIENCE, written).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => chain_of(&error).join(": "),
+            Err(_) => format!("it took longer than {} s", END_PATIENCE.as_secs()),
+        };
+        let message = format!("the end of record {} could not be written: {why}", head.number);
+        session.events.emit(Event::Warning { message });
+    }
+
+    async fn preflight(&self, plan: &Plan) -> anyhow::Result<()> {
+        let Change { session, config, bundle, target, .. } = self;
+        let renders = session.renders(target)?;
+        session.events.emit(Event::StageStarted { stage: Stage::Preflight });
+        let skipped = session.unless_interrupted(preflight(&target.cluster, &renders, bundle, plan, config)).await?;
+        skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
+        session.events.emit(Event::StageFinished {
+            stage: Stage::Preflight,
+            summary: "cluster, permissions, Secrets, storage, room and helm are fit".to_owned(),
+        });
+        Ok(())
+    }
+
+    /// The plan as the cluster is now that nobody else deploys.
+    async fn again(&self, shown: &Plan, applied: &Applied) -> anyhow::Result<Planned> {
+        let planned = plan_command::make(self.session, self.target, self.config, self.bundle);
+        let planned = self.session.unless_interrupted(planned).await?;
+        let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
+        let moved = moved(&shown.outlines(), &planned.plan, &done);
+        if moved.is_empty() {
+            return Ok(planned);
+        }
+        if self.is_agreed {
+            unmoved(moved)?;
+        }
+        let message = format!("the cluster changed while the lock was waited for: now {}", planned.plan.summary());
+        self.session.events.emit(Event::Note { message });
+        self.preflight(&planned.plan).await?;
+        Ok(planned)
+    }
+
+    async fn apply(
+        &self,
+        plan: &Plan,
+        deadline: Instant,
+        cancel: CancellationToken,
+        events: Events,
+    ) -> anyhow::Result<Applied> {
+        if plan.is_empty() {
+            return Ok(Applied::default());
+        }
+        let Change { session, options, config, target, .. } = self;
+        let context = ApplyContext {
+            cluster: target.cluster.clone(),
+            helm: session.helm(target)?,
+            events,
+            deadline,
+            fail_after: Duration::from_secs(options.fail_after.unwrap_or(config.deploy.fail_after_seconds)),
+            concurrency: config.deploy.concurrency,
+            cancel,
+        };
+        apply(plan, context).await
+    }
+
+    /// Verifies, unless it is not wanted.
+    pub(super) async fn judged(&self, stands: &str) -> anyhow::Result<Option<Report>> {
+        let Change { session, options, config, bundle, target, .. } = self;
+        if options.no_verify {
+            return Ok(None);
+        }
+        let choice = verify_command::Choice::default();
+        let judged = verify_command::judge(session, config, bundle, target, &choice);
+        session.or_interrupted(judged, stands).await.map(Some)
+    }
+}
+
+/// How a change ended that was carried out by `work` and then `judged`.
+fn outcome(work: &anyhow::Result<()>, judged: &anyhow::Result<Option<Report>>) -> Outcome {
+    let kind = |error: &anyhow::Error| failure_of(error).map(|failure| failure.kind);
+    match (work, judged) {
+        (Err(error), _) if kind(error) == Some(Kind::Interrupted) => Outcome::Interrupted,
+        (Err(error), _) => Outcome::failed(&chain_of(error)),
+        (Ok(()), Ok(Some(report))) => match report.verdict() {
+            Ok(()) => Outcome::Verified,
+            Err(failure) if failure.kind == Kind::Negative => {
+                let failed = report.results.iter().filter(|result| result.outcome == event::Outcome::Fail);
+                let reasons = failed.map(|result| format!("{}: {}", result.id, result.reason));
+                Outcome::failed(&std::iter::once(failure.message).chain(reasons).collect::<Vec<_>>())
+            }
+            Err(_) => Outcome::Applied,
+        },
+        (Ok(()), _) => Outcome::Applied,
+    }
+}
+
+/// Refuses when anything moved.
+pub(super) fn unmoved(moved: Vec<String>) -> anyhow::Result<()> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the cluster is not as the plan saw it:\n  {}", moved.join("\n  "));
+    Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon plan shows what would change now").into())
+}
