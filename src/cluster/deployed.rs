@@ -1,11 +1,10 @@
 //! Reads what Helm keeps of the deployed releases, and what became of their objects. Never writes.
 
 use crate::cluster::objects;
-use crate::cluster::observe::MANAGED_BY_LABEL;
 use crate::cluster::request::ask;
 use crate::error::{Kind, failure_of};
 use crate::helm::stored::decode;
-use crate::object::ObjectRef;
+use crate::object::{MANAGED_BY_LABEL, ObjectRef};
 use crate::plan::StoredRelease;
 use anyhow::{Context, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};

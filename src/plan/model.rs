@@ -1,7 +1,7 @@
 //! What was seen, and what is to be done.
 
-use super::drift::Drifted;
 use super::bookkeeping::Bookkeeping;
+use super::drift::Drifted;
 use super::inventory::Inventory;
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{GeneratedSecret, Release, WebhookCertificate};

@@ -115,11 +115,7 @@ fn with_its_name(namespace: &Manifest) -> (String, serde_json::Value) {
 }
 
 /// The objects of every release that the plan writes, each with its namespace.
-async fn render<'p>(
-    cluster: &Cluster,
-    renders: &Renders,
-    plan: &'p Plan,
-) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
+async fn render<'p>(cluster: &Cluster, renders: &Renders, plan: &'p Plan) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
     let releases = plan.steps.iter().filter_map(|step: &Step| match &step.target {
         Target::Release { release } => Some(release),
         _ => None,
