@@ -39,6 +39,8 @@ pub(super) struct Change<'r> {
     pub(super) intent: Vec<Vec<u8>>,
     /// Whether somebody has seen the plan, and agreed to it alone.
     pub(super) is_agreed: bool,
+    /// The releases that it is limited to.
+    pub(super) limit: Option<&'r BTreeSet<String>>,
 }
 
 /// What came of a change.
@@ -75,7 +77,7 @@ impl Change<'_> {
         events: Arc<Tee>,
     ) -> anyhow::Result<Changed> {
         let session = self.session;
-        let Planned { plan, past } = self.again(shown, &applied).await?;
+        let Planned { plan, past, .. } = self.again(shown, &applied).await?;
         if plan.is_empty() && applied.done.is_empty() {
             let report = self.judged("nothing was changed").await?;
             return Ok(Changed { applied, report, record: None });
@@ -146,7 +148,7 @@ impl Change<'_> {
 
     /// The plan as the cluster is now that nobody else deploys.
     async fn again(&self, shown: &Plan, applied: &Applied) -> anyhow::Result<Planned> {
-        let planned = plan_command::make(self.session, self.target, self.config, self.bundle);
+        let planned = plan_command::make(self.session, self.target, self.config, self.bundle, self.limit);
         let planned = self.session.unless_interrupted(planned).await?;
         let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
         let moved = moved(&shown.outlines(), &planned.plan, &done);

@@ -64,6 +64,18 @@ pub struct Rendered {
     pub again: Option<Vec<Manifest>>,
 }
 
+impl ReleaseChange {
+    /// What is known where helm could not be asked, and why.
+    pub fn unknown(release: &Release, stored: Option<&StoredRelease>, why: String) -> Self {
+        let known = release_change(release, stored, &Rendered::default(), &[]);
+        ReleaseChange {
+            objects: Vec::new(),
+            problems: vec![format!("what becomes of its objects is not known: {why}")],
+            ..known
+        }
+    }
+}
+
 /// What deploying `release` would change of what Helm has `stored` of it. What the chart makes anew each time
 /// (passwords, certificates) is no change.
 pub fn release_change(

@@ -11,10 +11,16 @@ use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{Bundle, GeneratedSecret, Release, WebhookCertificate};
 use crate::render::digest::{api_digest, chart_digest, values_digest};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Plans what turns `observed` into `bundle`. The order of the steps respects their needs:
 /// namespaces, generated Secrets, our objects, the releases, then what is no longer wanted.
 pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
+    plan_within(bundle, observed, None)
+}
+
+/// The same, limited to some releases and what they need, where `limit` names any.
+pub fn plan_within(bundle: &Bundle, observed: &Observed, limit: Option<&BTreeSet<String>>) -> Plan {
     // As they are once our definitions stand: else the second plan would see other versions than the first.
     let mut api_versions = observed.api_versions.clone();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
@@ -49,6 +55,9 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
         plan_manifest(&mut plan, &late.manifest, observed, needs, |manifest| Target::Object { manifest });
     }
     plan_removals(&mut plan, observed);
+    if let Some(releases) = limit {
+        plan = plan.limited(bundle, releases);
+    }
     plan.bookkeeping.helm = helm_writes(&plan, observed);
     plan
 }

@@ -1,6 +1,7 @@
 //! What was seen, and what is to be done.
 
 use super::bookkeeping::Bookkeeping;
+use super::change::ReleaseChange;
 use super::drift::Drifted;
 use super::inventory::Inventory;
 use crate::object::{Manifest, ObjectRef};
@@ -92,6 +93,10 @@ pub struct Plan {
     pub api_digest: String,
     /// What others changed of what steps are about, by the id of the step.
     pub drift: BTreeMap<String, Vec<Drifted>>,
+    /// What the steps of releases would change, by the id of the step; only where that was asked of helm.
+    pub releases: BTreeMap<String, ReleaseChange>,
+    /// The releases that it is limited to; `None` where it is about everything.
+    pub limited_to: Option<BTreeSet<String>>,
     /// The writes besides those of the steps.
     pub bookkeeping: Bookkeeping,
 }
