@@ -6,7 +6,8 @@
 mod support;
 
 use serde_json::Value;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::sandbox::Sandbox;
 use support::{Answer, tool};
@@ -30,11 +31,15 @@ struct Case<'s> {
 }
 
 impl Case<'_> {
-    fn run(&self, verb: &[&str]) -> Answer {
+    fn words<'w>(&'w self, verb: &[&'w str], helm: &'w str) -> Vec<&'w str> {
         let mut words = verb.to_vec();
-        words.extend(["-n", self.namespace, "--helm", &self.helm]);
+        words.extend(["-n", self.namespace, "--helm", helm]);
         words.extend(SMALL.iter().flat_map(|set| ["--set", set]));
-        self.sandbox.run(&words)
+        words
+    }
+
+    fn run(&self, verb: &[&str]) -> Answer {
+        self.sandbox.run(&self.words(verb, &self.helm))
     }
 
     fn kubectl(&self, arguments: &[&str]) -> String {
@@ -82,7 +87,12 @@ fn what_others_changed_is_shown_with_who_and_put_back() {
         case.run(&["deploy", "--no-verify"]).exits(0);
         case.stands_as_planned();
         hands_are_named_and_undone(&case);
-        an_autoscaler_is_left_alone(&case);
+        if program == "helm" {
+            an_autoscaler_is_left_alone(&case);
+            a_plan_tells_what_a_release_would_change(&case);
+            a_plan_is_limited_to_components(&case);
+            a_watch_tells_each_change(&case);
+        }
         case.run(&["uninstall", "--all", "--yes"]).exits(0);
     }
 }
@@ -112,6 +122,10 @@ fn hands_are_named_and_undone(case: &Case) {
             format!("~ StatefulSet {namespace}/loki spec.replicas: 2 -> 1 (kubectl-edit)"),
         ])
     );
+    let status = case.run(&["status", "-o", "json"]).exits(0).json();
+    let drift = status["drift"]["known"].as_array().unwrap();
+    assert_eq!(drift.len(), 4, "{drift:#?}");
+    case.run(&["status"]).exits(0).prints("4 objects were changed by others").prints("spec.replicas by kubectl-edit");
     let by = |step: &Value| step["drift"].as_array().unwrap().last().unwrap()["by"]["manager"].clone();
     assert_eq!(by(&loki), "kubectl-edit");
     assert_eq!(by(&case.step(&plan, &ids[0])), "kubectl-patch");
@@ -143,4 +157,80 @@ fn an_autoscaler_is_left_alone(case: &Case) {
     assert_eq!(document["changed"], false);
     assert_eq!(case.replicas(&grafana), "2");
     case.kubectl(&["delete", "hpa", GRAFANA]);
+}
+
+/// Another value, which becomes another line of a ConfigMap.
+const CHANGED: [&str; 2] = ["--set", "loki.retention.audit=9000h"];
+
+fn a_plan_tells_what_a_release_would_change(case: &Case) {
+    let namespace = case.namespace;
+    let plan = [&["plan"], &CHANGED[..]].concat();
+    let shown = case.run(&plan).exits(0);
+    shown.prints("values:").prints("9000h").prints(&format!("~ ConfigMap {namespace}/loki"));
+    let document = case.run(&[&plan[..], &["-o", "json"]].concat()).exits(0).json();
+    let release = case.step(&document, "release loki")["release"].clone();
+    assert_eq!(release["fromVersion"], release["toVersion"]);
+    assert!(release["values"].to_string().contains("9000h"), "{release:#}");
+    let objects = release["objects"].as_array().unwrap();
+    assert!(objects.iter().any(|object| object["object"]["kind"] == "ConfigMap"), "{release:#}");
+    assert!(objects.iter().all(|object| object["action"] == "update"), "{release:#}");
+    assert_eq!(release["problems"], Value::Array(Vec::new()));
+    // What was rendered for the first plan is there for the second.
+    let cache = case.sandbox.run.home.path().join(".cache/drivemaster-mon/renders");
+    let files = || std::fs::read_dir(&cache).unwrap().count();
+    let before = files();
+    assert!(before > 0);
+    case.run(&plan).exits(0);
+    assert_eq!(files(), before);
+    // Without a helm everything else is still told.
+    let without = case.sandbox.run(&case.words(&plan, "/nonexistent")).exits(0);
+    without.prints("9000h").prints("what becomes of its objects is not known");
+}
+
+fn a_plan_is_limited_to_components(case: &Case) {
+    case.kubectl(&["delete", "service", GRAFANA]);
+    case.kubectl(&["patch", "configmap", DASHBOARD, "--type=merge", "-p", r#"{"data":{"slo.json":"by hand"}}"#]);
+    let ids = |words: &[&str]| -> Vec<String> {
+        let plan = case.run(&[&["plan", "-o", "json"], words, &CHANGED[..]].concat()).exits(0).json();
+        plan["steps"].as_array().unwrap().iter().map(|step| step["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&[]).len(), 3);
+    assert_eq!(ids(&["--only", "loki"]), ["release loki"]);
+    assert_eq!(ids(&["--skip", "grafana"]), ["release loki"]);
+    assert_eq!(ids(&["--only", "loki,grafana", "--skip", "loki"]).len(), 2);
+    let limited = ["--only", "loki"];
+    let told = "Limited to loki and what they need";
+    case.run(&[&["plan"], &limited[..], &CHANGED].concat()).exits(0).prints(told);
+    case.run(&["plan", "--only", "lokki"]).exits(64).says("no component `lokki`").says("did you mean `loki`?");
+    case.run(&["deploy", "--only", "loki", "--plan", "p.json"]).exits(64).says("cannot be used with");
+    // Frozen, it is as limited.
+    let file = case.sandbox.run.home.path().join("limited.json").display().to_string();
+    case.run(&[&["plan", "--out", &file], &limited[..], &CHANGED].concat()).exits(0);
+    case.sandbox.run(&["deploy", "--no-verify", "--plan", &file]).exits(0);
+    assert_eq!(ids(&[]), [format!("ConfigMap {}/{DASHBOARD}", case.namespace), "release prometheus".to_owned()]);
+    case.run(&[&["deploy", "--no-verify", "--skip", "loki"], &CHANGED[..]].concat()).exits(0);
+    assert!(ids(&[]).is_empty());
+}
+
+fn a_watch_tells_each_change(case: &Case) {
+    let words = [&["status", "--watch", "--interval", "1"], &CHANGED[..]].concat();
+    let mut watch = case.sandbox.command(&case.words(&words, &case.helm)).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("release loki: deployed, revision ")), "it ended");
+    case.edit("statefulset/loki", "s/^  replicas: 1$/  replicas: 2/");
+    let drift = lines.find(|line| line.contains("drift StatefulSet")).unwrap();
+    assert!(drift.ends_with("spec.replicas: 2 -> 1 (kubectl-edit)"), "{drift}");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(watch.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(130));
+    let words = [&words[..], &["-o", "json"]].concat();
+    let mut watch = case.sandbox.command(&case.words(&words, &case.helm)).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map_while(Result::ok);
+    for _ in 0..2 {
+        let look: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+        assert_eq!(look["schema"], "drivemaster-mon/status/v1");
+        assert_eq!(look["drift"]["known"].as_array().unwrap().len(), 1, "{look:#}");
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
