@@ -82,6 +82,7 @@ fn definitions_come_first_and_go_last_and_take_nothing_from_anybody() {
     assert_eq!(plan["steps"].as_array().unwrap().len(), 0, "{plan}");
     sandbox.run(&with(&["deploy", "--no-verify"])).exits(0);
     assert_eq!(sandbox.writes().len(), before, "a second deploy writes nothing");
+    a_rollback_takes_the_very_chart_and_leaves_definitions(&sandbox, &charts);
 
     sandbox
         .run(&with(&["uninstall", "--yes"]))
@@ -93,4 +94,41 @@ fn definitions_come_first_and_go_last_and_take_nothing_from_anybody() {
     sandbox.kubectl(&["delete", "podlogs", "mine"]);
     sandbox.run(&with(&["uninstall", "--all", "--yes"])).exits(0);
     assert!(!exists(&sandbox));
+}
+
+fn a_rollback_takes_the_very_chart_and_leaves_definitions(sandbox: &Sandbox, charts: &str) {
+    let run = |verb: &[&str], charts: &str| {
+        sandbox.run(&[verb, &["--profile", "production", "--charts", charts, "--no-verify"]].concat())
+    };
+    let history = sandbox.run(&["history", "-o", "json"]).exits(0).json();
+    let applied = history["records"].as_array().unwrap().last().unwrap();
+    assert_eq!(applied["outcome"], "applied", "{history}");
+    let number = applied["number"].to_string();
+    let version = |field: &str| {
+        let path = format!("jsonpath={{.metadata.{field}}}");
+        sandbox.kubectl(&["get", "crd", DEFINITION, "-o", &path])
+    };
+    let (then, definition) = (sandbox.specifications("drivemaster-monitoring"), version("resourceVersion"));
+    run(&["deploy", "--set", "helmValues.alloy.controller.podAnnotations.changed=yes"], charts).exits(0);
+    assert_ne!(sandbox.specifications("drivemaster-monitoring"), then);
+
+    // The record has the name, version and digest of the chart, and its files come from elsewhere.
+    let archive = std::fs::read_dir(charts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let archive = archive.into_iter().find(|name| name.starts_with("alloy-")).unwrap();
+    let version_of_chart = archive.strip_prefix("alloy-").and_then(|rest| rest.strip_suffix(".tgz")).unwrap();
+    let other = |folder: &str, version: &str| {
+        let path = sandbox.run.file(&format!("{folder}/alloy-{version}.tgz"), "");
+        std::fs::write(&path, support::charts::archive("alloy", version)).unwrap();
+        path.parent().unwrap().display().to_string()
+    };
+    let before = sandbox.writes().len();
+    let refused = run(&["rollback", &number], &other("another", version_of_chart)).exits(5);
+    refused.says(&format!("the chart `alloy` {version_of_chart} is another than the one that was deployed then"));
+    let refused = run(&["rollback", &number], &other("gone", "0.0.1")).exits(5);
+    refused.says(&format!("charts of record {number} cannot be had")).says("--charts DIR");
+    assert_eq!(sandbox.writes().len(), before);
+
+    run(&["rollback", &number], charts).exits(0);
+    assert_eq!(sandbox.specifications("drivemaster-monitoring"), then);
+    assert_eq!(version("resourceVersion"), definition, "definitions stay as they are");
 }

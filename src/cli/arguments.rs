@@ -111,9 +111,24 @@ pub struct DeployArgs {
     /// What it is about.
     #[command(flatten)]
     pub limit: LimitArgs,
+    /// What becomes of a deploy that fails: what it did stays; is put back to the last verified one; or is put
+    /// back and what it installed for the first time is taken away (never volumes, CRDs and namespaces).
+    #[arg(long, value_enum, value_name = "WAY", default_value = "keep")]
+    pub on_failure: OnFailure,
     /// How it is made.
     #[command(flatten)]
     pub change: ChangeArgs,
+}
+
+/// What becomes of a deploy that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnFailure {
+    /// It stays as it is.
+    Keep,
+    /// It is put back to the last verified record.
+    Rollback,
+    /// And what it made for the first time is taken away.
+    Remove,
 }
 
 /// Arguments of `verify`.

@@ -286,3 +286,82 @@ fn reference(namespace: &str, name: &str) -> ObjectRef {
 fn secrets(cluster: &Cluster, namespace: &str) -> Api<Secret> {
     Api::namespaced(cluster.client.clone(), namespace)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::cluster::script::{list as answered, scripted};
+    use serde_json::Value;
+
+    fn metadata(number: u64, part: u64, head: Option<&str>) -> Value {
+        let annotations = head.map(|text| json!({ HEAD_ANNOTATION: text }));
+        json!({"metadata": {"name": name(number, part), "namespace": "m", "annotations": annotations,
+            "labels": {NUMBER_LABEL: number.to_string(), PART_LABEL: part.to_string()}}})
+    }
+
+    fn head(number: u64, outcome: &str) -> String {
+        json!({"number": number, "program": "0.1.0", "holder": "alice@workstation, process 4711",
+            "started": "2026-11-26T04:00:00Z", "trigger": {"kind": "deploy"}, "summary": "", "releases": [],
+            "outcome": outcome})
+        .to_string()
+    }
+
+    async fn listed(items: Vec<Value>) -> Past {
+        let (client, _log) = scripted(move |_| answered(json!(items)));
+        let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
+        list(&cluster, "m").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn superfluous_records_and_parts_without_a_head_make_place_and_what_is_unreadable_stays() {
+        let mut items: Vec<Value> = (1..=11)
+            .filter(|number| *number != 3)
+            .map(|number| metadata(number, 0, Some(&head(number, "applied"))))
+            .collect();
+        items.push(metadata(1, 1, None));
+        items.push(metadata(3, 0, Some(r#"{"of": "another version"}"#)));
+        items.push(metadata(12, 1, None));
+        let past = listed(items).await;
+        assert_eq!(past.heads.len(), 10);
+        assert_eq!(past.heads.last().unwrap().number, 11);
+        assert_eq!(past.next_number(), 13);
+        assert_eq!(past.dropped_after(13), [&name(1, 0), &name(1, 1), &name(12, 1)]);
+        assert_eq!(past.writes(2), 6);
+    }
+
+    #[tokio::test]
+    async fn the_first_record_has_number_one_and_takes_nothing_away() {
+        let past = listed(Vec::new()).await;
+        assert_eq!((past.next_number(), past.writes(1)), (1, 2));
+        // All that is left of a deploy that was killed while it wrote the first record of all.
+        let past = listed(vec![metadata(1, 1, None)]).await;
+        assert_eq!((past.next_number(), past.writes(1)), (2, 3));
+    }
+
+    #[tokio::test]
+    async fn a_head_is_written_last_and_taken_for_interrupted_once_nobody_holds_the_lock() {
+        let (client, log) = scripted(|asked| {
+            if asked.path.contains("/leases/") {
+                crate::cluster::script::refusal(404, "NotFound", "no lease")
+            } else if asked.method == http::Method::GET {
+                answered(json!([metadata(4, 0, Some(&head(4, "running")))]))
+            } else {
+                crate::cluster::script::Answer::Json(201, asked.body.clone())
+            }
+        });
+        let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
+        let found = heads(&cluster, "m").await.unwrap();
+        assert_eq!(found[0].outcome, Outcome::Interrupted);
+        let parts = [b"one".to_vec(), b"two".to_vec()];
+        begin(&cluster, "m", &Past::default(), &found[0], &parts, &Effect::default()).await.unwrap();
+        let written: Vec<String> = log
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| asked.method == http::Method::POST)
+            .map(|asked| asked.body["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(written, [name(4, 1), name(4, 0)]);
+    }
+}

@@ -2,10 +2,11 @@
 //! wait, verify, record how it ended.
 
 use super::plan::{self as plan_command, Planned};
+use super::reverse::Failed;
 use super::session::{Session, Target};
 use super::{locked, verify as verify_command};
 use crate::checks::Report;
-use crate::cli::ChangeArgs;
+use crate::cli::{ChangeArgs, OnFailure};
 use crate::cluster::apply::{Applied, ApplyContext, apply};
 use crate::cluster::lock::{Lock, own_name};
 use crate::cluster::preflight::preflight;
@@ -15,7 +16,7 @@ use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{self, Event, Events, Stage, Tee};
 use crate::object::ObjectRef;
 use crate::plan::{Plan, moved};
-use crate::record::{Effect, Head, Outcome, Trigger, changed_releases, done_steps};
+use crate::record::{DoneStep, Effect, Head, Outcome, Reversal, Trigger, changed_releases, done_steps, started_steps};
 use crate::render::Bundle;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -35,6 +36,7 @@ pub(super) struct Change<'r> {
     pub(super) bundle: &'r Bundle,
     pub(super) target: &'r Target,
     pub(super) trigger: Trigger,
+    pub(super) on_failure: OnFailure,
     /// What is recorded of it.
     pub(super) intent: Vec<Vec<u8>>,
     /// Whether somebody has seen the plan, and agreed to it alone.
@@ -44,11 +46,14 @@ pub(super) struct Change<'r> {
 }
 
 /// What came of a change.
+#[derive(Default)]
 pub(super) struct Changed {
     pub(super) applied: Applied,
     pub(super) report: Option<Report>,
     /// Number of its record; `None` where another deploy had done everything already.
     pub(super) record: Option<u64>,
+    /// What was put back after it failed.
+    pub(super) reversal: Option<Reversal>,
 }
 
 impl Change<'_> {
@@ -56,7 +61,7 @@ impl Change<'_> {
     pub(super) async fn make(&self, shown: &Plan) -> anyhow::Result<Changed> {
         let Change { session, options, config, target, .. } = self;
         self.preflight(shown).await?;
-        let deadline = Instant::now() + Duration::from_secs(options.timeout.unwrap_or(config.deploy.timeout_seconds));
+        let deadline = self.deadline();
         session.events.emit(Event::StageStarted { stage: Stage::Apply });
         let namespace = &config.namespaces.monitoring;
         // The lock and the records stand in it.
@@ -80,7 +85,7 @@ impl Change<'_> {
         let Planned { plan, past, .. } = self.again(shown, &applied).await?;
         if plan.is_empty() && applied.done.is_empty() {
             let report = self.judged("nothing was changed").await?;
-            return Ok(Changed { applied, report, record: None });
+            return Ok(Changed { report, ..Changed::default() });
         }
         let is_as_shown = applied.done.len() + plan.steps.len() == shown.steps.len();
         let whole = if is_as_shown { shown } else { &plan };
@@ -111,15 +116,41 @@ impl Change<'_> {
             Err(_) => Ok(None),
         };
         head.outcome = outcome(&work, &judged);
-        self.finish(&mut head, expected, done_steps(&whole.steps, &events.events())).await;
+        head.ended = Some(Timestamp::now());
+        let (seen, steps) = (events.events(), &whole.steps);
+        self.finish(&head, expected.clone(), done_steps(steps, &seen)).await;
+        if let Outcome::Failed { why } = &head.outcome
+            && self.on_failure != OnFailure::Keep
+            && !lock.lost().is_cancelled()
+        {
+            // What is to be known of it stands in the record by now: the traces in the cluster go.
+            session.events.emit(Event::Warning { message: format!("the deploy failed: {why}") });
+            let failed = Failed {
+                change: self,
+                plan: whole,
+                started: started_steps(steps, &seen),
+                past: &past,
+                expected,
+                events: session.events.clone(),
+                cancel: lock.lost(),
+            };
+            let (reversal, expected) = failed.reverse(self.on_failure).await;
+            head.reversal = Some(reversal);
+            head.ended = Some(Timestamp::now());
+            self.finish(&head, expected, done_steps(steps, &seen)).await;
+        }
         work?;
-        Ok(Changed { applied, report: judged?, record: Some(head.number) })
+        Ok(Changed { applied, report: judged?, record: Some(head.number), reversal: head.reversal })
+    }
+
+    /// When applying and waiting must be done that begin now.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.options.timeout.unwrap_or(self.config.deploy.timeout_seconds))
     }
 
     /// Writes how it ended. Where that fails, the deploy itself did not.
-    async fn finish(&self, head: &mut Head, expected: Effect, steps: Vec<crate::record::DoneStep>) {
+    async fn finish(&self, head: &Head, expected: Effect, steps: Vec<DoneStep>) {
         let Change { target, config, session, .. } = self;
-        head.ended = Some(Timestamp::now());
         let written = async {
             let effect = effect(&target.cluster, expected, steps).await?;
             end(&target.cluster, &config.namespaces.monitoring, head, &effect).await
@@ -164,7 +195,7 @@ impl Change<'_> {
         Ok(planned)
     }
 
-    async fn apply(
+    pub(super) async fn apply(
         &self,
         plan: &Plan,
         deadline: Instant,
@@ -209,8 +240,14 @@ fn outcome(work: &anyhow::Result<()>, judged: &anyhow::Result<Option<Report>>) -
             Ok(()) => Outcome::Verified,
             Err(failure) if failure.kind == Kind::Negative => {
                 let failed = report.results.iter().filter(|result| result.outcome == event::Outcome::Fail);
-                let reasons = failed.map(|result| format!("{}: {}", result.id, result.reason));
-                Outcome::failed(&std::iter::once(failure.message).chain(reasons).collect::<Vec<_>>())
+                let reasons: Vec<String> = failed
+                    .map(|result| {
+                        let seen = [&[result.reason.clone()][..], &result.evidence].concat();
+                        format!("{}: {}", result.id, seen.join(", "))
+                    })
+                    .collect();
+                let count = format!("{} of {} checks failed", reasons.len(), report.results.len());
+                Outcome::failed(&[count, reasons.join("; ")])
             }
             Err(_) => Outcome::Applied,
         },
@@ -225,4 +262,47 @@ pub(super) fn unmoved(moved: Vec<String>) -> anyhow::Result<()> {
     }
     let message = format!("the cluster is not as the plan saw it:\n  {}", moved.join("\n  "));
     Err(Failure::new(Kind::Refused, message).hint("drivemaster-mon plan shows what would change now").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::runner::Summary;
+    use crate::event::CheckResult;
+
+    fn report(outcome: event::Outcome) -> Report {
+        let result = CheckResult {
+            id: "workloads/ready".to_owned(),
+            title: String::new(),
+            outcome,
+            reason: "1 of 2 not ready".to_owned(),
+            evidence: vec!["`loki`: CrashLoopBackOff".to_owned()],
+            hint: None,
+            doc: String::new(),
+            unknown_allowed: false,
+        };
+        let count = |wanted: event::Outcome| usize::from(outcome == wanted);
+        let summary = Summary {
+            failed: count(event::Outcome::Fail),
+            unknown: count(event::Outcome::Unknown),
+            ..Summary::default()
+        };
+        Report { results: vec![result], summary }
+    }
+
+    #[test]
+    fn how_it_ended_is_what_was_seen_of_it() {
+        let judged = |outcome| super::outcome(&Ok(()), &Ok(Some(report(outcome))));
+        assert_eq!(judged(event::Outcome::Pass), Outcome::Verified);
+        let why = "1 of 1 checks failed: workloads/ready: 1 of 2 not ready, `loki`: CrashLoopBackOff".to_owned();
+        assert_eq!(judged(event::Outcome::Fail), Outcome::Failed { why });
+        // Nobody could say that it does not work.
+        assert_eq!(judged(event::Outcome::Unknown), Outcome::Applied);
+        assert_eq!(super::outcome(&Ok(()), &Ok(None)), Outcome::Applied);
+        let error = |kind| anyhow::Error::from(Failure::new(kind, "stopped"));
+        assert_eq!(super::outcome(&Ok(()), &Err(error(Kind::Interrupted))), Outcome::Applied);
+        let stopped = |kind| Err(error(kind));
+        assert_eq!(super::outcome(&stopped(Kind::Interrupted), &Ok(None)), Outcome::Interrupted);
+        assert!(matches!(super::outcome(&stopped(Kind::Unhealthy), &Ok(None)), Outcome::Failed { .. }));
+    }
 }

@@ -5,7 +5,6 @@ use super::session::{Session, Target};
 use super::{plan as plan_command, verify as verify_command};
 use crate::access::access_rows;
 use crate::cli::DeployArgs;
-use crate::cluster::apply::Applied;
 use crate::cluster::observe::identity;
 use crate::config::Config;
 use crate::error::{Failure, Kind};
@@ -49,6 +48,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
         bundle: &bundle,
         target: &target,
         trigger: Trigger::Deploy,
+        on_failure: arguments.on_failure,
         intent: planned.book(&config, &bundle, &session.lock()?.0)?,
         // What a person has agreed to, or froze, is carried out exactly.
         is_agreed: shown.is_some() || !(arguments.change.yes || target.throwaway),
@@ -59,7 +59,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
         let message = format!("nothing to change in context `{}` ({})", target.cluster.context, plan.summary());
         session.events.emit(Event::Note { message });
         let report = change.judged("nothing was changed").await?;
-        Changed { applied: Applied::default(), report, record: None }
+        Changed { report, ..Changed::default() }
     } else {
         session.terminal.say(&plan_command::text(plan, &config, &target));
         let question = format!("Apply this plan to context `{}`?", target.cluster.context);
@@ -81,7 +81,7 @@ pub(super) fn tell(
     summary: &str,
     changed: &Changed,
 ) -> anyhow::Result<()> {
-    let Changed { applied, report, record } = changed;
+    let Changed { applied, report, record, reversal } = changed;
     let verdict = report.as_ref().map_or(Ok(()), verify_command::verdict);
     let rows = access_rows(config);
     let is_changed = !applied.done.is_empty();
@@ -90,6 +90,7 @@ pub(super) fn tell(
         "changed": is_changed,
         "summary": summary,
         "record": record,
+        "reversal": reversal,
         "applied": is_changed.then_some(&applied.done),
         "checks": report.as_ref().map(|report| &report.results),
         "summaryOfChecks": report.as_ref().map(|report| &report.summary),

@@ -49,8 +49,14 @@ fn text(heads: &[Head]) -> String {
     lines
 }
 
+/// A deploy in one line: `deploy of 2026-11-26 04:29:59Z by alice@workstation, verified`.
+pub(super) fn line(head: &Head) -> String {
+    let started = head.started.strftime("%Y-%m-%d %H:%M:%SZ");
+    format!("{} of {started} by {}, {}", head.trigger, head.who(), outcome(head))
+}
+
 /// How a deploy ended, in a word.
-pub(super) fn outcome(head: &Head) -> String {
+fn outcome(head: &Head) -> String {
     let word = head.outcome.word();
     match head.outcome {
         Outcome::Verified => style(word).green(),

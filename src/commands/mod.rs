@@ -13,6 +13,7 @@ mod overlay;
 mod plan;
 mod port_forward;
 mod render;
+mod reverse;
 mod rollback;
 #[cfg(feature = "sandbox")]
 mod sandbox;

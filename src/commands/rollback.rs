@@ -2,12 +2,11 @@
 
 use super::change::{Change, Changed};
 use super::deploy::tell;
-use super::plan as plan_command;
 use super::session::{Session, Target};
+use super::{history, plan as plan_command};
 use crate::chart::Charts;
 use crate::chart::lock::Lock;
-use crate::cli::RollbackArgs;
-use crate::cluster::apply::Applied;
+use crate::cli::{OnFailure, RollbackArgs};
 use crate::cluster::records::{Past, definitions, intent, past};
 use crate::config::Config;
 use crate::error::{Failure, Kind, chain_of};
@@ -35,14 +34,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &RollbackArgs) -> anyh
     let (target, to, Recorded { config, bundle, lock }, mut planned) = found.await?;
     let intent = planned.book(&config, &bundle, &lock)?;
     let plan = &planned.plan;
-    let title = format!(
-        "Rollback to record {}: {} of {} by {}, {}.\n",
-        to.number,
-        to.trigger,
-        to.started.strftime("%Y-%m-%d %H:%M:%SZ"),
-        to.who(),
-        to.outcome.word()
-    );
+    let title = format!("Rollback to record {}: {}.\n", to.number, history::line(&to));
     if arguments.dry_run {
         let mut value = plan_command::value(plan, &config, &target);
         value["rollbackTo"] = json!(to.number);
@@ -56,6 +48,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &RollbackArgs) -> anyh
         bundle: &bundle,
         target: &target,
         trigger: Trigger::Rollback { to: to.number },
+        on_failure: OnFailure::Keep,
         intent,
         is_agreed: !(arguments.change.yes || target.throwaway),
         limit: None,
@@ -64,7 +57,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &RollbackArgs) -> anyh
         let message = format!("everything stands as in record {} ({})", to.number, plan.summary());
         session.events.emit(Event::Note { message });
         let report = change.judged("nothing was changed").await?;
-        Changed { applied: Applied::default(), report, record: None }
+        Changed { report, ..Changed::default() }
     } else {
         session.terminal.say(&format!("{title}{}", plan_command::text(plan, &config, &target)));
         let question = format!("Roll context `{}` back to record {}?", target.cluster.context, to.number);

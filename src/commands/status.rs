@@ -1,13 +1,16 @@
 //! `status`: one screen.
 
+use super::history;
 use super::session::{Session, Target};
 use crate::checks::status::{Asked, ComponentStatus, FiringAlerts, ReleaseStatus, Status, StatusRequest, status};
 use crate::cli::StatusArgs;
 use crate::cluster::observe;
+use crate::cluster::records::heads;
 use crate::config::Config;
 use crate::error::{Failure, Kind, chain_of};
 use crate::object::ObjectRef;
 use crate::plan::{Drifted, Inventory, plan};
+use crate::record::Head;
 use crate::render::Bundle;
 use crate::report::table::aligned;
 use console::style;
@@ -20,6 +23,7 @@ use std::time::Duration;
 struct Look {
     status: Status,
     drift: Asked<Vec<Drifted>>,
+    last: Asked<Option<Head>>,
 }
 
 pub(super) async fn run(session: &Session<'_>, arguments: &StatusArgs) -> anyhow::Result<()> {
@@ -62,24 +66,34 @@ async fn look(session: &Session<'_>, config: &Config, bundle: &Bundle, target: &
         endpoints: BTreeMap::new(),
         events: session.events.clone(),
     };
-    let (status, observed) = tokio::join!(status(request), observe(&target.cluster, bundle, Inventory::default()));
+    let (status, observed, heads) = tokio::join!(
+        status(request),
+        observe(&target.cluster, bundle, Inventory::default()),
+        heads(&target.cluster, &config.namespaces.monitoring),
+    );
     let drift = match observed {
         Ok(observed) => Asked::Known(plan(bundle, &observed).drift.into_values().flatten().collect()),
         Err(error) => Asked::Unknown(chain_of(&error).join(": ")),
     };
-    Look { status, drift }
+    let last = match heads {
+        Ok(mut heads) => Asked::Known(heads.pop()),
+        Err(error) => Asked::Unknown(chain_of(&error).join(": ")),
+    };
+    Look { status, drift, last }
 }
 
 fn value(seen: &Look) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(&seen.status)?;
     value["drift"] = serde_json::to_value(&seen.drift)?;
+    value["lastDeploy"] = serde_json::to_value(&seen.last)?;
     Ok(value)
 }
 
 fn text(context: &str, seen: &Look) -> String {
-    let Look { status, drift } = seen;
+    let Look { status, drift, last } = seen;
     format!(
-        "Context {context}\n\n{}\n{}\n{}\n{}",
+        "Context {context}\n{}\n{}\n{}\n{}\n{}",
+        asked(last, "last deploy", |last| last_text(last.as_ref())),
         asked(&status.releases, "releases", |releases| releases_text(releases)),
         asked(drift, "drift", |drift| drift_text(drift)),
         asked(&status.components, "components", |components| components_text(components)),
@@ -120,8 +134,9 @@ fn what_drifted(of: &[&Drifted]) -> String {
 fn facts(seen: &Look) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     let mut unknown = |what: &str, why: &str| facts.insert(what.to_owned(), format!("unknown: {why}"));
-    let Look { status, drift } = seen;
+    let Look { status, drift, last } = seen;
     for (what, why) in [
+        ("last deploy", reason(last)),
         ("releases", reason(&status.releases)),
         ("components", reason(&status.components)),
         ("firing alerts", reason(&status.alerts)),
@@ -151,6 +166,10 @@ fn facts(seen: &Look) -> BTreeMap<String, String> {
             })
         }));
     }
+    if let Asked::Known(Some(head)) = last {
+        let state = format!("{} of record {}: {}", head.trigger, head.number, head.outcome.word());
+        facts.insert("last deploy".to_owned(), state);
+    }
     if let Asked::Known(drift) = drift {
         facts.extend(
             drift.iter().map(|one| (format!("drift {one}"), one.lines(None).into_iter().next().unwrap_or_default())),
@@ -179,6 +198,14 @@ fn asked<T>(asked: &Asked<T>, what: &str, show: impl Fn(&T) -> String) -> String
     match asked {
         Asked::Known(value) => show(value),
         Asked::Unknown(reason) => format!("{what} unknown: {reason}\n"),
+    }
+}
+
+/// The last deploy in one line, such as `Last deploy 7: deploy of 2026-11-26 04:29:59Z by alice@workstation, verified`.
+fn last_text(last: Option<&Head>) -> String {
+    match last {
+        Some(head) => format!("Last deploy {}: {}\n", head.number, history::line(head)),
+        None => "Last deploy: none is recorded\n".to_owned(),
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Bookkeeping {
 }
 
 /// How often helm writes the revisions of releases while `plan` is carried out.
-pub(super) fn helm_writes(plan: &Plan, observed: &Observed) -> u64 {
+pub fn helm_writes(plan: &Plan, observed: &Observed) -> u64 {
     let writes = |step: &Step| match &step.target {
         Target::Release { release } => {
             let seen = observed.releases.get(&(release.namespace.clone(), release.name.clone()));

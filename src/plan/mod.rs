@@ -12,6 +12,7 @@ pub mod inventory;
 mod limit;
 pub mod model;
 mod moved;
+pub mod reversal;
 
 pub use bookkeeping::Bookkeeping;
 pub use change::{ReleaseChange, release_change};

@@ -12,7 +12,7 @@ use crate::plan::{Action, Inventory, ObservedRelease, Plan, Reason, Step, Target
 use crate::render::Bundle;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// How many records are kept; the last verified one is kept besides.
@@ -212,9 +212,12 @@ impl Effect {
             chart_version: release.chart.version.clone(),
             revision: None,
         });
+        let is_left = |known: &&RecordedRelease| {
+            !bundle.releases.iter().any(|one| (&one.namespace, &one.name) == (&known.namespace, &known.name))
+        };
         Effect {
             inventory: Inventory::of(bundle).and(before.inventory.clone()),
-            releases: releases.collect(),
+            releases: releases.chain(before.releases.iter().filter(is_left).cloned()).collect(),
             steps: Vec::new(),
         }
     }
@@ -276,6 +279,15 @@ pub fn done_steps(steps: &[Step], events: &[Event]) -> Vec<DoneStep> {
         Some(DoneStep { id, action, reason, summary: summary.clone() })
     };
     events.iter().filter_map(done).collect()
+}
+
+/// Ids of those of `steps` that `events` say were begun.
+pub fn started_steps(steps: &[Step], events: &[Event]) -> BTreeSet<String> {
+    let started = events.iter().filter_map(|event| match event {
+        Event::StepStarted { step } => Some(step),
+        _ => None,
+    });
+    started.filter(|id| steps.iter().any(|step| step.id == **id)).cloned().collect()
 }
 
 /// The numbers among `heads` that are not kept.

@@ -382,6 +382,8 @@ mod tests {
         assert_eq!(accesses_of_steps(&[object(Action::Create)]), BTreeSet::from([access("create"), access("patch")]));
         assert_eq!(accesses_of_steps(&[object(Action::Delete)]), BTreeSet::from([access("delete"), access("get")]));
         let secrets = accesses_of_steps(&[step(Action::Create, Reason::New, release())]);
+        assert!(accesses_of_records("m").iter().all(|access| access.kind.kind == "Secret"));
+        assert_eq!(accesses_of_records("m").len(), 5);
         assert!(secrets.iter().all(|access| access.kind.kind == "Secret") && secrets.len() == 5, "{secrets:?}");
         assert_eq!(accesses_of_objects(&[Manifest(config_map.clone()), Manifest(config_map)]).len(), 3);
     }
