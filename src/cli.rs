@@ -154,7 +154,8 @@ pub enum Verb {
     #[command(
         visible_alias = "diff",
         after_help = "Examples:\n  drivemaster-mon plan\n  drivemaster-mon plan --detailed-exitcode    exit 2 when there are changes\n  \
-        drivemaster-mon plan --out plan.json        then: drivemaster-mon deploy --plan plan.json"
+        drivemaster-mon plan --out plan.json        then: drivemaster-mon deploy --plan plan.json\n  \
+        drivemaster-mon plan --only loki,jaeger     of these components alone"
     )]
     Plan(PlanArgs),
     /// Install or upgrade the stack, wait until it is ready, and verify it.
@@ -169,8 +170,9 @@ pub enum Verb {
         drivemaster-mon verify --endpoint prometheus=http://127.0.0.1:9090\n  drivemaster-mon verify --list"
     )]
     Verify(VerifyArgs),
-    /// One screen: releases, components, firing alerts.
-    #[command(after_help = "Examples:\n  drivemaster-mon status\n  drivemaster-mon status -o json")]
+    /// One screen: releases, drift, components, firing alerts.
+    #[command(after_help = "Examples:\n  drivemaster-mon status\n  drivemaster-mon status -o json\n  \
+        drivemaster-mon status --watch")]
     Status(StatusArgs),
     /// The deploys before: who, when, what changed, how it ended.
     #[command(after_help = "Examples:\n  drivemaster-mon history\n  drivemaster-mon history -o json")]

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod preview;
 pub mod process;
 pub mod promql;
+mod quantity;
 pub mod ready;
 pub mod record;
 pub mod render;

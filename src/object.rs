@@ -4,6 +4,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
+/// Kinds without a namespace. Every other kind is taken to have one.
+const CLUSTER_SCOPED: &[&str] = &[
+    "APIService",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "IngressClass",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "PersistentVolume",
+    "PriorityClass",
+    "StorageClass",
+    "ValidatingWebhookConfiguration",
+];
+
 /// The one field manager of our own objects.
 pub const FIELD_MANAGER: &str = "drivemaster-mon";
 /// The label by which our own objects are known; its value is [`FIELD_MANAGER`].
@@ -72,5 +87,35 @@ impl Manifest {
             namespace: text("/metadata/namespace").map(str::to_owned),
             name: text("/metadata/name").unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Gives it `namespace` where it names none and its kind has one; takes one away that its kind has not.
+    pub fn place(&mut self, namespace: &str) {
+        let is_cluster_scoped = CLUSTER_SCOPED.contains(&self.reference().kind.as_str());
+        let Some(metadata) = self.0.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+        if is_cluster_scoped {
+            metadata.remove("namespace");
+        } else if metadata.get("namespace").is_none_or(Value::is_null) {
+            metadata.insert("namespace".to_owned(), Value::String(namespace.to_owned()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_object_is_placed_as_its_kind_is() {
+        let placed = |kind: &str, namespace: Option<&str>| {
+            let metadata = json!({"name": "a", "namespace": namespace});
+            let mut object = Manifest(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata}));
+            object.place("m");
+            object.reference().namespace
+        };
+        assert_eq!(placed("ConfigMap", None).as_deref(), Some("m"));
+        assert_eq!(placed("ConfigMap", Some("n")).as_deref(), Some("n"));
+        assert_eq!((placed("ClusterRole", None), placed("ClusterRole", Some("n"))), (None, None));
     }
 }

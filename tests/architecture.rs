@@ -10,6 +10,7 @@ const PURE: &[&str] = &[
     "object.rs",
     "event.rs",
     "labels.rs",
+    "quantity.rs",
     "stack.rs",
     "flows.rs",
     "secrets",

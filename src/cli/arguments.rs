@@ -37,6 +37,17 @@ pub enum SeverityArg {
     Info,
 }
 
+/// Which components a plan is about.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LimitArgs {
+    /// Only these components, such as `loki,jaeger`, with what they need; nothing is taken away.
+    #[arg(long, value_name = "COMPONENT", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Not these components.
+    #[arg(long, value_name = "COMPONENT", value_delimiter = ',')]
+    pub skip: Vec<String>,
+}
+
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -46,6 +57,9 @@ pub struct PlanArgs {
     /// Also write the plan to a file, which `deploy --plan` carries out exactly or not at all.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// What it is about.
+    #[command(flatten)]
+    pub limit: LimitArgs,
 }
 
 /// How a change of the cluster is made.
@@ -92,8 +106,11 @@ pub struct DeployArgs {
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
     /// Carry out the plan of this file, which `plan --out` made; refuse (5) when the cluster moved since.
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "only", "skip"])]
     pub plan: Option<PathBuf>,
+    /// What it is about.
+    #[command(flatten)]
+    pub limit: LimitArgs,
     /// What becomes of a deploy that fails: what it did stays; is put back to the last verified one; or is put
     /// back and what it installed for the first time is taken away (never volumes, CRDs and namespaces).
     #[arg(long, value_enum, value_name = "WAY", default_value = "keep")]
@@ -136,7 +153,16 @@ pub struct VerifyArgs {
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// Look again every few seconds: on a terminal the screen is drawn anew, elsewhere each change is a line (with
+    /// `-o json` each look).
+    #[arg(long)]
+    pub watch: bool,
+    /// How many seconds lie between two looks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub interval: u64,
+}
 
 /// Arguments of `access`.
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod answer;
 pub mod apply;
 pub mod changes;
 pub mod connect;
+mod deployed;
 pub mod forward;
 pub mod lock;
 mod objects;

@@ -1,11 +1,13 @@
-//! Reads what the cluster holds of a bundle. Never writes, and never reads a Secret's data.
+//! Reads what the cluster holds of a bundle. Never writes, and reads no Secret's data but that of Helm's own
+//! records of its releases.
 
 use crate::cluster::Cluster;
+use crate::cluster::deployed;
 use crate::cluster::objects;
 use crate::cluster::request::ask;
 use crate::object::{MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::model::{
-    API_DIGEST_LABEL, CHART_DIGEST_LABEL, FIELD_MANAGER, Observed, ObservedRelease, VALUES_DIGEST_LABEL,
+    API_DIGEST_LABEL, CHART_DIGEST_LABEL, FIELD_MANAGER, Observed, ObservedRelease, StoredRelease, VALUES_DIGEST_LABEL,
 };
 use crate::plan::{ClusterIdentity, Inventory};
 use crate::render::Bundle;
@@ -48,19 +50,61 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle, inventory: Inventory) -
     let left = unwanted.releases.iter().map(|release| release.namespace.as_str());
     let namespaces: BTreeSet<&str> =
         bundle.releases.iter().map(|release| release.namespace.as_str()).chain(left).collect();
-    let releases = stream::iter(namespaces)
-        .map(|namespace| releases(client, namespace))
-        .buffer_unordered(CONCURRENCY)
-        .try_concat();
-    let (objects, releases, api_versions) = tokio::try_join!(objects, releases, api_versions(client))?;
+    let releases = async {
+        let found: BTreeMap<_, _> = stream::iter(namespaces)
+            .map(|namespace| releases(client, namespace))
+            .buffer_unordered(CONCURRENCY)
+            .try_concat()
+            .await?
+            .into_iter()
+            .collect();
+        let stored = stored(client, bundle, &found).await?;
+        let wanted = stored.values().flat_map(|stored| &stored.manifest).map(Manifest::reference).collect();
+        let defined = bundle.crds.iter().filter_map(defined_kind).collect();
+        let live = deployed::live(client, wanted, &defined).await?;
+        Ok((found, stored, live))
+    };
+    let (mut objects, (releases, stored, live), api_versions) =
+        tokio::try_join!(objects, releases, api_versions(client))?;
+    objects.extend(live.objects);
     Ok(Observed {
         objects,
-        releases: releases.into_iter().collect(),
+        releases,
+        stored,
+        unread: live.unread,
         unwanted,
         api_versions,
         server_version: cluster.server_version.clone(),
         now: jiff::Timestamp::now(),
     })
+}
+
+/// What Helm keeps of those releases of `bundle` that are deployed.
+async fn stored(
+    client: &Client,
+    bundle: &Bundle,
+    found: &BTreeMap<(String, String), ObservedRelease>,
+) -> Result<BTreeMap<(String, String), StoredRelease>> {
+    let places = bundle.releases.iter().map(|release| (release.namespace.clone(), release.name.clone()));
+    let deployed = places.filter_map(|place| {
+        let release = found.get(&place).filter(|release| release.status == "deployed")?;
+        Some((place, release.revision))
+    });
+    stream::iter(deployed)
+        .map(|(place, revision)| async move {
+            let stored = deployed::stored(client, &place.0, &place.1, revision).await?;
+            Ok::<_, anyhow::Error>(stored.map(|stored| (place, stored)))
+        })
+        .buffer_unordered(CONCURRENCY)
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect()
+        .await
+}
+
+/// Group and kind that a definition brings.
+fn defined_kind(definition: &Manifest) -> Option<(String, String)> {
+    let text = |pointer: &str| definition.0.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Some((text("/spec/group")?, text("/spec/names/kind")?))
 }
 
 /// The object as the server holds it; of a Secret the metadata alone.

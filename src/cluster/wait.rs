@@ -6,8 +6,8 @@ use crate::cluster::snapshot::{further, ready_endpoints, snapshot};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
 use crate::object::ObjectRef;
-use crate::ready::chain::is_further;
-use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload, webhook};
+use crate::ready::chain::{is_further, services_behind};
+use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload};
 use anyhow::Result;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -180,11 +180,9 @@ async fn read(client: &Client, workloads: &[ObjectRef]) -> Result<BTreeMap<Strin
     for reference in workloads.iter().filter(|reference| is_further(reference)) {
         let Some(found) = further(client, reference).await? else { continue };
         let place = seen.entry(reference.namespace.clone().unwrap_or_default()).or_default();
-        if reference.namespace.is_none() {
-            for (namespace, name) in webhook::services(&found) {
-                let count = ready_endpoints(client, &namespace, &name).await?;
-                place.endpoints.insert((namespace, name), count);
-            }
+        for (namespace, name) in services_behind(reference, &found) {
+            let count = ready_endpoints(client, &namespace, &name).await?;
+            place.endpoints.insert((namespace, name), count);
         }
         place.others.insert(reference.clone(), found);
     }

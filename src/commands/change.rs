@@ -41,6 +41,8 @@ pub(super) struct Change<'r> {
     pub(super) intent: Vec<Vec<u8>>,
     /// Whether somebody has seen the plan, and agreed to it alone.
     pub(super) is_agreed: bool,
+    /// The releases that it is limited to.
+    pub(super) limit: Option<&'r BTreeSet<String>>,
 }
 
 /// What came of a change.
@@ -80,7 +82,7 @@ impl Change<'_> {
         events: Arc<Tee>,
     ) -> anyhow::Result<Changed> {
         let session = self.session;
-        let Planned { plan, past } = self.again(shown, &applied).await?;
+        let Planned { plan, past, .. } = self.again(shown, &applied).await?;
         if plan.is_empty() && applied.done.is_empty() {
             let report = self.judged("nothing was changed").await?;
             return Ok(Changed { report, ..Changed::default() });
@@ -164,9 +166,9 @@ impl Change<'_> {
 
     async fn preflight(&self, plan: &Plan) -> anyhow::Result<()> {
         let Change { session, config, bundle, target, .. } = self;
-        let helm = session.helm(target)?;
+        let renders = session.renders(target)?;
         session.events.emit(Event::StageStarted { stage: Stage::Preflight });
-        let skipped = session.unless_interrupted(preflight(&target.cluster, &helm, bundle, plan, config)).await?;
+        let skipped = session.unless_interrupted(preflight(&target.cluster, &renders, bundle, plan, config)).await?;
         skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
         session.events.emit(Event::StageFinished {
             stage: Stage::Preflight,
@@ -177,7 +179,7 @@ impl Change<'_> {
 
     /// The plan as the cluster is now that nobody else deploys.
     async fn again(&self, shown: &Plan, applied: &Applied) -> anyhow::Result<Planned> {
-        let planned = plan_command::make(self.session, self.target, self.config, self.bundle);
+        let planned = plan_command::make(self.session, self.target, self.config, self.bundle, self.limit);
         let planned = self.session.unless_interrupted(planned).await?;
         let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
         let moved = moved(&shown.outlines(), &planned.plan, &done);

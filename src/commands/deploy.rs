@@ -9,7 +9,7 @@ use crate::cluster::observe::identity;
 use crate::config::Config;
 use crate::error::{Failure, Kind};
 use crate::event::Event;
-use crate::plan::{ClusterIdentity, Frozen, moved};
+use crate::plan::{ClusterIdentity, Frozen, limit, moved};
 use crate::record::Trigger;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -17,11 +17,12 @@ use std::path::Path;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow::Result<()> {
     let frozen = arguments.plan.as_deref().map(|file| frozen(session, file)).transpose()?;
-    let (config, bundle, shown) = match frozen {
-        Some((frozen, config)) => (config, frozen.bundle, Some((frozen.cluster, frozen.steps))),
+    let (config, bundle, limit, shown) = match frozen {
+        Some((frozen, config)) => (config, frozen.bundle, frozen.limited_to, Some((frozen.cluster, frozen.steps))),
         None => {
             let (config, bundle) = session.bundle().await?;
-            (config, bundle, None)
+            let limit = limit(&bundle, &arguments.limit.only, &arguments.limit.skip)?;
+            (config, bundle, limit, None)
         }
     };
     let (target, mut planned) = session
@@ -30,7 +31,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
             if let Some((made_for, _)) = &shown {
                 same_cluster(made_for, &identity(&target.cluster).await?)?;
             }
-            let planned = plan_command::make(session, &target, &config, &bundle).await?;
+            let mut planned = plan_command::make(session, &target, &config, &bundle, limit.as_ref()).await?;
+            if session.terminal.speaks() {
+                planned.detail(session, &target, &bundle).await?;
+            }
             Ok((target, planned))
         })
         .await?;
@@ -48,6 +52,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
         intent: planned.book(&config, &bundle, &session.lock()?.0)?,
         // What a person has agreed to, or froze, is carried out exactly.
         is_agreed: shown.is_some() || !(arguments.change.yes || target.throwaway),
+        limit: limit.as_ref(),
     };
     let plan = &planned.plan;
     let changed = if plan.is_empty() {

@@ -45,12 +45,13 @@ pub async fn run(cli: Cli, terminal: &Terminal, cancel: CancellationToken) -> an
         Verb::Validate(arguments) => validate::run(&session, &arguments).await,
         Verb::Plan(arguments) => return plan::run(&session, &arguments).await,
         Verb::Deploy(arguments) if arguments.dry_run => {
-            let arguments = PlanArgs { detailed_exitcode: arguments.detailed_exitcode, out: None };
+            let arguments =
+                PlanArgs { detailed_exitcode: arguments.detailed_exitcode, out: None, limit: arguments.limit };
             return plan::run(&session, &arguments).await;
         }
         Verb::Deploy(arguments) => deploy::run(&session, &arguments).await,
         Verb::Verify(arguments) => verify::run(&session, &arguments).await,
-        Verb::Status(_) => status::run(&session).await,
+        Verb::Status(arguments) => status::run(&session, &arguments).await,
         Verb::Access(arguments) => access::run(&session, arguments.show_secrets).await,
         Verb::PortForward(arguments) => port_forward::run(&session, &arguments).await,
         Verb::Rollback(arguments) => rollback::run(&session, &arguments).await,

@@ -6,18 +6,28 @@ use crate::cli::PlanArgs;
 use crate::cluster::observe::{identity, observe};
 use crate::cluster::records::{Past, past};
 use crate::config::{Config, Profile};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, chain_of};
 use crate::event::{Event, Stage};
-use crate::plan::{Action, Bookkeeping, Frozen, Plan, plan};
+use crate::helm::RenderedFor;
+use crate::plan::change::Rendered;
+use crate::plan::{
+    Action, Bookkeeping, Drifted, Frozen, Plan, ReleaseChange, Step, StoredRelease, Target as PlanTarget, limit,
+    plan_within, release_change,
+};
 use crate::record::{Intent, encode_intent};
 use crate::render::Bundle;
 use crate::report::table::aligned;
 use console::style;
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
+/// How many releases are rendered at once.
+const CONCURRENCY: usize = 4;
 /// Bytes in the longest file of a plan: all charts in base64 are some 10 MiB.
 const LONGEST: u64 = 256 << 20;
 
@@ -25,10 +35,12 @@ const LONGEST: u64 = 256 << 20;
 /// are changes.
 pub(super) async fn run(session: &Session<'_>, arguments: &PlanArgs) -> anyhow::Result<u8> {
     let (config, bundle) = session.bundle().await?;
+    let limit = limit(&bundle, &arguments.limit.only, &arguments.limit.skip)?;
     let (target, mut planned) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;
-            let planned = make(session, &target, &config, &bundle).await?;
+            let mut planned = make(session, &target, &config, &bundle, limit.as_ref()).await?;
+            planned.detail(session, &target, &bundle).await?;
             Ok((target, planned))
         })
         .await?;
@@ -67,6 +79,7 @@ async fn write(
         cluster: session.unless_interrupted(identity(&target.cluster)).await?,
         configuration: serde_json::to_value(config)?,
         bundle: bundle.clone(),
+        limited_to: plan.limited_to.clone(),
         steps: plan.outlines(),
     };
     let (text, digest) = frozen.encode()?;
@@ -112,9 +125,55 @@ pub(super) fn read(file: &Path) -> anyhow::Result<(Frozen, Config)> {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) past: Past,
+    /// What Helm keeps of the releases.
+    stored: BTreeMap<(String, String), StoredRelease>,
 }
 
 impl Planned {
+    /// Asks helm what the steps of releases would change. What it cannot tell is no fault here: it is told
+    /// when the plan is carried out.
+    pub(super) async fn detail(
+        &mut self,
+        session: &Session<'_>,
+        target: &Target,
+        bundle: &Bundle,
+    ) -> anyhow::Result<()> {
+        let plan = &self.plan;
+        let releases = plan.steps.iter().filter_map(|step| match &step.target {
+            PlanTarget::Release { release } if step.action != Action::Delete => Some((&step.id, release)),
+            _ => None,
+        });
+        let releases: Vec<_> = releases.collect();
+        if releases.is_empty() {
+            return Ok(());
+        }
+        let cluster = RenderedFor { server_version: &target.cluster.server_version, api_versions: &plan.api_versions };
+        let renders = session.renders(target);
+        let changes = stream::iter(releases)
+            .map(|(id, release)| async {
+                let stored = self.stored.get(&(release.namespace.clone(), release.name.clone()));
+                let rendered = match &renders {
+                    // Of what is new there is nothing to compare it with.
+                    Ok(renders) if stored.is_none() => {
+                        let objects = renders.objects(release, cluster).await;
+                        objects.map(|objects| Rendered { objects, again: None })
+                    }
+                    Ok(renders) => renders.rendered(release, cluster).await,
+                    Err(error) => Err(anyhow::anyhow!(chain_of(error).join(": "))),
+                };
+                let change = match rendered {
+                    Ok(rendered) => release_change(release, stored, &rendered, &bundle.crds),
+                    Err(error) => ReleaseChange::unknown(release, stored, chain_of(&error).join(": ")),
+                };
+                (id.clone(), change)
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        self.plan.releases = changes;
+        Ok(())
+    }
+
     /// Reckons the writes of the record of this plan, where it has any step. Returns what is to be recorded.
     pub(super) fn book(&mut self, config: &Config, bundle: &Bundle, lock: &Lock) -> anyhow::Result<Vec<Vec<u8>>> {
         if self.plan.is_empty() {
@@ -132,12 +191,13 @@ pub(super) async fn make(
     target: &Target,
     config: &Config,
     bundle: &Bundle,
+    limit: Option<&BTreeSet<String>>,
 ) -> anyhow::Result<Planned> {
     session.events.emit(Event::StageStarted { stage: Stage::Observe });
     let past = past(&target.cluster, &config.namespaces.monitoring).await?;
     let observed = observe(&target.cluster, bundle, past.effect.inventory.clone()).await?;
     session.events.emit(Event::StageFinished { stage: Stage::Observe, summary: String::new() });
-    Ok(Planned { plan: plan(bundle, &observed), past })
+    Ok(Planned { plan: plan_within(bundle, &observed, limit), past, stored: observed.stored })
 }
 
 /// The plan as JSON.
@@ -147,7 +207,9 @@ pub(super) fn value(plan: &Plan, config: &Config, target: &Target) -> Value {
         "profile": config.profile,
         "steps": plan.steps.iter().map(|step| json!({
             "id": step.id, "action": step.action, "reason": step.reason, "needs": step.needs, "changes": step.changes,
+            "drift": plan.drift.get(&step.id), "release": plan.releases.get(&step.id),
         })).collect::<Vec<_>>(),
+        "limitedTo": plan.limited_to,
         "unchanged": plan.unchanged,
         "summary": plan.summary(),
         "bookkeeping": plan.bookkeeping,
@@ -161,6 +223,10 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
         Profile::Production => "production",
     };
     let mut text = format!("Plan for context `{}`, profile {profile}:\n", target.cluster.context);
+    if let Some(releases) = &plan.limited_to {
+        let releases = releases.iter().cloned().collect::<Vec<_>>().join(", ");
+        text.push_str(&format!("Limited to {releases} and what they need; everything else is left as it is.\n"));
+    }
     let rows: Vec<Vec<String>> = plan
         .steps
         .iter()
@@ -178,8 +244,13 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
         text.push_str(row);
         text.push('\n');
         if step.changes.len() > 1 || step.changes.first().is_some_and(|change| change.starts_with(['~', '+', '-'])) {
-            for change in &step.changes {
+            for change in changes(plan, step, Timestamp::now()) {
                 text.push_str(&format!("      {change}\n"));
+            }
+        }
+        if let Some(change) = plan.releases.get(&step.id) {
+            for line in release_lines(change) {
+                text.push_str(&format!("      {line}\n"));
             }
         }
     }
@@ -194,6 +265,53 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
         ));
     }
     text
+}
+
+/// The lines below `step`; where others changed something, with how long ago.
+fn changes(plan: &Plan, step: &Step, now: Timestamp) -> Vec<String> {
+    match plan.drift.get(&step.id) {
+        Some(drifted) if matches!(step.target, PlanTarget::Release { .. }) => {
+            drifted.iter().flat_map(|one| one.lines(Some(now))).collect()
+        }
+        Some(drifted) => step.changes.iter().map(|line| with_age(line, drifted, now)).collect(),
+        None => step.changes.clone(),
+    }
+}
+
+/// What the step of a release would change.
+fn release_lines(change: &ReleaseChange) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &change.from_version {
+        Some(from) if *from != change.to_version => lines.push(format!("chart {from} -> {}", change.to_version)),
+        _ => {}
+    }
+    if !change.values.is_empty() {
+        lines.push("values:".to_owned());
+        lines.extend(change.values.iter().map(|line| format!("  {line}")));
+    }
+    let made = change.objects.iter().filter(|object| object.action == Action::Create);
+    if change.from_version.is_none() {
+        // All of a new release are new.
+        lines.push(format!("{} objects", made.count()));
+    } else {
+        for object in &change.objects {
+            lines.push(format!("{} {}", sign(object.action), object.object));
+            lines.extend(object.changes.iter().map(|line| format!("    {line}")));
+        }
+    }
+    lines.extend(change.hooks.iter().map(|hook| format!("runs {} ({})", hook.object, hook.event)));
+    lines.extend(change.problems.iter().map(|problem| format!("{} {problem}", style("!").red())));
+    lines
+}
+
+/// `line`, with who took its field over and when.
+fn with_age(line: &str, drifted: &[Drifted], now: Timestamp) -> String {
+    let authors =
+        drifted.iter().filter_map(|one| one.by.as_ref().filter(|_| line.starts_with(&format!("~ {}:", one.path))));
+    authors
+        .filter_map(|author| Some(format!("{}{}", line.strip_suffix(&author.shown(None))?, author.shown(Some(now)))))
+        .next()
+        .unwrap_or_else(|| line.to_owned())
 }
 
 fn sign(action: Action) -> String {

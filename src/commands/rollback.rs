@@ -25,7 +25,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: &RollbackArgs) -> anyh
         let past = past(&target.cluster, namespace).await?;
         let to = chosen(&past.heads, arguments.number, namespace)?.clone();
         let recorded = Recorded::read(session, &target, namespace, &past, to.number).await?;
-        let planned = plan_command::make(session, &target, &recorded.config, &recorded.bundle).await?;
+        let mut planned = plan_command::make(session, &target, &recorded.config, &recorded.bundle, None).await?;
+        if arguments.dry_run || session.terminal.speaks() {
+            planned.detail(session, &target, &recorded.bundle).await?;
+        }
         Ok((target, to, recorded, planned))
     });
     let (target, to, Recorded { config, bundle, lock }, mut planned) = found.await?;
@@ -48,6 +51,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &RollbackArgs) -> anyh
         on_failure: OnFailure::Keep,
         intent,
         is_agreed: !(arguments.change.yes || target.throwaway),
+        limit: None,
     };
     let changed = if plan.is_empty() {
         let message = format!("everything stands as in record {} ({})", to.number, plan.summary());

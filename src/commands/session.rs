@@ -7,8 +7,8 @@ use crate::cluster::{Cluster, ConnectOptions, connect};
 use crate::config::{Config, Layer, Profile, resolve};
 use crate::error::{Failure, Kind};
 use crate::event::Events;
-use crate::helm::Helm;
 use crate::helm::charts::{PATIENCE, Store};
+use crate::helm::{Helm, Renders};
 use crate::render::{Bundle, Sources, needed_charts, render_from};
 use crate::report::Terminal;
 use std::collections::BTreeMap;
@@ -32,11 +32,16 @@ pub(super) struct Session<'a> {
     pub(super) cancel: CancellationToken,
 }
 
-/// Where pulled charts are kept: `$XDG_CACHE_HOME/drivemaster-mon/charts`; nowhere without a home.
+/// Where pulled charts are kept; nowhere without a home.
 pub(super) fn chart_cache() -> Option<PathBuf> {
+    cache("charts")
+}
+
+/// The folder `$XDG_CACHE_HOME/drivemaster-mon/<name>`; none without a home.
+fn cache(name: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-    Some(cache.join("drivemaster-mon").join("charts"))
+    Some(cache.join("drivemaster-mon").join(name))
 }
 
 /// The same helm, which is killed when this process is: what it would still do, the next deploy would not
@@ -206,6 +211,11 @@ impl<'a> Session<'a> {
             path.push(inherited);
         }
         Helm::locate(self.global.helm.as_deref(), Some(&path)).map(bound)
+    }
+
+    /// What helm makes of releases on `target`, from the cache where it is known.
+    pub(super) fn renders(&self, target: &Target) -> anyhow::Result<Renders> {
+        Ok(Renders { helm: self.helm(target)?, folder: cache("renders") })
     }
 
     /// `work`, unless Ctrl-C comes first. Only for work that leaves nothing half-done when dropped.

@@ -4,9 +4,12 @@ pub mod argv;
 pub mod chart;
 pub mod charts;
 pub mod parse;
+pub mod renders;
 pub mod repository;
 pub mod run;
+pub mod stored;
 
 pub use argv::Labels;
 pub use parse::Version;
+pub use renders::{RenderedFor, Renders};
 pub use run::{Context, Helm};

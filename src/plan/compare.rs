@@ -3,16 +3,24 @@
 use super::bookkeeping::helm_writes;
 use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
+use super::drift::{Drifted, Owner, drift};
 use super::inventory::plan_removals;
-use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
+use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
 use crate::chart::crds::{served_kinds, served_versions};
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{Bundle, GeneratedSecret, Release, WebhookCertificate};
 use crate::render::digest::{api_digest, chart_digest, values_digest};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Plans what turns `observed` into `bundle`. The order of the steps respects their needs:
 /// namespaces, generated Secrets, our objects, the releases, then what is no longer wanted.
 pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
+    plan_within(bundle, observed, None)
+}
+
+/// The same, limited to some releases and what they need, where `limit` names any.
+pub fn plan_within(bundle: &Bundle, observed: &Observed, limit: Option<&BTreeSet<String>>) -> Plan {
     // As they are once our definitions stand: else the second plan would see other versions than the first.
     let mut api_versions = observed.api_versions.clone();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
@@ -47,6 +55,9 @@ pub fn plan(bundle: &Bundle, observed: &Observed) -> Plan {
         plan_manifest(&mut plan, &late.manifest, observed, needs, |manifest| Target::Object { manifest });
     }
     plan_removals(&mut plan, observed);
+    if let Some(releases) = limit {
+        plan = plan.limited(bundle, releases);
+    }
     plan.bookkeeping.helm = helm_writes(&plan, observed);
     plan
 }
@@ -88,15 +99,42 @@ fn plan_manifest(
     let (action, reason, changes) = match observed.objects.get(&reference) {
         None => (Action::Create, Reason::New, Vec::new()),
         Some(live) => {
-            let changes = difference(&manifest.0, live);
+            let mut changes = difference(&manifest.0, live);
             if changes.is_empty() {
                 plan.unchanged.push(id);
                 return;
             }
-            (Action::Update, Reason::Values, changes)
+            let drifted = taken_over(manifest, live, &mut changes);
+            let reason = drift_or_values(&changes, &drifted);
+            if !drifted.is_empty() {
+                plan.drift.insert(id.clone(), drifted);
+            }
+            (Action::Update, reason, changes)
         }
     };
     plan.steps.push(Step { id, action, reason, needs, changes, target: target(manifest.clone()) });
+}
+
+/// What others took over of an object of ours; who it was is put behind the lines of `changes`.
+fn taken_over(manifest: &Manifest, live: &Value, changes: &mut [String]) -> Vec<Drifted> {
+    let mut drifted = drift(manifest, live, Owner::Us);
+    // A field of ours that is gone may as well be a new one.
+    drifted.retain(|one| one.by.is_some());
+    for one in &drifted {
+        let changed = format!("~ {}:", one.path);
+        if let (Some(line), Some(author)) = (changes.iter_mut().find(|line| line.starts_with(&changed)), &one.by) {
+            line.push_str(&author.shown(None));
+        }
+    }
+    drifted
+}
+
+/// Drift where each of the fields that differ was taken over by somebody else; then what is wanted did not
+/// change.
+fn drift_or_values(changes: &[String], drifted: &[Drifted]) -> Reason {
+    let mut fields = changes.iter().filter(|line| line.starts_with(['~', '+', '-']));
+    let is_theirs = |line: &String| drifted.iter().any(|one| line.starts_with(&format!("~ {}:", one.path)));
+    if fields.all(is_theirs) { Reason::Drift } else { Reason::Values }
 }
 
 fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
@@ -119,10 +157,19 @@ fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
 
 fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &Observed) {
     let id = release_id(&release.name);
-    let seen = observed.releases.get(&(release.namespace.clone(), release.name.clone()));
-    let Some((action, reason, changes)) = judge_release(release, seen, &plan.api_digest) else {
-        plan.unchanged.push(id);
-        return;
+    let place = (release.namespace.clone(), release.name.clone());
+    let (action, reason, changes) = match judge_release(release, observed.releases.get(&place), &plan.api_digest) {
+        Some(judged) => judged,
+        None => {
+            let drifted = observed.stored.get(&place).map(|stored| drift_of(stored, observed)).unwrap_or_default();
+            if drifted.is_empty() {
+                plan.unchanged.push(id);
+                return;
+            }
+            let changes = drifted.iter().flat_map(|one| one.lines(None)).collect();
+            plan.drift.insert(id.clone(), drifted);
+            (Action::Update, Reason::Drift, changes)
+        }
     };
     // All of them: a chart may put objects elsewhere, as the RBAC of service discovery with the platform.
     let mut needs: Vec<String> = bundle.namespaces.iter().map(|namespace| namespace.reference().to_string()).collect();
@@ -141,6 +188,25 @@ fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &
     needs.extend(bundle.crds.iter().map(|crd| crd.reference().to_string()));
     needs.extend(release.needs.iter().map(|name| release_id(name)));
     plan.steps.push(Step { id, action, reason, needs, changes, target: Target::Release { release: release.clone() } });
+}
+
+/// What is not as Helm wrote it.
+fn drift_of(stored: &StoredRelease, observed: &Observed) -> Vec<Drifted> {
+    let mut drifted = Vec::new();
+    for manifest in &stored.manifest {
+        let reference = manifest.reference();
+        match observed.objects.get(&reference) {
+            Some(live) => drifted.extend(drift(manifest, live, Owner::Helm)),
+            None if observed.unread.contains(&reference) || ends_by_itself(manifest) => {}
+            None => drifted.push(Drifted::gone(reference)),
+        }
+    }
+    drifted
+}
+
+/// Whether the cluster takes the object away once its work is done.
+fn ends_by_itself(manifest: &Manifest) -> bool {
+    manifest.0["kind"] == "Job" && manifest.0.pointer("/spec/ttlSecondsAfterFinished").is_some()
 }
 
 fn judge_release(

@@ -4,6 +4,7 @@
 //! Pruning after `x-kubernetes-preserve-unknown-fields` and `x-kubernetes-embedded-resource`, as
 //! apiextensions.k8s.io/v1 defines it.
 
+use crate::object::Manifest;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,17 +55,37 @@ pub fn losses(old: &Value, new: &Value, objects: &[Value]) -> BTreeMap<Loss, Vec
     let Some(schema) = read_version(old).and_then(|version| schema(new, version)) else { return found };
     for object in objects {
         let mut fields = BTreeSet::new();
-        for (key, value) in object.as_object().into_iter().flatten() {
-            // The first three belong to every object, and a status is made anew.
-            if !["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()) {
-                pruned_at(schema, key, value, "", &mut fields);
-            }
-        }
+        unknown_at_root(schema, object, &mut fields);
         for field in fields {
             found.entry(Loss::Field(field)).or_default().push(name_of(object));
         }
     }
     found
+}
+
+/// The fields of `object` that the one of `definitions` that brings its kind does not know; none where none does.
+pub fn unknown_fields(definitions: &[Manifest], object: &Value) -> BTreeSet<String> {
+    let mut fields = BTreeSet::new();
+    let (group, version) = object["apiVersion"].as_str().and_then(|text| text.split_once('/')).unwrap_or_default();
+    let brings = |definition: &&Manifest| {
+        definition.0.pointer("/spec/group").and_then(Value::as_str) == Some(group)
+            && definition.0.pointer("/spec/names/kind") == object.get("kind")
+    };
+    let found = definitions.iter().find(brings).and_then(|definition| schema(&definition.0, version));
+    if let Some(schema) = found {
+        unknown_at_root(schema, object, &mut fields);
+    }
+    fields
+}
+
+/// Adds the fields of `object` that a definition with `schema` prunes.
+fn unknown_at_root(schema: &Value, object: &Value, fields: &mut BTreeSet<String>) {
+    for (key, value) in object.as_object().into_iter().flatten() {
+        // The first three belong to every object, and a status is made anew.
+        if !["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()) {
+            pruned_at(schema, key, value, "", fields);
+        }
+    }
 }
 
 fn versions(definition: &Value) -> impl Iterator<Item = &Value> {

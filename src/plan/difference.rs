@@ -10,22 +10,92 @@ use similar::TextDiff;
 /// Lines kept of one long text's difference.
 const DIFF_LINES: usize = 40;
 
+/// What of a document is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mask {
+    /// Everything may be seen.
+    Nothing,
+    /// The content of a Secret.
+    Secret,
+    /// Whatever is called as secrets are.
+    Names,
+}
+
+impl Mask {
+    /// What of `object` is not shown.
+    pub(super) fn of(object: &Value) -> Self {
+        if object.get("kind").and_then(Value::as_str) == Some("Secret") { Mask::Secret } else { Mask::Nothing }
+    }
+
+    fn hides(self, path: &str) -> bool {
+        match self {
+            Mask::Nothing => false,
+            Mask::Secret => path.starts_with("data.") || path.starts_with("stringData."),
+            Mask::Names => path.split('.').any(is_secret_name),
+        }
+    }
+}
+
+/// What the names of secrets have in them, in small letters without `-` and `_`.
+const SECRET_NAMES: &[&str] = &[
+    "apikey",
+    "authorization",
+    "credential",
+    "dsn",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "routingkey",
+    "secret",
+    "token",
+    "webhookurl",
+];
+/// Names that only tell where a secret stands.
+const PLACES_OF_SECRETS: &[&str] = &["file", "key", "keys", "name", "namespace", "ref", "refs", "path"];
+
+/// Whether a field called `name` may hold a secret.
+fn is_secret_name(name: &str) -> bool {
+    let plain: String = name.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect();
+    let says_so = SECRET_NAMES.iter().any(|word| plain.contains(word));
+    says_so
+        && !PLACES_OF_SECRETS.iter().any(|end| {
+            plain.ends_with(end)
+                && !plain.ends_with("apikey")
+                && !plain.ends_with("privatekey")
+                && !plain.ends_with("routingkey")
+        })
+}
+
 /// The differences between `wanted` and `live`, one line each; empty when nothing of ours differs.
 /// The content of Secrets is masked.
 pub fn difference(wanted: &Value, live: &Value) -> Vec<String> {
-    let secret = wanted.get("kind").and_then(Value::as_str) == Some("Secret");
     let mut lines = Vec::new();
-    compare(wanted, live, "", secret, &mut lines);
+    compare(wanted, live, "", Mask::of(wanted), &mut lines);
     for fields in our_fields(live) {
         unwanted(fields, wanted, "", &mut lines);
     }
     if wanted.get("kind").and_then(Value::as_str) == Some("CustomResourceDefinition") {
         schemas(wanted, live, &mut lines);
-        if lines.len() > DIFF_LINES {
-            let more = lines.len() - DIFF_LINES;
-            lines.truncate(DIFF_LINES);
-            lines.push(format!("~ {more} more"));
-        }
+        return cut(lines);
+    }
+    lines
+}
+
+/// Every difference between two documents that one hand wrote, so that what `old` has too much is one as well.
+pub(super) fn whole_difference(new: &Value, old: &Value, mask: Mask) -> Vec<String> {
+    let mut lines = Vec::new();
+    compare(new, old, "", mask, &mut lines);
+    surplus(new, old, "", &mut lines);
+    lines
+}
+
+/// At most [`DIFF_LINES`] of `lines`, and how many more there are.
+pub(super) fn cut(mut lines: Vec<String>) -> Vec<String> {
+    if lines.len() > DIFF_LINES {
+        let more = lines.len() - DIFF_LINES;
+        lines.truncate(DIFF_LINES);
+        lines.push(format!("~ {more} more"));
     }
     lines
 }
@@ -63,40 +133,47 @@ fn surplus(wanted: &Value, live: &Value, path: &str, lines: &mut Vec<String>) {
     }
 }
 
-fn compare(wanted: &Value, live: &Value, path: &str, secret: bool, lines: &mut Vec<String>) {
+fn compare(wanted: &Value, live: &Value, path: &str, mask: Mask, lines: &mut Vec<String>) {
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => {
             for (key, value) in wanted {
                 let below = join(path, key);
                 match live.get(key) {
-                    Some(other) => compare(value, other, &below, secret, lines),
+                    Some(other) => compare(value, other, &below, mask, lines),
                     // The API server drops empty maps and lists.
                     None if is_empty(value) => {}
-                    None => lines.push(format!("+ {below}: {}", show(value, &below, secret))),
+                    None => lines.extend(told(&below, value, &Value::Null, mask)),
                 }
             }
         }
         (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
             for (index, (value, other)) in wanted.iter().zip(live).enumerate() {
-                compare(value, other, &format!("{path}[{index}]"), secret, lines);
+                compare(value, other, &format!("{path}[{index}]"), mask, lines);
             }
         }
         (wanted, live) if wanted == live => {}
-        (Value::String(wanted), Value::String(live)) if is_long(wanted, live) && !masked(path, secret) => {
-            lines.push(format!("~ {path}:"));
-            lines.extend(text_difference(live, wanted));
+        (wanted, live) => lines.extend(told(path, wanted, live, mask)),
+    }
+}
+
+/// How the field at `path` is to change from `live` to `wanted`; `live` is null where there is none.
+pub(super) fn told(path: &str, wanted: &Value, live: &Value, mask: Mask) -> Vec<String> {
+    match (wanted, live) {
+        (wanted, Value::Null) => vec![format!("+ {path}: {}", show(wanted, path, mask))],
+        (Value::String(wanted), Value::String(live)) if is_long(wanted, live) && !mask.hides(path) => {
+            let mut lines = vec![format!("~ {path}:")];
+            lines.extend(text_difference(live, wanted, mask));
+            lines
         }
-        (wanted, live) => {
-            lines.push(format!("~ {path}: {} -> {}", show(live, path, secret), show(wanted, path, secret)));
-        }
+        (wanted, live) => vec![format!("~ {path}: {} -> {}", show(live, path, mask), show(wanted, path, mask))],
     }
 }
 
 /// Text compared line by line, context of one line, cut to [`DIFF_LINES`].
-fn text_difference(old: &str, new: &str) -> Vec<String> {
+fn text_difference(old: &str, new: &str, mask: Mask) -> Vec<String> {
     let difference = TextDiff::from_lines(old, new);
     let text = difference.unified_diff().context_radius(1).to_string();
-    let mut lines: Vec<String> = text.lines().map(|line| format!("    {line}")).collect();
+    let mut lines: Vec<String> = text.lines().map(|line| format!("    {}", masked_line(line, mask))).collect();
     if lines.len() > DIFF_LINES {
         let more = lines.len() - DIFF_LINES;
         lines.truncate(DIFF_LINES);
@@ -109,7 +186,7 @@ fn is_long(left: &str, right: &str) -> bool {
     left.contains('\n') || right.contains('\n')
 }
 
-fn is_empty(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.is_empty(),
         Value::Array(items) => items.is_empty(),
@@ -118,16 +195,21 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn masked(path: &str, secret: bool) -> bool {
-    secret && (path.starts_with("data.") || path.starts_with("stringData."))
+/// A line such as `-password: x` without what it says.
+fn masked_line(line: &str, mask: Mask) -> String {
+    match line.split_once([':', '=']) {
+        Some((name, _)) if mask == Mask::Names && is_secret_name(name) => format!("{name}: (masked)"),
+        _ => line.to_owned(),
+    }
 }
 
-fn show(value: &Value, path: &str, secret: bool) -> String {
-    if masked(path, secret) || (secret && matches!(path, "data" | "stringData")) {
+fn show(value: &Value, path: &str, mask: Mask) -> String {
+    if mask.hides(path) || (mask == Mask::Secret && matches!(path, "data" | "stringData")) {
         return "(masked)".to_owned();
     }
     let text = match value {
         Value::String(text) => text.clone(),
+        other if mask == Mask::Names => without_secrets(other).to_string(),
         other => other.to_string(),
     };
     let line = text.lines().next().unwrap_or_default();
@@ -140,7 +222,22 @@ fn show(value: &Value, path: &str, secret: bool) -> String {
     }
 }
 
-fn join(path: &str, key: &str) -> String {
+/// The same document, without what is called as secrets are.
+fn without_secrets(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let masked = map.iter().map(|(name, value)| {
+                let value = if is_secret_name(name) { "(masked)".into() } else { without_secrets(value) };
+                (name.clone(), value)
+            });
+            Value::Object(masked.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_secrets).collect()),
+        other => other.clone(),
+    }
+}
+
+pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
@@ -219,6 +316,26 @@ mod tests {
         assert_eq!(text, "+ data.added: (masked)\n~ data.password: (masked) -> (masked)");
         let text = difference(&wanted, &json!({"kind": "Secret"})).join("\n");
         assert_eq!(text, "+ data: (masked)");
+    }
+
+    #[test]
+    fn in_values_what_is_called_a_secret_is_masked() {
+        let new = json!({"adminPassword": "s3cret", "existingSecret": "grafana", "admin": {"passwordKey": "p"}, "a": {"token": "s3cret", "b": 1},
+            "text": "url: a\napi_key: s3cret-1\n"});
+        let old = json!({"adminPassword": "s3cret-0", "text": "url: b\napi_key: s3cret-2\n", "gone": {"x": "s3cret"}});
+        let lines = whole_difference(&new, &old, Mask::Names);
+        let text = lines.join("\n");
+        assert!(!text.contains("s3cret"), "{text}");
+        for told in [
+            "~ adminPassword: (masked) -> (masked)",
+            "+ a: {\"b\":1,\"token\":\"(masked)\"}",
+            "+ admin: {\"passwordKey\":\"p\"}",
+            "    -url: b",
+            "- gone",
+        ] {
+            assert!(lines.iter().any(|line| line == told), "no `{told}` in {text}");
+        }
+        assert_eq!(cut(vec![String::new(); 50]).len(), DIFF_LINES + 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The form of the file.
 const SCHEMA: &str = "drivemaster-mon/frozen-plan/v1";
@@ -26,6 +26,9 @@ pub struct Frozen {
     pub configuration: Value,
     /// What is to stand; its charts come without their files.
     pub bundle: Bundle,
+    /// The releases that it is limited to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited_to: Option<BTreeSet<String>>,
     /// The steps as they were shown.
     pub steps: Vec<Outline>,
 }
@@ -119,6 +122,7 @@ mod tests {
             cluster: ClusterIdentity { context: "c".to_owned(), uid: "u".to_owned() },
             configuration: json!({"domain": "example.org"}),
             bundle: Bundle { releases: vec![release], ..Bundle::default() },
+            limited_to: Some(BTreeSet::from(["a".to_owned()])),
             steps: vec![Outline {
                 id: "release a".to_owned(),
                 action: Action::Update,

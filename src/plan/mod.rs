@@ -2,20 +2,26 @@
 
 pub mod bookkeeping;
 pub mod certificate;
+pub mod change;
 pub mod compare;
 pub mod definitions;
 pub mod difference;
+pub mod drift;
 pub mod frozen;
 pub mod inventory;
+mod limit;
 pub mod model;
 mod moved;
 pub mod reversal;
 
 pub use bookkeeping::Bookkeeping;
-pub use compare::plan;
+pub use change::{ReleaseChange, release_change};
+pub use compare::{plan, plan_within};
+pub use drift::Drifted;
 pub use frozen::{ClusterIdentity, Frozen};
 pub use inventory::{Inventory, InventoryObject, InventoryRelease};
-pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, Target};
+pub use limit::limit;
+pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
 pub use moved::{Outline, moved};
 
 impl Plan {

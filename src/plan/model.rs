@@ -1,6 +1,8 @@
 //! What was seen, and what is to be done.
 
 use super::bookkeeping::Bookkeeping;
+use super::change::ReleaseChange;
+use super::drift::Drifted;
 use super::inventory::Inventory;
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::{GeneratedSecret, Release, WebhookCertificate};
@@ -21,10 +23,15 @@ pub use crate::object::FIELD_MANAGER;
 /// What the cluster holds of the things a bundle names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// Objects that exist, as the API server returned them. Secrets come without their data.
+    /// Objects that exist, as the API server returned them, those of releases too. Secrets come without
+    /// their data.
     pub objects: BTreeMap<ObjectRef, Value>,
     /// Releases that exist, by namespace and name: the newest revision of each.
     pub releases: BTreeMap<(String, String), ObservedRelease>,
+    /// What Helm keeps of each deployed release, by namespace and name, where it could be read.
+    pub stored: BTreeMap<(String, String), StoredRelease>,
+    /// Objects of releases of which is not known whether they are there.
+    pub unread: BTreeSet<ObjectRef>,
     /// What the last deploy left and the bundle has not.
     pub unwanted: Inventory,
     /// The API versions that the cluster serves, such as `apps/v1`.
@@ -52,6 +59,24 @@ pub struct ObservedRelease {
     pub api_digest: Option<String>,
 }
 
+/// What Helm keeps of one revision of a release.
+#[derive(Clone, Default, PartialEq)]
+pub struct StoredRelease {
+    /// Version of the chart.
+    pub chart_version: String,
+    /// The values it was given.
+    pub values: Value,
+    /// The objects of its manifest, each with its namespace.
+    pub manifest: Vec<Manifest>,
+}
+
+/// Values and Secrets stand in it, so nothing of it is shown.
+impl fmt::Debug for StoredRelease {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("StoredRelease").field("chart_version", &self.chart_version).finish_non_exhaustive()
+    }
+}
+
 /// What is to be done, in an order that respects every need.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +91,12 @@ pub struct Plan {
     pub api_versions: BTreeSet<String>,
     /// Short digest of those versions without the kinds, stored with each release.
     pub api_digest: String,
+    /// What others changed of what steps are about, by the id of the step.
+    pub drift: BTreeMap<String, Vec<Drifted>>,
+    /// What the steps of releases would change, by the id of the step; only where that was asked of helm.
+    pub releases: BTreeMap<String, ReleaseChange>,
+    /// The releases that it is limited to; `None` where it is about everything.
+    pub limited_to: Option<BTreeSet<String>>,
     /// The writes besides those of the steps.
     pub bookkeeping: Bookkeeping,
 }

@@ -2,8 +2,8 @@
 
 use super::snapshot::{is_owned_by, last_written};
 use super::{
-    Class, Ready, Snapshot, admission, certificate, class_of, daemon_set, deployment, job, operator_made, pod,
-    stateful_set, webhook,
+    Class, Ready, Snapshot, admission, api_service, certificate, class_of, daemon_set, deployment, ingress, job,
+    operator_made, persistent_volume_claim, pod, stateful_set, webhook,
 };
 use crate::event::Cause;
 use crate::object::{Manifest, ObjectRef};
@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Whether objects of this kind are waited for by what a [`Snapshot`] holds of every namespace.
 pub fn is_workload(kind: &str) -> bool {
-    matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "Job")
+    matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "PersistentVolumeClaim")
 }
 
 /// Whether the object that `reference` names is waited for although it is no workload itself.
@@ -22,8 +22,24 @@ pub fn is_further(reference: &ObjectRef) -> bool {
         (group, reference.kind.as_str()),
         ("monitoring.coreos.com", "Prometheus" | "Alertmanager")
             | ("cert-manager.io", "Certificate")
+            | ("networking.k8s.io", "Ingress")
+            | ("apiregistration.k8s.io", "APIService")
             | ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration")
     )
+}
+
+/// Whether objects of this kind lead requests to Services, of which the verdict on them depends.
+pub fn leads_to_services(reference: &ObjectRef) -> bool {
+    matches!(reference.kind.as_str(), "Ingress" | "APIService")
+}
+
+/// The Services, as `(namespace, name)`, whose endpoints the verdict on `object` asks for.
+pub fn services_behind(reference: &ObjectRef, object: &serde_json::Value) -> Vec<(String, String)> {
+    match (reference.kind.as_str(), reference.namespace.as_deref()) {
+        ("Ingress", Some(namespace)) => ingress::services(namespace, object),
+        (_, None) => webhook::services(object),
+        _ => Vec::new(),
+    }
 }
 
 /// Whether `manifest` is waited for once it is applied. A webhook without a certificate gets it from
@@ -58,6 +74,13 @@ pub fn judge_workload(workload: &ObjectRef, snapshot: &Snapshot) -> Ready {
         "Job" => named(&snapshot.jobs, |item| &item.metadata, workload).map_or_else(missing, |found| {
             worst(job::judge(found), Some(&found.metadata), &[&found.metadata], workload, snapshot)
         }),
+        "PersistentVolumeClaim" => {
+            let Some(found) = named(&snapshot.claims, |item| &item.metadata, workload) else { return missing() };
+            // A claim that waits for its pod is held up by nothing, and the pod says when the claim holds it up.
+            let verdict = persistent_volume_claim::judge(found, snapshot);
+            let is_held_up = verdict.cause().is_some_and(|cause| class_of(cause) > Class::Transitional);
+            if is_held_up { verdict } else { Ready::Ready }
+        }
         _ if is_further(workload) => match snapshot.others.get(workload) {
             Some(found) => judge_further(workload, found, snapshot),
             None => missing(),
@@ -69,6 +92,8 @@ pub fn judge_workload(workload: &ObjectRef, snapshot: &Snapshot) -> Ready {
 fn judge_further(reference: &ObjectRef, found: &serde_json::Value, snapshot: &Snapshot) -> Ready {
     match reference.kind.as_str() {
         "Certificate" => certificate::judge(reference, found),
+        "Ingress" => ingress::judge(reference, found, &snapshot.endpoints),
+        "APIService" => api_service::judge(reference, found),
         "Prometheus" | "Alertmanager" => {
             let mut worst = match operator_made::judge(reference, found) {
                 Ready::Ready => return Ready::Ready,
@@ -259,6 +284,43 @@ mod tests {
         let service = ObjectRef::namespaced("v1", "Service", "m", "a");
         assert_eq!(judge_workload(&service, &snapshot), Ready::Ready);
         assert!(is_workload("Job") && !is_workload("Service"));
+    }
+
+    #[test]
+    fn a_claim_is_waited_for_only_where_it_is_held_up() {
+        let claim = ObjectRef::namespaced("v1", "PersistentVolumeClaim", "m", "data");
+        let snapshot = |class: &str| Snapshot {
+            claims: vec![
+                serde_json::from_value(json!({"metadata": {"name": "data", "namespace": "m"},
+                    "spec": {"storageClassName": class}, "status": {"phase": "Pending"}}))
+                .unwrap(),
+            ],
+            storage_classes: Some(vec![crate::ready::snapshot::StorageClassSeen {
+                name: "fast".into(),
+                default: false,
+            }]),
+            ..Snapshot::default()
+        };
+        assert_eq!(judge_workload(&claim, &snapshot("fast")), Ready::Ready, "it waits for its pod");
+        assert_eq!(found(&judge_workload(&claim, &snapshot("other"))).1, "StorageClassNotFound");
+        assert_eq!(found(&judge_workload(&claim, &Snapshot::default())).1, "Pending");
+    }
+
+    #[test]
+    fn an_ingress_and_an_api_service_are_judged_by_what_is_behind_them() {
+        let ingress = ObjectRef::namespaced("networking.k8s.io/v1", "Ingress", "m", "a");
+        let backend = json!({"spec": {"defaultBackend": {"service": {"name": "s"}}}});
+        let mut snapshot = Snapshot::default();
+        assert_eq!(found(&judge_workload(&ingress, &snapshot)).1, "Pending");
+        assert_eq!(services_behind(&ingress, &backend), [("m".to_owned(), "s".to_owned())]);
+        snapshot.others.insert(ingress.clone(), backend);
+        snapshot.endpoints.insert(("m".to_owned(), "s".to_owned()), 0);
+        assert_eq!(found(&judge_workload(&ingress, &snapshot)).1, "Progressing");
+        snapshot.endpoints.insert(("m".to_owned(), "s".to_owned()), 1);
+        assert_eq!(judge_workload(&ingress, &snapshot), Ready::Ready);
+        let api = ObjectRef::cluster_scoped("apiregistration.k8s.io/v1", "APIService", "v1.a");
+        snapshot.others.insert(api.clone(), json!({}));
+        assert_eq!(found(&judge_workload(&api, &snapshot)).1, "Progressing");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! One kind a file: object -> ready, waiting or failed, with the cause. Pure; the generation comes first.
 
 pub mod admission;
+pub mod api_service;
 pub mod certificate;
 pub mod chain;
 pub mod crd;
 pub mod daemon_set;
 pub mod deployment;
+pub mod ingress;
 pub mod job;
 pub mod operator_made;
 pub mod persistent_volume_claim;

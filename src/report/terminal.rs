@@ -86,9 +86,28 @@ impl Terminal {
         }
     }
 
+    /// Whether [`Terminal::say`] prints anything.
+    pub fn speaks(&self) -> bool {
+        !self.options.json && self.options.verbosity > Verbosity::Quiet
+    }
+
+    /// Prints one look of many: on a terminal in place of the one before, in JSON as a line, else the `changes`
+    /// since it.
+    pub fn look(&self, schema: &str, value: Value, screen: &str, changes: &[String]) {
+        let terminal = Term::stdout();
+        if self.options.json {
+            self.stdout(&format!("{}\n", json::document(schema, value)));
+        } else if terminal.is_term() {
+            let _ = terminal.clear_screen();
+            self.stdout(screen);
+        } else {
+            changes.iter().for_each(|line| self.stdout(&format!("{line}\n")));
+        }
+    }
+
     /// Prints text for people that is not the result, such as the plan before a question.
     pub fn say(&self, text: &str) {
-        if !self.options.json && self.options.verbosity > Verbosity::Quiet {
+        if self.speaks() {
             self.settle();
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         }

@@ -12,7 +12,7 @@ use crate::helm::Labels;
 use crate::object::{MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::model::{CHART_DIGEST_LABEL, FIELD_MANAGER};
 use crate::plan::{Action, Reason, Step, Target};
-use crate::ready::chain::is_awaited;
+use crate::ready::chain::{is_awaited, leads_to_services};
 use crate::render::bundle::{GeneratedSecret, Release};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
@@ -52,7 +52,8 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
             let summary = write(&step.id, manifest, step.action, worker).await?;
             if is_definition(&manifest.reference()) {
                 until_served(&step.id, manifest, worker).await?;
-            } else if is_awaited(manifest) {
+            } else if is_awaited(manifest) && !leads_to_services(&manifest.reference()) {
+                // What leads to a Service of a release would be waited for before that release.
                 until_ready(step, &[manifest.reference()], worker).await?;
             }
             Ok(summary)
@@ -166,7 +167,7 @@ fn random_password() -> Result<String> {
     Ok(password)
 }
 
-/// Installs or upgrades the release, then waits until its workloads are ready.
+/// Installs or upgrades the release, then waits until its objects are ready.
 async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<String> {
     if let Reason::Repair { status } = &step.reason
         && status.starts_with("pending-")
@@ -176,9 +177,10 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
     let labels = Labels::of(release, &worker.api_digest);
     upgrade(step, release, &labels, worker).await?;
     let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
-    let workloads = workloads(&manifest, &release.namespace);
-    until_ready(step, &workloads, worker).await?;
-    Ok(match workloads.len() {
+    let awaited = awaited(&manifest, &release.namespace);
+    until_ready(step, &awaited, worker).await?;
+    let runs = |object: &&ObjectRef| !leads_to_services(object) && object.kind != "PersistentVolumeClaim";
+    Ok(match awaited.iter().filter(runs).count() {
         0 => "deployed".to_owned(),
         1 => "1 workload ready".to_owned(),
         count => format!("{count} workloads ready"),
@@ -246,15 +248,12 @@ async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Res
 }
 
 /// What is waited for of a manifest; workloads that name no namespace are in that of the release.
-fn workloads(manifest: &[Manifest], namespace: &str) -> Vec<ObjectRef> {
-    let awaited = manifest.iter().filter(|manifest| is_awaited(manifest)).map(Manifest::reference);
+fn awaited(manifest: &[Manifest], namespace: &str) -> Vec<ObjectRef> {
+    let awaited = manifest.iter().filter(|manifest| is_awaited(manifest)).cloned();
     awaited
-        .map(|mut reference| {
-            if reference.kind.ends_with("WebhookConfiguration") {
-                return reference;
-            }
-            reference.namespace.get_or_insert_with(|| namespace.to_owned());
-            reference
+        .map(|mut object| {
+            object.place(namespace);
+            object.reference()
         })
         .collect()
 }
@@ -277,7 +276,7 @@ mod tests {
             Manifest(json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a", "namespace": namespace}}))
         };
         let manifest = [object("Deployment", None), object("StatefulSet", Some("n")), object("Service", None)];
-        let names: Vec<String> = workloads(&manifest, "m").iter().map(ToString::to_string).collect();
+        let names: Vec<String> = awaited(&manifest, "m").iter().map(ToString::to_string).collect();
         assert_eq!(names, ["Deployment m/a", "StatefulSet n/a"]);
     }
 }

@@ -1,8 +1,8 @@
 //! What the pods of rendered workloads ask for. Pure.
 
-use super::quantity::thousandths;
 use crate::labels::{Labels, labels_of};
 use crate::object::{Manifest, ObjectRef};
+use crate::quantity::thousandths;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -7,26 +7,11 @@ use crate::object::{Manifest, ObjectRef};
 use crate::plan::{Action, Reason, Step, Target};
 use crate::ready::snapshot::StorageClassSeen;
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The oldest Kubernetes that is supported: the first whose Pod Security admission is stable.
 const OLDEST_SERVER: (u64, u64) = (1, 25);
-
-/// Kinds without a namespace. Every other kind is taken to have one.
-const CLUSTER_SCOPED: &[&str] = &[
-    "APIService",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "CustomResourceDefinition",
-    "IngressClass",
-    "MutatingWebhookConfiguration",
-    "Namespace",
-    "PersistentVolume",
-    "PriorityClass",
-    "StorageClass",
-    "ValidatingWebhookConfiguration",
-];
 
 /// Leave to do something with every object of a kind in a namespace, or in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -229,14 +214,6 @@ pub fn accesses_of_objects(objects: &[Manifest]) -> BTreeSet<Access> {
     kinds.into_iter().flat_map(|kind| verbs.map(|verb| Access { kind: kind.clone(), verb })).collect()
 }
 
-/// Gives a rendered object the namespace of its release where it names none and its kind has one.
-pub fn place(object: &mut Manifest, namespace: &str) {
-    let reference = object.reference();
-    if reference.namespace.is_none() && !CLUSTER_SCOPED.contains(&reference.kind.as_str()) {
-        object.0["metadata"]["namespace"] = json!(namespace);
-    }
-}
-
 /// The StorageClasses that the claims among `objects` ask for.
 pub fn claimed_classes(objects: &[Manifest]) -> BTreeSet<Option<String>> {
     let mut classes = BTreeSet::new();
@@ -272,6 +249,7 @@ mod tests {
     use super::*;
     use crate::error::{chain_of, exit_code_of};
     use crate::render::bundle::{Chart, Release};
+    use serde_json::json;
 
     fn facts() -> Facts {
         Facts {
@@ -408,17 +386,6 @@ mod tests {
         assert_eq!(accesses_of_records("m").len(), 5);
         assert!(secrets.iter().all(|access| access.kind.kind == "Secret") && secrets.len() == 5, "{secrets:?}");
         assert_eq!(accesses_of_objects(&[Manifest(config_map.clone()), Manifest(config_map)]).len(), 3);
-    }
-
-    #[test]
-    fn rendered_objects_are_placed_unless_their_kind_has_no_namespace() {
-        let placed = |kind: &str| {
-            let mut object = Manifest(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}}));
-            place(&mut object, "m");
-            object.reference().namespace
-        };
-        assert_eq!(placed("ConfigMap").as_deref(), Some("m"));
-        assert_eq!(placed("ClusterRole"), None);
     }
 
     #[test]

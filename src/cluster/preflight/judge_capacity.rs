@@ -4,8 +4,8 @@
 //! node, or more in sum than all room there is.
 
 use super::demand::{Amounts, Demand, add, amount, is_of_release, pod_resources};
-use super::quantity::shown;
 use crate::error::{Failure, Kind};
+use crate::quantity::shown;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

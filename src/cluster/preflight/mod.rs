@@ -6,7 +6,6 @@ mod gather;
 pub mod judge;
 mod judge_capacity;
 mod judge_standing;
-mod quantity;
 mod rehearsal;
 
 use crate::cluster::Cluster;
@@ -14,7 +13,7 @@ use crate::cluster::objects::{api, resource};
 use crate::cluster::request::ask;
 use crate::cluster::snapshot::storage_classes;
 use crate::config::model::Config;
-use crate::helm::Helm;
+use crate::helm::{RenderedFor, Renders};
 use crate::object::{Manifest, ObjectRef};
 use crate::plan::{Plan, Step, Target};
 use crate::render::Bundle;
@@ -43,14 +42,14 @@ const CONCURRENCY: usize = 16;
 /// does not accept its values; [`crate::error::Kind::CouldNotAsk`] when a question got no answer.
 pub async fn preflight(
     cluster: &Cluster,
-    helm: &Helm,
+    renders: &Renders,
     bundle: &Bundle,
     plan: &Plan,
     config: &Config,
 ) -> Result<Vec<String>> {
-    let helm_version = helm.version().await?;
+    let helm_version = renders.helm.version().await?;
     // A helm that we do not know cannot be trusted to render either.
-    let releases = if helm_version.is_supported() { render(cluster, helm, plan).await? } else { Vec::new() };
+    let releases = if helm_version.is_supported() { render(cluster, renders, plan).await? } else { Vec::new() };
     let rendered: Vec<Manifest> = releases.iter().flat_map(|(_, objects)| objects.clone()).collect();
     let mut wanted = judge::accesses_of_steps(&plan.steps);
     wanted.extend(judge::accesses_of_records(&config.namespaces.monitoring));
@@ -120,17 +119,15 @@ fn with_its_name(namespace: &Manifest) -> (String, serde_json::Value) {
 }
 
 /// The objects of every release that the plan writes, each with its namespace.
-async fn render<'p>(cluster: &Cluster, helm: &Helm, plan: &'p Plan) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
+async fn render<'p>(cluster: &Cluster, renders: &Renders, plan: &'p Plan) -> Result<Vec<(&'p Release, Vec<Manifest>)>> {
     let releases = plan.steps.iter().filter_map(|step: &Step| match &step.target {
         Target::Release { release } => Some(release),
         _ => None,
     });
+    let rendered_for = RenderedFor { server_version: &cluster.server_version, api_versions: &plan.api_versions };
     stream::iter(releases)
         .map(|release| async move {
-            let mut objects = helm.render(release, &cluster.server_version, &plan.api_versions).await?;
-            for object in &mut objects {
-                judge::place(object, &release.namespace);
-            }
+            let objects = renders.objects(release, rendered_for).await?;
             Ok::<_, anyhow::Error>((release, objects))
         })
         .buffer_unordered(4)

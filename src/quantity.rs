@@ -18,7 +18,7 @@ const ENDS: &[(&str, f64)] = &[
 ];
 
 /// `text` in thousandths of its unit, such as `250` for a CPU of `250m`; `None` for what is no quantity.
-pub(super) fn thousandths(text: &str) -> Option<u64> {
+pub(crate) fn thousandths(text: &str) -> Option<u64> {
     let end = ENDS.iter().find(|(end, _)| text.ends_with(end));
     let (number, factor) = match end {
         Some((end, factor)) => (text.strip_suffix(end)?, *factor),
@@ -31,7 +31,7 @@ pub(super) fn thousandths(text: &str) -> Option<u64> {
 }
 
 /// An amount in thousandths as people read it: CPU as cores, bytes in Mi or Gi.
-pub(super) fn shown(resource: &str, thousandths: u64) -> String {
+pub(crate) fn shown(resource: &str, thousandths: u64) -> String {
     if resource.ends_with("cpu") {
         return format!("{:.2} CPU", thousandths as f64 / 1000.0);
     }
