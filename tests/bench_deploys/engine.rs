@@ -7,10 +7,10 @@ use drivemaster_mon::chart::Chart;
 use drivemaster_mon::cluster::apply::{ApplyContext, apply};
 use drivemaster_mon::cluster::observe::observe;
 use drivemaster_mon::cluster::{ConnectOptions, connect};
-use drivemaster_mon::event::Recorder;
+use drivemaster_mon::event::{Events, Recorder};
 use drivemaster_mon::helm::Helm;
 use drivemaster_mon::object::Manifest;
-use drivemaster_mon::plan::plan;
+use drivemaster_mon::plan::{Inventory, plan};
 use drivemaster_mon::render::Bundle;
 use drivemaster_mon::render::bundle::Release;
 use nix::sys::resource::UsageWho;
@@ -101,15 +101,16 @@ pub fn in_the_child() {
     let bundle = bundle(input.count);
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
         let options = ConnectOptions { kubeconfig: Some(input.kubeconfig), context: None };
-        let cluster = connect(&options).await.unwrap();
-        let plan = plan(&bundle, &observe(&cluster, &bundle).await.unwrap());
+        let events: Events = Arc::new(Recorder::default());
+        let cluster = connect(&options, &events).await.unwrap();
+        let plan = plan(&bundle, &observe(&cluster, &bundle, Inventory::default()).await.unwrap());
         if plan.is_empty() {
             return;
         }
         let context = ApplyContext {
             cluster,
             helm: Helm::locate(Some(&input.helm), None).unwrap(),
-            events: Arc::new(Recorder::default()),
+            events,
             deadline: tokio::time::Instant::now() + Duration::from_secs(600),
             fail_after: Duration::from_secs(60),
             concurrency: CONCURRENCY,
