@@ -72,7 +72,9 @@ fn every_rule_file_is_valid_with_all_exporters_and_with_none() {
 fn promtool_refuses_what_is_called_experimental() {
     let folder = tempfile::tempdir().unwrap();
     for function in EXPERIMENTAL {
-        let rules = format!("groups: [{{ name: a, rules: [{{ record: 'a:b', expr: '{function}()' }}] }}]");
+        // The parameters of aggregations are looked at before their name.
+        let arguments = if function.starts_with("limit") { "1, up" } else { "" };
+        let rules = format!("groups: [{{ name: a, rules: [{{ record: 'a:b', expr: '{function}({arguments})' }}] }}]");
         std::fs::write(folder.path().join("a.yaml"), rules).unwrap();
         let refused = promtool(folder.path(), &["check", "rules"], &["a.yaml".to_owned()]).unwrap_err();
         assert!(refused.contains("not enabled") || refused.contains("is experimental"), "{refused}");
