@@ -8,7 +8,7 @@ BINARY := target/debug/drivemaster-mon
 .PHONY: help demo test mutants mutants-of-objectives month bench soak failures tools lint golden build
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools: ## build the sandbox's programs into the tool cache (once; some 45 minutes cold)
 	@sandbox/build-tools.sh
@@ -22,10 +22,14 @@ demo: tools build ## deploy the whole stack to a throwaway control plane, verify
 test: tools ## every test, against the real programs
 	@sh tests/support/suite.sh $(CARGO)
 
-bench: tools ## what 30 days of an objective cost beside Sloth and Pyrra; validate and render beside promtool
+bench: tools ## deploys beside helm (and helmfile, after bench-tools), the content beside promtool, Sloth and Pyrra
 	@$(CARGO) test --quiet --locked --test programs_slo -- --nocapture cost::
 	@$(CARGO) build --locked --release
 	@sh tests/support/bench.sh target/release/drivemaster-mon $(TOOLS)/bin
+	@BENCH_WRITE=1 $(CARGO) test --locked --release --test bench_deploys -- --ignored --nocapture --test-threads=1 deploys_ many_
+
+bench-tools: ## build the benchmark's peer, helmfile (once; some 6 minutes)
+	@sandbox/build-tools.sh helmfile
 
 mutants: tools ## change every rule in every small way and see whether its unit tests notice; RULE=name for some
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture --exact mutants::every_mutant

@@ -242,8 +242,8 @@ fn a_helm_that_hangs_is_stopped(sandbox: &Sandbox) {
 
 fn a_helm_that_is_killed_is_told_and_repaired(sandbox: &Sandbox) {
     // Once it has written that it is at work.
-    let script = "\"$helm\" \"$@\" >&2 &\nuntil [ -n \"$(\"$helm\" list -q --pending -n fault-kill --kube-context \
-                  sandbox-default)\" ]; do :; done\nkill -9 $!\nkill -9 $$";
+    let script = "exec 3<&0\n\"$helm\" \"$@\" <&3 >&2 &\nfor try in $(seq 300); do [ -z \"$(\"$helm\" list -q --pending -n \
+                  fault-kill --kube-context sandbox-default)\" ] || break; sleep 0.1; done\nkill -9 $!\nkill -9 $$";
     let slow = ["grafana.enabled=true", "loki.enabled=false", "grafana.image.repository=registry.invalid/slow"];
     let helm = odd_helm(sandbox, "killed-helm", "upgrade", script);
     let verb = ["deploy", "--no-verify", "--helm", &helm];
@@ -287,7 +287,7 @@ fn a_home_that_cannot_be_written_or_is_missing_is_no_obstacle(sandbox: &Sandbox)
     // Nobody can write there, not even root.
     let mut command = sandbox.run.command(&words("fault-home"));
     for name in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
-        command.env(name, "/proc/1/fdinfo");
+        command.env(name, "/proc/sys");
     }
     Answer::from(command.output().unwrap()).exits(0);
     let mut command = sandbox.run.command(&words("fault-homeless"));

@@ -84,6 +84,10 @@ async fn write(
     };
     let (text, digest) = frozen.encode()?;
     let put = || {
+        // A device or a pipe is written to; putting a file in its place would take it away.
+        if file.metadata().is_ok_and(|found| !found.is_file()) {
+            return std::fs::write(file, text.as_bytes());
+        }
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
         fresh.write_all(text.as_bytes())?;

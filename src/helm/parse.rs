@@ -149,7 +149,18 @@ pub fn reasons(stderr: &str) -> Vec<String> {
     }
     let mut seen = std::collections::BTreeSet::new();
     reasons.retain(|reason| !reason.is_empty() && seen.insert(reason.clone()));
-    reasons
+    reasons.into_iter().map(shortened).collect()
+}
+
+/// A line that a person can read: of a longer one both ends.
+fn shortened(line: String) -> String {
+    const END: usize = 1000;
+    let count = line.chars().count();
+    if count <= 2 * END {
+        return line;
+    }
+    let (head, tail): (String, String) = (line.chars().take(END).collect(), line.chars().skip(count - END).collect());
+    format!("{head} ... {tail}")
 }
 
 /// Lines that are not about the failure: warnings, and log lines of client-go (`W1123 21:43:00...`)
@@ -190,6 +201,13 @@ fn without_preamble(line: &str) -> String {
 mod tests {
     use super::*;
     use crate::error::{chain_of, exit_code_of, failure_of};
+
+    #[test]
+    fn of_a_flood_both_ends_are_told() {
+        let flood = format!("begin {} the last words", "x".repeat(100_000));
+        let told = reasons(&flood).remove(0);
+        assert!(told.starts_with("begin x") && told.ends_with("x the last words") && told.len() < 3000, "{told}");
+    }
 
     #[test]
     fn versions_are_read_as_helm_prints_them() {

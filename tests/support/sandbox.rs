@@ -106,7 +106,7 @@ impl Sandbox {
 
     /// Every object that a deploy makes in `namespace`.
     fn objects(&self, namespace: &str) -> Vec<Value> {
-        let kinds = "deployments,statefulsets,services,configmaps,secrets,serviceaccounts,roles,rolebindings,ingresses,persistentvolumeclaims";
+        let kinds = "deployments,daemonsets,statefulsets,services,configmaps,secrets,serviceaccounts,roles,rolebindings,ingresses,persistentvolumeclaims";
         let list: Value = serde_json::from_str(&self.kubectl(&["get", kinds, "-n", namespace, "-o", "json"])).unwrap();
         list["items"].as_array().unwrap().clone()
     }
