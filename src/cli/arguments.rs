@@ -350,6 +350,7 @@ pub struct SandboxName {
 }
 
 /// Arguments of `sandbox up`.
+#[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
 pub struct SandboxUp {
     /// Which.
