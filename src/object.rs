@@ -24,6 +24,10 @@ pub const FIELD_MANAGER: &str = "drivemaster-mon";
 /// The label by which our own objects are known; its value is [`FIELD_MANAGER`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 
+/// Annotation of a definition with the digest of what it was rendered with; so that one that stands as it should is
+/// known by its metadata, a hundredth of the whole.
+pub const CONTENT_DIGEST_ANNOTATION: &str = "drivemaster-mon/content";
+
 /// Names one Kubernetes object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

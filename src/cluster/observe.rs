@@ -9,6 +9,7 @@ use crate::object::{MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::model::{
     API_DIGEST_LABEL, CHART_DIGEST_LABEL, FIELD_MANAGER, Observed, ObservedRelease, StoredRelease, VALUES_DIGEST_LABEL,
 };
+use crate::plan::untouched::is_untouched;
 use crate::plan::{ClusterIdentity, Inventory};
 use crate::render::Bundle;
 use anyhow::Result;
@@ -32,6 +33,7 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle, inventory: Inventory) -
     let unwanted = inventory.without(&Inventory::of(bundle));
     let manifests: Vec<ObjectRef> =
         bundle.namespaces.iter().chain(bundle.own_objects()).map(Manifest::reference).collect();
+    let definitions: BTreeMap<ObjectRef, &Manifest> = bundle.crds.iter().map(|crd| (crd.reference(), crd)).collect();
     let secrets = bundle
         .generated_secrets
         .iter()
@@ -43,7 +45,16 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle, inventory: Inventory) -
     let left = unwanted.objects.iter().map(|object| object.reference.clone());
     let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).chain(certificates).chain(left).collect();
     let objects = stream::iter(references)
-        .map(|reference| async move { Ok::<_, anyhow::Error>((reference.clone(), read(client, &reference).await?)) })
+        .map(|reference| {
+            let definition = definitions.get(&reference).copied();
+            async move {
+                let found = match definition {
+                    Some(definition) => read_definition(client, definition).await?,
+                    None => read(client, &reference).await?,
+                };
+                Ok::<_, anyhow::Error>((reference, found))
+            }
+        })
         .buffer_unordered(CONCURRENCY)
         .try_filter_map(|(reference, found)| async move { Ok(found.map(|found| (reference, found))) })
         .try_collect::<BTreeMap<_, _>>();
@@ -105,6 +116,20 @@ async fn stored(
 fn defined_kind(definition: &Manifest) -> Option<(String, String)> {
     let text = |pointer: &str| definition.0.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     Some((text("/spec/group")?, text("/spec/names/kind")?))
+}
+
+/// The definition as the server holds it; read whole only where its metadata does not show that it is `wanted`.
+async fn read_definition(client: &Client, wanted: &Manifest) -> Result<Option<Value>> {
+    let reference = wanted.reference();
+    let api = objects::api(client, &reference);
+    let found = ask(&format!("read `{reference}`"), || api.get_metadata_opt(&reference.name)).await?;
+    let Some(found) = found.map(serde_json::to_value).transpose()? else { return Ok(None) };
+    if !is_untouched(wanted, &found) {
+        return read(client, &reference).await;
+    }
+    let mut live = wanted.0.clone();
+    live["metadata"] = found["metadata"].clone();
+    Ok(Some(live))
 }
 
 /// The object as the server holds it; of a Secret the metadata alone.

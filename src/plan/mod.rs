@@ -13,6 +13,7 @@ mod limit;
 pub mod model;
 mod moved;
 pub mod reversal;
+pub mod untouched;
 
 pub use bookkeeping::Bookkeeping;
 pub use change::{ReleaseChange, release_change};

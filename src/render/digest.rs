@@ -1,6 +1,7 @@
 //! Short digests that tell whether a release would change. They fit into a label value.
 
 use super::bundle::Chart;
+use crate::object::{CONTENT_DIGEST_ANNOTATION, Manifest};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -49,6 +50,13 @@ pub fn document_digest(document: &Value) -> String {
         let _ = write!(digest, "{byte:02x}");
         digest
     })
+}
+
+/// The object with the digest of its content as an annotation.
+pub fn with_digest(mut manifest: Manifest) -> Manifest {
+    let digest = document_digest(&manifest.0);
+    manifest.0["metadata"]["annotations"][CONTENT_DIGEST_ANNOTATION] = digest.into();
+    manifest
 }
 
 fn canonical(value: &Value, out: &mut String) {

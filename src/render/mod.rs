@@ -40,6 +40,7 @@ use crate::flows::{flows, groups};
 use crate::object::{FIELD_MANAGER, Manifest};
 use anyhow::Result;
 use bundle::{Expected, GeneratedSecret};
+use digest::with_digest;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,7 +100,7 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     Ok(Bundle {
         namespaces: namespaces(config),
         generated_secrets,
-        crds: ours(definitions, &our_labels()),
+        crds: ours(definitions, &our_labels()).into_iter().map(with_digest).collect(),
         objects,
         late_objects,
         releases,
