@@ -14,7 +14,7 @@ end() {
 }
 trap end EXIT
 trap 'exit 130' INT TERM
-"$cargo" test --locked --lib --bins --tests
+"$cargo" test --locked --no-fail-fast --lib --bins --tests
 rest=$?
 wait "$beside"
 others=$?

@@ -29,6 +29,8 @@ use tokio::time::Instant;
 const WEBHOOK_PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two tries.
 const WEBHOOK_PAUSE: Duration = Duration::from_secs(1);
+/// How long the hooks are looked at once more when helm failed.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// Length of a generated password: 24 of 62 characters are 142 bits.
 const PASSWORD_LENGTH: usize = 24;
 const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -197,11 +199,17 @@ async fn upgrade(step: &Step, release: &Release, labels: &Labels, worker: &Worke
     let options = wait_options(step, worker);
     let place = (release.name.as_str(), release.namespace.as_str());
     let hooks = follow_hooks(&worker.cluster.client, place, &worker.changes, &options, &worker.events);
-    tokio::pin!(helm);
+    tokio::pin!(helm, hooks);
+    let is_cause = |_: &anyhow::Error| !worker.stop_waiting.is_cancelled();
     let failed = tokio::select! {
         biased;
-        done = &mut helm => return done,
-        ended = hooks => ended.err().filter(|_| !worker.stop_waiting.is_cancelled()),
+        done = &mut helm => {
+            let Err(said) = done else { return Ok(()) };
+            // Helm may see a hook fail before we do, and does not know why.
+            let last = tokio::time::timeout(LAST_LOOK, hooks).await;
+            return Err(last.ok().and_then(Result::err).filter(is_cause).unwrap_or(said));
+        }
+        ended = &mut hooks => ended.err().filter(is_cause),
     };
     if failed.is_some() {
         stop.cancel();
