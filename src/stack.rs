@@ -107,7 +107,7 @@ pub struct Component {
     pub local_port: Option<u16>,
     /// First label of its host under the configured domain; `None` without Ingress.
     pub host: Option<&'static str>,
-    /// Keys of the components that must be deployed before it.
+    /// Keys of the components that it sends to. It tries until they are there, so that nothing waits for them.
     pub needs: &'static [&'static str],
 }
 

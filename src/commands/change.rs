@@ -9,13 +9,13 @@ use crate::checks::Report;
 use crate::cli::{ChangeArgs, OnFailure};
 use crate::cluster::apply::{Applied, ApplyContext, apply};
 use crate::cluster::lock::{Lock, own_name};
-use crate::cluster::preflight::preflight;
+use crate::cluster::preflight::{Fit, preflight};
 use crate::cluster::records::{begin, effect, end};
 use crate::config::Config;
 use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{self, Event, Events, Stage, Tee};
 use crate::object::ObjectRef;
-use crate::plan::{Plan, moved};
+use crate::plan::{Plan, moved, narrow};
 use crate::record::{DoneStep, Effect, Head, Outcome, Reversal, Trigger, changed_releases, done_steps, started_steps};
 use crate::render::Bundle;
 use jiff::Timestamp;
@@ -60,7 +60,7 @@ impl Change<'_> {
     /// Carries out `shown` under the lock, and verifies.
     pub(super) async fn make(&self, shown: &Plan) -> anyhow::Result<Changed> {
         let Change { session, options, config, target, .. } = self;
-        self.preflight(shown).await?;
+        let fit = self.preflight(shown).await?;
         let deadline = self.deadline();
         session.events.emit(Event::StageStarted { stage: Stage::Apply });
         let namespace = &config.namespaces.monitoring;
@@ -69,20 +69,22 @@ impl Change<'_> {
         let events = Arc::new(Tee::new(session.events.clone()));
         let applied = self.apply(&shown.only(&first), deadline, session.cancel.clone(), events.clone()).await?;
         let lock = locked::take(session, target, namespace, options.wait_lock).await?;
-        let work = self.under_lock(shown, applied, deadline, &lock, events).await;
+        let work = self.under_lock(shown, fit, applied, deadline, &lock, events).await;
         locked::give_back(session, lock, work).await
     }
 
     async fn under_lock(
         &self,
         shown: &Plan,
+        fit: Fit,
         mut applied: Applied,
         deadline: Instant,
         lock: &Lock,
         events: Arc<Tee>,
     ) -> anyhow::Result<Changed> {
         let session = self.session;
-        let Planned { plan, past, .. } = self.again(shown, &applied).await?;
+        let (Planned { mut plan, past, .. }, Fit { rendered, .. }) = self.again(shown, fit, &applied).await?;
+        narrow(&mut plan, self.bundle, &rendered);
         if plan.is_empty() && applied.done.is_empty() {
             let report = self.judged("nothing was changed").await?;
             return Ok(Changed { report, ..Changed::default() });
@@ -164,35 +166,35 @@ impl Change<'_> {
         session.events.emit(Event::Warning { message });
     }
 
-    async fn preflight(&self, plan: &Plan) -> anyhow::Result<()> {
+    async fn preflight(&self, plan: &Plan) -> anyhow::Result<Fit> {
         let Change { session, config, bundle, target, .. } = self;
         let renders = session.renders(target)?;
         session.events.emit(Event::StageStarted { stage: Stage::Preflight });
-        let skipped = session.unless_interrupted(preflight(&target.cluster, &renders, bundle, plan, config)).await?;
-        skipped.into_iter().for_each(|message| session.events.emit(Event::Note { message }));
+        let fit = session.unless_interrupted(preflight(&target.cluster, &renders, bundle, plan, config)).await?;
+        fit.skipped.iter().for_each(|message| session.events.emit(Event::Note { message: message.clone() }));
         session.events.emit(Event::StageFinished {
             stage: Stage::Preflight,
             summary: "cluster, permissions, Secrets, storage, room and helm are fit".to_owned(),
         });
-        Ok(())
+        Ok(fit)
     }
 
-    /// The plan as the cluster is now that nobody else deploys.
-    async fn again(&self, shown: &Plan, applied: &Applied) -> anyhow::Result<Planned> {
+    /// The plan as the cluster is now that nobody else deploys, and whether it is fit where that changed.
+    async fn again(&self, shown: &Plan, fit: Fit, applied: &Applied) -> anyhow::Result<(Planned, Fit)> {
         let planned = plan_command::make(self.session, self.target, self.config, self.bundle, self.limit);
         let planned = self.session.unless_interrupted(planned).await?;
         let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
         let moved = moved(&shown.outlines(), &planned.plan, &done);
         if moved.is_empty() {
-            return Ok(planned);
+            return Ok((planned, fit));
         }
         if self.is_agreed {
             unmoved(moved)?;
         }
         let message = format!("the cluster changed while the lock was waited for: now {}", planned.plan.summary());
         self.session.events.emit(Event::Note { message });
-        self.preflight(&planned.plan).await?;
-        Ok(planned)
+        let fit = self.preflight(&planned.plan).await?;
+        Ok((planned, fit))
     }
 
     pub(super) async fn apply(

@@ -12,6 +12,7 @@ pub mod inventory;
 mod limit;
 pub mod model;
 mod moved;
+mod needs;
 pub mod reversal;
 pub mod untouched;
 
@@ -24,6 +25,7 @@ pub use inventory::{Inventory, InventoryObject, InventoryRelease};
 pub use limit::limit;
 pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
 pub use moved::{Outline, moved};
+pub use needs::narrow;
 
 impl Plan {
     /// True when nothing is to be done.

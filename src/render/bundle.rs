@@ -175,7 +175,7 @@ pub struct Release {
     pub chart: Chart,
     /// Values, given to helm as JSON.
     pub values: serde_json::Value,
-    /// Names of the releases that must be deployed first.
+    /// Names of the releases that it sends to: they come first in lists, and go after it.
     pub needs: Vec<String>,
 }
 

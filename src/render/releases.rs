@@ -66,7 +66,7 @@ fn upstream_chart(row: &ReleaseRow, charts: &Charts) -> Result<Chart> {
     chart.with_context(|| format!("the chart `{}` of release `{}` was not loaded", row.chart, row.name))
 }
 
-/// The releases that must be deployed before `release`.
+/// The releases that `release` sends to.
 fn needs(config: &Config, release: &str) -> Vec<String> {
     let needed: BTreeSet<&str> = config
         .enabled_components()

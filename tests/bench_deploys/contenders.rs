@@ -19,7 +19,7 @@ const CHANGED_VALUE: [&str; 2] = ["--set", "loki.retention.audit=9000h"];
 pub enum Contender {
     /// `helm upgrade --install --wait`, one release after the other.
     Helm {
-        /// With the certificate Jobs that the chart runs by default, instead of our certificate.
+        /// With what the charts do by themselves where our values make them ready sooner.
         as_shipped: bool,
     },
     /// `helmfile sync`, four releases at once once the operator is there.
@@ -191,8 +191,8 @@ impl Ground {
             let after = |flag: &str| words[words.iter().position(|word| *word == flag).unwrap() + 1];
             let archive = charts.join(format!("{}-{}.tgz", words[1], after("--version")));
             let mut values = folder.join(after("-f"));
-            if as_shipped && words[0] == "prometheus" {
-                values = with_certificate_jobs(&values);
+            if as_shipped {
+                values = without_haste(words[0], &values);
             }
             [words[0].to_owned(), after("--namespace").to_owned(), text(&archive).to_owned(), text(&values).to_owned()]
         });
@@ -242,10 +242,23 @@ impl Ground {
     }
 }
 
-/// The values of `file` without our certificate, in a file beside it.
-fn with_certificate_jobs(file: &Path) -> PathBuf {
+/// What stands in our values of a release to have it ready sooner than its chart does.
+const HASTE: &[(&str, &str, &str)] = &[
+    // Jobs make a certificate and write it into the webhooks.
+    ("prometheus", "/prometheusOperator", "admissionWebhooks"),
+    // A quarter of a minute until it is called ready.
+    ("loki", "/loki", "ingester"),
+    ("loki", "/loki/readinessProbe", "initialDelaySeconds"),
+    ("loki", "/loki/readinessProbe", "periodSeconds"),
+    ("alloy", "/alloy", "initialDelaySeconds"),
+];
+
+/// The values of `file`, which are those of `release`, without [`HASTE`], in a file beside it.
+fn without_haste(release: &str, file: &Path) -> PathBuf {
     let mut values: Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    values["prometheusOperator"].as_object_mut().unwrap().remove("admissionWebhooks").unwrap();
+    for (_, place, key) in HASTE.iter().filter(|(of, ..)| *of == release) {
+        values.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(*key).unwrap();
+    }
     let shipped = file.with_extension("shipped.yaml");
     std::fs::write(&shipped, values.to_string()).unwrap();
     shipped

@@ -19,6 +19,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +37,7 @@ pub struct ApplyContext {
     pub deadline: Instant,
     /// How long a fault that may heal must hold unchanged to end the wait for a release.
     pub fail_after: Duration,
-    /// How many steps run at once.
+    /// How many steps are at work at once: those that only wait for something to become ready do not count.
     pub concurrency: usize,
     /// Stops everything in order.
     pub cancel: CancellationToken,
@@ -72,20 +73,20 @@ pub async fn apply(plan: &Plan, context: ApplyContext) -> Result<Applied> {
     let mut run = Run::new(plan, context);
     let mut tasks: JoinSet<(usize, Result<String>)> = JoinSet::new();
     loop {
-        run.start(&mut tasks);
-        let ended = tokio::select! {
-            ended = tasks.join_next() => ended,
-            () = run.grace_over() => {
-                run.worker.stop_helm.cancel();
-                continue;
-            }
-        };
-        match ended {
-            Some(Ok((index, result))) => run.take(index, result),
-            Some(Err(error)) => {
-                run.fail(Failure::new(Kind::Internal, "a step ended by a fault of this program").caused_by(error))
-            }
-            None => return run.end(),
+        let may_start = run.may_start();
+        if tasks.is_empty() && !may_start {
+            return run.end();
+        }
+        tokio::select! {
+            biased;
+            Some(ended) = tasks.join_next() => match ended {
+                Ok((index, result)) => run.take(index, result),
+                Err(error) => {
+                    run.fail(Failure::new(Kind::Internal, "a step ended by a fault of this program").caused_by(error));
+                }
+            },
+            Ok(slot) = run.slots.clone().acquire_owned(), if may_start => run.start(&mut tasks, slot),
+            () = run.grace_over() => run.worker.stop_helm.cancel(),
         }
     }
 }
@@ -112,7 +113,8 @@ struct Run<'a> {
     schedule: Schedule,
     worker: Worker,
     cancel: CancellationToken,
-    concurrency: usize,
+    /// One for each step that is at work. What only waits has given its own back.
+    slots: Arc<Semaphore>,
     done: Vec<Done>,
     cut_short: Vec<String>,
     failed: Vec<String>,
@@ -144,7 +146,7 @@ impl<'a> Run<'a> {
             schedule: Schedule::new(&plan.steps),
             worker,
             cancel: context.cancel,
-            concurrency: context.concurrency.max(1),
+            slots: Arc::new(Semaphore::new(context.concurrency.max(1))),
             done: Vec::new(),
             cut_short: Vec::new(),
             failed: Vec::new(),
@@ -153,14 +155,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Starts what may start.
-    fn start(&mut self, tasks: &mut JoinSet<(usize, Result<String>)>) {
-        while self.failure.is_none() && !self.cancel.is_cancelled() && tasks.len() < self.concurrency {
-            let Some((index, step)) = self.schedule.next(&self.plan.steps) else { return };
-            let (worker, step): (Worker, Step) = (self.worker.clone(), step.clone());
-            self.worker.events.emit(Event::StepStarted { step: step.id.clone() });
-            tasks.spawn(async move { (index, step::carry_out(&step, &worker).await) });
-        }
+    /// Whether a step may start.
+    fn may_start(&self) -> bool {
+        self.failure.is_none() && !self.cancel.is_cancelled() && self.schedule.has_next(&self.plan.steps)
+    }
+
+    /// Starts the next step.
+    fn start(&mut self, tasks: &mut JoinSet<(usize, Result<String>)>, slot: OwnedSemaphorePermit) {
+        let Some((index, step)) = self.schedule.next(&self.plan.steps) else { return };
+        let (worker, step): (Worker, Step) = (self.worker.clone(), step.clone());
+        self.worker.events.emit(Event::StepStarted { step: step.id.clone() });
+        tasks.spawn(async move { (index, step::carry_out(&step, &worker, slot).await) });
     }
 
     /// Takes in how a step ended.

@@ -23,6 +23,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde_json::json;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// How long a webhook that does not answer is waited for.
@@ -35,10 +36,11 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 const PASSWORD_LENGTH: usize = 24;
 const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// Carries out `step`; what it came to, in a few words.
-pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
+/// Carries out `step`; what it came to, in a few words. Its `slot` is given back once there is nothing to do but
+/// wait.
+pub(super) async fn carry_out(step: &Step, worker: &Worker, slot: OwnedSemaphorePermit) -> Result<String> {
     match &step.target {
-        Target::Release { release } => deploy(step, release, worker).await,
+        Target::Release { release } => deploy(step, release, worker, slot).await,
         Target::UnwantedRelease { namespace, name } => {
             worker.helm.uninstall(name, namespace, worker.deadline, &worker.stop_helm).await?;
             Ok("uninstalled".to_owned())
@@ -46,12 +48,14 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker) -> Result<String> {
         Target::UnwantedObject { reference, uid } => {
             let client = &worker.cluster.client;
             delete(client, reference, Some(uid)).await?;
+            drop(slot);
             // What a controller takes away must be gone before its release is, which is after it.
             until_gone(client, reference, uid, worker.deadline, &worker.stop_waiting).await?;
             Ok("deleted".to_owned())
         }
         Target::Namespace { manifest } | Target::Object { manifest } => {
             let summary = write(&step.id, manifest, step.action, worker).await?;
+            drop(slot);
             if is_definition(&manifest.reference()) {
                 until_served(&step.id, manifest, worker).await?;
             } else if is_awaited(manifest) && !leads_to_services(&manifest.reference()) {
@@ -170,7 +174,7 @@ fn random_password() -> Result<String> {
 }
 
 /// Installs or upgrades the release, then waits until its objects are ready.
-async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<String> {
+async fn deploy(step: &Step, release: &Release, worker: &Worker, slot: OwnedSemaphorePermit) -> Result<String> {
     if let Reason::Repair { status } = &step.reason
         && status.starts_with("pending-")
     {
@@ -179,6 +183,7 @@ async fn deploy(step: &Step, release: &Release, worker: &Worker) -> Result<Strin
     let labels = Labels::of(release, &worker.api_digest);
     upgrade(step, release, &labels, worker).await?;
     let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
+    drop(slot);
     let awaited = awaited(&manifest, &release.namespace);
     until_ready(step, &awaited, worker).await?;
     let runs = |object: &&ObjectRef| !leads_to_services(object) && object.kind != "PersistentVolumeClaim";

@@ -28,14 +28,23 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many questions go on at once.
 const CONCURRENCY: usize = 16;
 
+/// A plan that can be carried out.
+#[derive(Debug, Default)]
+pub struct Fit {
+    /// The objects of the releases that it writes, by their names.
+    pub rendered: BTreeMap<String, Vec<Manifest>>,
+    /// What could not be looked at.
+    pub skipped: Vec<String>,
+}
+
 /// Checks that `plan` can be carried out: versions of the server and of helm, permissions, classes,
 /// Secrets and their keys, owners, namespaces that are being deleted, releases that are stuck, webhooks,
-/// quotas, the room on the nodes, and what the API server would refuse of the releases' objects. Writes nothing. Returns what it could not look at.
+/// quotas, the room on the nodes, and what the API server would refuse of the releases' objects. Writes nothing.
 ///
 /// # Errors
 /// [`crate::error::Kind::Refused`] with every problem; [`crate::error::Kind::Usage`] when a chart
@@ -46,7 +55,7 @@ pub async fn preflight(
     bundle: &Bundle,
     plan: &Plan,
     config: &Config,
-) -> Result<Vec<String>> {
+) -> Result<Fit> {
     let helm_version = renders.helm.version().await?;
     // A helm that we do not know cannot be trusted to render either.
     let releases = if helm_version.is_supported() { render(cluster, renders, plan).await? } else { Vec::new() };
@@ -94,7 +103,8 @@ pub async fn preflight(
     problems.extend(judge_room(&room, &demands, &replaced));
     refuse(problems)?;
     skipped.append(&mut unread);
-    Ok(skipped)
+    let rendered = releases.into_iter().map(|(release, objects)| (release.name.clone(), objects)).collect();
+    Ok(Fit { rendered, skipped })
 }
 
 /// Whether the cluster-scoped object is among `objects`.
