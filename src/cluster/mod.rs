@@ -6,6 +6,7 @@ pub mod changes;
 pub mod connect;
 mod deployed;
 pub mod forward;
+mod listed;
 pub mod lock;
 mod objects;
 pub mod observe;

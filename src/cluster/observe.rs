@@ -3,6 +3,7 @@
 
 use crate::cluster::Cluster;
 use crate::cluster::deployed;
+use crate::cluster::listed::{CONCURRENCY, listed};
 use crate::cluster::objects;
 use crate::cluster::request::ask;
 use crate::object::{MANAGED_BY_LABEL, Manifest, ObjectRef};
@@ -19,9 +20,6 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// How many reads go on at once.
-const CONCURRENCY: usize = 16;
 
 /// Reads the namespaces, objects, generated Secrets and releases that `bundle` names, and what else the last
 /// deploy left by its `inventory`. What is not there is left out; a missing namespace is no error.
@@ -44,20 +42,7 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle, inventory: Inventory) -
         .flat_map(|one| one.configurations.iter().cloned().chain([one.secret_reference()]));
     let left = unwanted.objects.iter().map(|object| object.reference.clone());
     let references: Vec<ObjectRef> = manifests.into_iter().chain(secrets).chain(certificates).chain(left).collect();
-    let objects = stream::iter(references)
-        .map(|reference| {
-            let definition = definitions.get(&reference).copied();
-            async move {
-                let found = match definition {
-                    Some(definition) => read_definition(client, definition).await?,
-                    None => read(client, &reference).await?,
-                };
-                Ok::<_, anyhow::Error>((reference, found))
-            }
-        })
-        .buffer_unordered(CONCURRENCY)
-        .try_filter_map(|(reference, found)| async move { Ok(found.map(|found| (reference, found))) })
-        .try_collect::<BTreeMap<_, _>>();
+    let objects = own_objects(client, references, &definitions);
     let left = unwanted.releases.iter().map(|release| release.namespace.as_str());
     let namespaces: BTreeSet<&str> =
         bundle.releases.iter().map(|release| release.namespace.as_str()).chain(left).collect();
@@ -90,6 +75,34 @@ pub async fn observe(cluster: &Cluster, bundle: &Bundle, inventory: Inventory) -
     })
 }
 
+/// Those of `references` that are there; of Secrets the metadata.
+async fn own_objects(
+    client: &Client,
+    references: Vec<ObjectRef>,
+    definitions: &BTreeMap<ObjectRef, &Manifest>,
+) -> Result<BTreeMap<ObjectRef, Value>> {
+    // What is of a kind that is not served yet is not there: its definition is in the plan.
+    let listed = listed(client, FIELD_MANAGER, references).await?;
+    let found = listed.objects.into_iter().map(|(reference, found)| (reference, Some(found)));
+    stream::iter(found.chain(listed.single.into_iter().map(|reference| (reference, None))))
+        .map(|(reference, found)| {
+            let definition = definitions.get(&reference).copied();
+            async move {
+                let found = match (definition, found) {
+                    (Some(definition), Some(metadata)) => Some(whole(client, definition, metadata).await?),
+                    (Some(definition), None) => read_definition(client, definition).await?,
+                    (None, Some(found)) => Some(found),
+                    (None, None) => read(client, &reference).await?,
+                };
+                Ok::<_, anyhow::Error>((reference, found))
+            }
+        })
+        .buffer_unordered(CONCURRENCY)
+        .try_filter_map(|(reference, found)| async move { Ok(found.map(|found| (reference, found))) })
+        .try_collect()
+        .await
+}
+
 /// What Helm keeps of those releases of `bundle` that are deployed.
 async fn stored(
     client: &Client,
@@ -118,18 +131,26 @@ fn defined_kind(definition: &Manifest) -> Option<(String, String)> {
     Some((text("/spec/group")?, text("/spec/names/kind")?))
 }
 
-/// The definition as the server holds it; read whole only where its metadata does not show that it is `wanted`.
+/// The definition as the server holds it.
 async fn read_definition(client: &Client, wanted: &Manifest) -> Result<Option<Value>> {
     let reference = wanted.reference();
     let api = objects::api(client, &reference);
     let found = ask(&format!("read `{reference}`"), || api.get_metadata_opt(&reference.name)).await?;
-    let Some(found) = found.map(serde_json::to_value).transpose()? else { return Ok(None) };
-    if !is_untouched(wanted, &found) {
-        return read(client, &reference).await;
+    match found.map(serde_json::to_value).transpose()? {
+        Some(metadata) => whole(client, wanted, metadata).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The definition of this `metadata`; read whole only where that does not show that it is `wanted`.
+async fn whole(client: &Client, wanted: &Manifest, metadata: Value) -> Result<Value> {
+    if !is_untouched(wanted, &metadata) {
+        // What went away meanwhile is judged as it was.
+        return Ok(read(client, &wanted.reference()).await?.unwrap_or(metadata));
     }
     let mut live = wanted.0.clone();
-    live["metadata"] = found["metadata"].clone();
-    Ok(Some(live))
+    live["metadata"] = metadata["metadata"].clone();
+    Ok(live)
 }
 
 /// The object as the server holds it; of a Secret the metadata alone.

@@ -38,7 +38,7 @@ use crate::chart::crds::{crds, ours};
 use crate::config::model::{Config, Profile};
 use crate::flows::{flows, groups};
 use crate::object::{FIELD_MANAGER, Manifest};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use bundle::{Expected, GeneratedSecret};
 use digest::with_digest;
 use serde_json::{Value, json};
@@ -93,10 +93,7 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
     if config.profile == Profile::Production {
         objects.extend(network::policies(config, &groups(config), &flows(config)));
     }
-    let mut definitions = Vec::new();
-    for release in &releases {
-        definitions.extend(crds(&release.chart, &release.values)?);
-    }
+    let definitions = definitions_of(&releases)?;
     Ok(Bundle {
         namespaces: namespaces(config),
         generated_secrets,
@@ -108,6 +105,21 @@ pub fn render_from(config: &Config, sources: &Sources, charts: &Charts) -> Resul
         required_secrets: required_secrets(config),
         webhook_certificates: certificates::of_webhooks(config),
         ingress_classes: ingress::classes(config),
+    })
+}
+
+/// The definitions that the charts bring. To read them takes longer than everything else here, so that each chart has
+/// a thread.
+fn definitions_of(releases: &[Release]) -> Result<Vec<Manifest>> {
+    std::thread::scope(|scope| {
+        let readers: Vec<_> =
+            releases.iter().map(|release| scope.spawn(|| crds(&release.chart, &release.values))).collect();
+        let mut definitions = Vec::new();
+        for reader in readers {
+            let found = reader.join().map_err(|_| anyhow!("the thread that reads the definitions of a chart ended"))?;
+            definitions.extend(found?);
+        }
+        Ok(definitions)
     })
 }
 

@@ -248,9 +248,12 @@ const HASTE: &[(&str, &str, &str)] = &[
     ("prometheus", "/prometheusOperator", "admissionWebhooks"),
     // A quarter of a minute until it is called ready.
     ("loki", "/loki", "ingester"),
+    ("loki", "/loki", "frontend"),
+    ("loki", "/loki", "frontend_worker"),
     ("loki", "/loki/readinessProbe", "initialDelaySeconds"),
     ("loki", "/loki/readinessProbe", "periodSeconds"),
     ("alloy", "/alloy", "initialDelaySeconds"),
+    ("alloy", "/controller", "minReadySeconds"),
 ];
 
 /// The values of `file`, which are those of `release`, without [`HASTE`], in a file beside it.

@@ -1,0 +1,115 @@
+//! Many objects of a kind in one request. Never writes.
+
+use crate::cluster::objects;
+use crate::cluster::request::ask;
+use crate::error::{Kind, failure_of};
+use crate::object::{MANAGED_BY_LABEL, ObjectRef};
+use anyhow::Result;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use kube::Client;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How many reads go on at once.
+pub(super) const CONCURRENCY: usize = 16;
+/// From how many objects of a kind in a namespace on one list is cheaper than a read of each.
+const LIST_FROM: usize = 3;
+/// Kinds of which the metadata is enough: what else is in them is secret, or long.
+const METADATA_ALONE: &[&str] = &["CustomResourceDefinition", "Secret"];
+
+/// What lists told of the objects that were looked for.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// The objects that are there; of some kinds their metadata.
+    pub(super) objects: Vec<(ObjectRef, Value)>,
+    /// Those that must be asked for one by one: few of a kind, or not in the list, as somebody may have taken
+    /// their label away.
+    pub(super) single: Vec<ObjectRef>,
+    /// Those of kinds that the server does not serve.
+    pub(super) of_no_kind: Vec<ObjectRef>,
+}
+
+/// Looks for `references` in lists of what carries the label of `manager`.
+pub(super) async fn listed(
+    client: &Client,
+    manager: &str,
+    references: impl IntoIterator<Item = ObjectRef>,
+) -> Result<Listed> {
+    let mut kinds: BTreeMap<ObjectRef, Vec<ObjectRef>> = BTreeMap::new();
+    for reference in references {
+        let any = ObjectRef { name: String::new(), ..reference.clone() };
+        kinds.entry(any).or_default().push(reference);
+    }
+    let (many, few): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|(_, references)| references.len() >= LIST_FROM);
+    let lists = stream::iter(many)
+        .map(|(any, references)| async move { Ok::<_, anyhow::Error>((references, list(client, &any, manager).await?)) })
+        .buffer_unordered(CONCURRENCY)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let single = few.into_iter().flat_map(|(_, references)| references).collect();
+    let mut listed = Listed { single, ..Listed::default() };
+    for (references, found) in lists {
+        match found {
+            Answer::Objects(mut found) => {
+                for reference in references {
+                    match found.remove(&reference.name) {
+                        Some(object) => listed.objects.push((reference, object)),
+                        None => listed.single.push(reference),
+                    }
+                }
+            }
+            Answer::NoKind => listed.of_no_kind.extend(references),
+            Answer::Refused => listed.single.extend(references),
+        }
+    }
+    Ok(listed)
+}
+
+enum Answer {
+    /// By their names.
+    Objects(BTreeMap<String, Value>),
+    NoKind,
+    Refused,
+}
+
+/// The objects of a kind in a namespace that carry the label of `manager`.
+async fn list(client: &Client, any: &ObjectRef, manager: &str) -> Result<Answer> {
+    let api = objects::api(client, any);
+    let parameters = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={manager}"));
+    let what = format!("list the objects of kind `{}`", any.kind);
+    let answer = ask(&what, || async {
+        let items: kube::Result<Vec<serde_json::Result<Value>>> = if METADATA_ALONE.contains(&any.kind.as_str()) {
+            let list = api.list_metadata(&parameters).await;
+            list.map(|list| list.items.into_iter().map(serde_json::to_value).collect())
+        } else {
+            let list = api.list(&parameters).await;
+            list.map(|list| list.items.into_iter().map(serde_json::to_value).collect())
+        };
+        match items {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            items => items.map(Some),
+        }
+    });
+    let items = match unless_refused(answer.await)? {
+        None => return Ok(Answer::Refused),
+        Some(None) => return Ok(Answer::NoKind),
+        Some(Some(items)) => items,
+    };
+    let named = items.into_iter().flatten().filter_map(|mut object| {
+        let name = object.pointer("/metadata/name")?.as_str()?.to_owned();
+        // What is in a list does not say what it is.
+        object["apiVersion"] = json!(any.api_version);
+        object["kind"] = json!(any.kind);
+        Some((name, object))
+    });
+    Ok(Answer::Objects(named.collect()))
+}
+
+/// The answer; `None` where it is not allowed.
+pub(super) fn unless_refused<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
