@@ -43,7 +43,9 @@ pub(super) async fn listed(
     }
     let (many, few): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|(_, references)| references.len() >= LIST_FROM);
     let lists = stream::iter(many)
-        .map(|(any, references)| async move { Ok::<_, anyhow::Error>((references, list(client, &any, manager).await?)) })
+        .map(
+            |(any, references)| async move { Ok::<_, anyhow::Error>((references, list(client, &any, manager).await?)) },
+        )
         .buffer_unordered(CONCURRENCY)
         .try_collect::<Vec<_>>()
         .await?;

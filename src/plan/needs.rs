@@ -115,8 +115,7 @@ mod tests {
     fn needed(files: &[(&str, &str)], objects: Option<Vec<Manifest>>) -> Vec<String> {
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
         let chart = Chart { name: "a".into(), version: "1".into(), app_version: "1".into(), files };
-        let release =
-            Release { name: "a".into(), namespace: "m".into(), chart, values: json!({}), needs: Vec::new() };
+        let release = Release { name: "a".into(), namespace: "m".into(), chart, values: json!({}), needs: Vec::new() };
         let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": "probes.example.org"},
             "spec": {"group": "example.org", "names": {"kind": "Probe"}, "versions": []}});
