@@ -160,8 +160,11 @@ impl<'a> Run<'a> {
         self.failure.is_none() && !self.cancel.is_cancelled() && self.schedule.has_next(&self.plan.steps)
     }
 
-    /// Starts the next step.
+    /// Starts the next step, unless everything was stopped while its place was waited for.
     fn start(&mut self, tasks: &mut JoinSet<(usize, Result<String>)>, slot: OwnedSemaphorePermit) {
+        if !self.may_start() {
+            return;
+        }
         let Some((index, step)) = self.schedule.next(&self.plan.steps) else { return };
         let (worker, step): (Worker, Step) = (self.worker.clone(), step.clone());
         self.worker.events.emit(Event::StepStarted { step: step.id.clone() });
