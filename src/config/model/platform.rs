@@ -48,7 +48,7 @@ pub struct Deploy {
     pub timeout_seconds: u64,
     /// How long a cause that may heal by itself must hold unchanged before the wait ends, in seconds.
     pub fail_after_seconds: u64,
-    /// How many steps run at once.
+    /// How many steps are at work at once; those that wait for something to become ready do not count.
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: usize,
 }
