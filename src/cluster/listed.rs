@@ -115,3 +115,55 @@ pub(super) fn unless_refused<T>(answer: Result<T>) -> Result<Option<T>> {
         answer => answer.map(Some),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::script::{self, Asked, refusal, scripted};
+
+    fn config_maps(names: &[&str]) -> Vec<ObjectRef> {
+        names.iter().map(|name| ObjectRef::namespaced("v1", "ConfigMap", "m", name)).collect()
+    }
+
+    fn names(references: &[ObjectRef]) -> Vec<&str> {
+        references.iter().map(|reference| reference.name.as_str()).collect()
+    }
+
+    async fn found(references: &[&str], answer: fn(&Asked) -> script::Answer) -> (Listed, usize) {
+        let (client, log) = scripted(answer);
+        let listed = listed(&client, "us", config_maps(references)).await.unwrap();
+        let asked = log.lock().unwrap().len();
+        (listed, asked)
+    }
+
+    #[tokio::test]
+    async fn one_without_our_label_is_left_to_be_asked_for_alone() {
+        let (listed, asked) = found(&["a", "b", "c"], |asked| {
+            assert!(asked.path.contains("labelSelector=app.kubernetes.io%2Fmanaged-by%3Dus"), "{}", asked.path);
+            script::list(
+                json!([{"metadata": {"name": "a"}}, {"metadata": {"name": "c"}}, {"metadata": {"name": "other"}}]),
+            )
+        })
+        .await;
+        assert_eq!(listed.objects.iter().map(|(object, _)| object.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(listed.objects[0].1["kind"], "ConfigMap");
+        assert_eq!((names(&listed.single), asked), (vec!["b"], 1));
+    }
+
+    #[tokio::test]
+    async fn few_are_asked_for_alone_and_so_are_those_that_may_not_be_listed() {
+        let (listed, asked) = found(&["a", "b"], |_| script::empty()).await;
+        assert_eq!((names(&listed.single), asked), (vec!["a", "b"], 0));
+        let (listed, _) = found(&["a", "b", "c"], |_| {
+            refusal(403, "Forbidden", "configmaps is forbidden: User \"jane\" cannot list")
+        })
+        .await;
+        assert_eq!(names(&listed.single), ["a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_served_has_no_objects() {
+        let (listed, _) = found(&["a", "b", "c"], |_| refusal(404, "NotFound", "no")).await;
+        assert_eq!(names(&listed.of_no_kind), ["a", "b", "c"]);
+    }
+}

@@ -10,6 +10,7 @@ mod listed;
 pub mod lock;
 mod objects;
 pub mod observe;
+mod outage;
 pub mod preflight;
 pub mod records;
 mod request;

@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::cluster::objects;
 use crate::cluster::observe::{Owned, labelled, owned_objects, releases};
+use crate::cluster::outage::Outage;
 use crate::cluster::request::ask;
 use crate::error::{Failure, Kind, chain_of};
 use crate::event::{Event, Events};
@@ -359,7 +360,9 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
         context.events.emit(Event::StepStarted { step: step.clone() });
         let result = match removal {
             Removal::Release { namespace, name } => {
-                helm.uninstall(name, namespace, Instant::now() + TIMEOUT, &context.cancel).await
+                let deadline = Instant::now() + TIMEOUT;
+                let outage = Outage::new(client, &context.events, &context.cancel);
+                outage.uninstall(&helm, name, namespace, deadline, &context.cancel).await
             }
             Removal::Object { reference, uid } => {
                 let deleted = delete(client, reference, Some(uid)).await;

@@ -76,8 +76,9 @@ pub fn explain(stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
     let reasons = reasons(stderr);
     let all = reasons.join("; ");
     let lower = all.to_lowercase();
-    let failure = if lower.contains("cluster unreachable") || lower.contains("kubernetes cluster unreachable") {
+    let failure = if is_lost(&lower) {
         Failure::new(Kind::CouldNotAsk, format!("helm cannot reach the cluster for the release `{name}`"))
+            .hint("kubectl get --raw /readyz?verbose")
     } else if lower.contains("another operation (install/upgrade/rollback) is in progress") {
         Failure::new(Kind::Refused, format!("another operation on the release `{name}` is in progress or was killed"))
             .hint(format!("helm history {name} -n {namespace}"))
@@ -110,6 +111,20 @@ pub fn explain(stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
             chain.context(failure)
         }
     }
+}
+
+/// Whether the API server was away, or went away at work. A webhook that could not be asked is another matter.
+fn is_lost(lower: &str) -> bool {
+    let marks = [
+        "cluster unreachable",
+        "connect: connection refused",
+        "connection reset by peer",
+        "client connection lost",
+        "\": unexpected eof",
+        "tls handshake timeout",
+        "i/o timeout",
+    ];
+    !lower.contains("failed calling webhook") && marks.iter().any(|mark| lower.contains(mark))
 }
 
 fn is_template_error(lower: &str) -> bool {
@@ -263,6 +278,13 @@ mod tests {
             ("Error: failed pre-install: resource Pod/t/six-hook not ready\ncontext deadline exceeded", 4),
             ("Error: execution error at (loki/templates/a.yaml:3:4): size is required", 64),
             ("Error: release pend failed: Release \"pend\" has been cancelled", 130),
+            (
+                "Error: query: failed to query: Get \"https://a/b\": dial tcp 1.2.3.4:6443: connect: connection refused",
+                3,
+            ),
+            ("Error: server-side apply failed for object t/two: Patch \"https://a/b\": unexpected EOF", 3),
+            ("Error: failed calling webhook \"a\": Post \"https://b.c.svc\": connect: connection refused", 4),
+            ("Error: parse error at (loki/templates/a.yaml:3): unexpected EOF", 64),
             ("Error: something new", 4),
             ("", 4),
         ];

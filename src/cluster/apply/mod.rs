@@ -2,6 +2,7 @@
 
 mod certificate;
 mod definition;
+mod release;
 mod schedule;
 mod step;
 #[cfg(test)]

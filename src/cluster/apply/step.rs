@@ -1,23 +1,22 @@
 //! Carries out one step.
 
 use super::definition::{is_definition, until_served};
-use super::{Worker, certificate};
+use super::{Worker, certificate, release};
 use crate::cluster::objects;
 use crate::cluster::request::ask;
 use crate::cluster::uninstall::{delete, until_gone};
-use crate::cluster::wait::{WaitOptions, follow_hooks, wait_until_ready};
+use crate::cluster::wait::{WaitOptions, wait_until_ready};
 use crate::error::{Failure, Kind};
 use crate::event::{Cause, Event};
-use crate::helm::Labels;
 use crate::object::{MANAGED_BY_LABEL, Manifest, ObjectRef};
-use crate::plan::model::{CHART_DIGEST_LABEL, FIELD_MANAGER};
-use crate::plan::{Action, Reason, Step, Target};
+use crate::plan::model::FIELD_MANAGER;
+use crate::plan::{Action, Step, Target};
 use crate::ready::chain::{is_awaited, leads_to_services};
-use crate::render::bundle::{GeneratedSecret, Release};
+use crate::render::bundle::GeneratedSecret;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Status;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -30,8 +29,6 @@ use tokio::time::Instant;
 const WEBHOOK_PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two tries.
 const WEBHOOK_PAUSE: Duration = Duration::from_secs(1);
-/// How long the hooks are looked at once more when helm failed.
-const LAST_LOOK: Duration = Duration::from_secs(2);
 /// Length of a generated password: 24 of 62 characters are 142 bits.
 const PASSWORD_LENGTH: usize = 24;
 const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -40,9 +37,9 @@ const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 /// wait.
 pub(super) async fn carry_out(step: &Step, worker: &Worker, slot: OwnedSemaphorePermit) -> Result<String> {
     match &step.target {
-        Target::Release { release } => deploy(step, release, worker, slot).await,
+        Target::Release { release } => release::deploy(step, release, worker, slot).await,
         Target::UnwantedRelease { namespace, name } => {
-            worker.helm.uninstall(name, namespace, worker.deadline, &worker.stop_helm).await?;
+            release::uninstall(name, namespace, worker).await?;
             Ok("uninstalled".to_owned())
         }
         Target::UnwantedObject { reference, uid } => {
@@ -173,80 +170,7 @@ fn random_password() -> Result<String> {
     Ok(password)
 }
 
-/// Installs or upgrades the release, then waits until its objects are ready.
-async fn deploy(step: &Step, release: &Release, worker: &Worker, slot: OwnedSemaphorePermit) -> Result<String> {
-    if let Reason::Repair { status } = &step.reason
-        && status.starts_with("pending-")
-    {
-        forget_pending(release, worker).await?;
-    }
-    let labels = Labels::of(release, &worker.api_digest);
-    upgrade(step, release, &labels, worker).await?;
-    let manifest = worker.helm.manifest(&release.name, &release.namespace).await?;
-    drop(slot);
-    let awaited = awaited(&manifest, &release.namespace);
-    until_ready(step, &awaited, worker).await?;
-    let runs = |object: &&ObjectRef| !leads_to_services(object) && object.kind != "PersistentVolumeClaim";
-    Ok(match awaited.iter().filter(runs).count() {
-        0 => "deployed".to_owned(),
-        1 => "1 workload ready".to_owned(),
-        count => format!("{count} workloads ready"),
-    })
-}
-
-/// Lets helm install or upgrade the release; ends it where one of its hooks cannot get done.
-async fn upgrade(step: &Step, release: &Release, labels: &Labels, worker: &Worker) -> Result<()> {
-    let stop = worker.stop_helm.child_token();
-    let helm = worker.helm.upgrade(release, labels, worker.deadline, &stop);
-    if !has_hooks(release) {
-        return helm.await;
-    }
-    let options = wait_options(step, worker);
-    let place = (release.name.as_str(), release.namespace.as_str());
-    let hooks = follow_hooks(&worker.cluster.client, place, &worker.changes, &options, &worker.events);
-    tokio::pin!(helm, hooks);
-    let is_cause = |_: &anyhow::Error| !worker.stop_waiting.is_cancelled();
-    let failed = tokio::select! {
-        biased;
-        done = &mut helm => {
-            let Err(said) = done else { return Ok(()) };
-            // Helm may see a hook fail before we do, and does not know why.
-            let last = tokio::time::timeout(LAST_LOOK, hooks).await;
-            return Err(last.ok().and_then(Result::err).filter(is_cause).unwrap_or(said));
-        }
-        ended = &mut hooks => ended.err().filter(is_cause),
-    };
-    if failed.is_some() {
-        stop.cancel();
-    }
-    // Never dropped at work: its release would stay `pending`.
-    let done = helm.await;
-    failed.map_or(done, Err)
-}
-
-/// Whether the chart has hooks; its values may still leave them out.
-fn has_hooks(release: &Release) -> bool {
-    const MARK: &[u8] = b"helm.sh/hook";
-    release.chart.files.values().any(|content| content.windows(MARK.len()).any(|part| part == MARK))
-}
-
-/// Takes away the revision that a killed helm of ours left `pending-*`: helm would wait for it forever.
-/// The revision before it is the newest then, and its number is given once.
-async fn forget_pending(release: &Release, worker: &Worker) -> Result<()> {
-    let api: Api<Secret> = Api::namespaced(worker.cluster.client.clone(), &release.namespace);
-    let pending = "pending-install,pending-upgrade,pending-rollback";
-    let selector = format!("owner=helm,name={},status in ({pending}),{CHART_DIGEST_LABEL}", release.name);
-    let parameters = ListParams::default().labels(&selector);
-    let what = format!("list the revisions of the release `{}`", release.name);
-    for revision in ask(&what, || api.list_metadata(&parameters)).await?.items {
-        let Some(name) = revision.metadata.name else { continue };
-        let reference = ObjectRef::namespaced("v1", "Secret", &release.namespace, &name);
-        delete(&worker.cluster.client, &reference, revision.metadata.uid.as_deref()).await?;
-    }
-    Ok(())
-}
-
-fn wait_options(step: &Step, worker: &Worker) -> WaitOptions {
+pub(super) fn wait_options(step: &Step, worker: &Worker) -> WaitOptions {
     WaitOptions {
         step: step.id.clone(),
         deadline: worker.deadline,
@@ -255,20 +179,9 @@ fn wait_options(step: &Step, worker: &Worker) -> WaitOptions {
     }
 }
 
-async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Result<()> {
+pub(super) async fn until_ready(step: &Step, objects: &[ObjectRef], worker: &Worker) -> Result<()> {
     let options = wait_options(step, worker);
     wait_until_ready(&worker.cluster.client, objects, &worker.changes, &options, &worker.events).await
-}
-
-/// What is waited for of a manifest; workloads that name no namespace are in that of the release.
-fn awaited(manifest: &[Manifest], namespace: &str) -> Vec<ObjectRef> {
-    let awaited = manifest.iter().filter(|manifest| is_awaited(manifest)).cloned();
-    awaited
-        .map(|mut object| {
-            object.place(namespace);
-            object.reference()
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -281,15 +194,5 @@ mod tests {
         assert_eq!(one.len(), PASSWORD_LENGTH);
         assert!(one.bytes().all(|byte| PASSWORD_ALPHABET.contains(&byte)), "{one}");
         assert_ne!(one, other);
-    }
-
-    #[test]
-    fn workloads_without_a_namespace_are_in_that_of_the_release() {
-        let object = |kind: &str, namespace: Option<&str>| {
-            Manifest(json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a", "namespace": namespace}}))
-        };
-        let manifest = [object("Deployment", None), object("StatefulSet", Some("n")), object("Service", None)];
-        let names: Vec<String> = awaited(&manifest, "m").iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["Deployment m/a", "StatefulSet n/a"]);
     }
 }

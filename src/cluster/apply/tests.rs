@@ -88,6 +88,16 @@ async fn run(
     cancel: CancellationToken,
     answer: impl FnMut(&Asked) -> Answer + Send + 'static,
 ) -> Ran {
+    run_with(4, steps, helm, cancel, answer).await
+}
+
+async fn run_with(
+    concurrency: usize,
+    steps: Vec<Step>,
+    helm: &Helm,
+    cancel: CancellationToken,
+    answer: impl FnMut(&Asked) -> Answer + Send + 'static,
+) -> Ran {
     let (client, log) = scripted(answer);
     let recorder = Arc::new(Recorder::default());
     let context = ApplyContext {
@@ -96,7 +106,7 @@ async fn run(
         events: recorder.clone(),
         deadline: Instant::now() + Duration::from_secs(120),
         fail_after: Duration::ZERO,
-        concurrency: 4,
+        concurrency,
         cancel,
     };
     let plan = Plan { steps, api_digest: "api".to_owned(), ..Plan::default() };
@@ -259,4 +269,89 @@ async fn each_refusal_of_an_object_has_its_exit_code() {
             run(vec![object("a", &[])], &helm, CancellationToken::new(), move |_| refusal(code, reason, message)).await;
         assert_eq!(exit_code_of(&ran.result.unwrap_err()), expected, "{message}");
     }
+}
+
+fn server_version() -> Answer {
+    let names =
+        ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"];
+    Answer::Json(200, json!(BTreeMap::from(names.map(|name| (name, "")))))
+}
+
+/// A release's revisions as Helm's Secrets hold them: one that is pending.
+fn pending_revision() -> Value {
+    json!([{"metadata": {"name": "sh.helm.release.v1.loki.v1", "namespace": "m", "uid": "revision"}}])
+}
+
+#[tokio::test]
+async fn a_helm_that_lost_the_server_is_run_again_without_what_it_left_pending() {
+    let (_folder, helm) = fake_helm(
+        "echo >> \"$0.tries\"\n[ $(wc -l < \"$0.tries\") = 1 ] && \
+         { echo 'Error: Get \"https://127.0.0.1:1/api\": dial tcp 127.0.0.1:1: connect: connection refused' >&2; exit 1; }\n\
+         exit 0",
+    );
+    let answer = |asked: &Asked| match asked.path.as_str() {
+        "/version" => server_version(),
+        path if path.contains("/secrets?") => list(pending_revision()),
+        _ => willing(asked),
+    };
+    let ran = run(vec![release("loki", &[])], &helm, CancellationToken::new(), answer).await;
+    assert_eq!(done(&ran), ["loki 1 workload ready"]);
+    let log = ran.log.lock().unwrap();
+    let asked = |method: &Method, part: &str| {
+        log.iter().position(|asked| asked.method == *method && asked.path.contains(part)).unwrap()
+    };
+    let taken_away = asked(&Method::DELETE, "/secrets/sh.helm.release.v1.loki.v1");
+    assert!(asked(&Method::GET, "/version") < taken_away);
+    let told = |event: &Event| matches!(event, Event::Warning { message } if message.contains("it is run again"));
+    assert_eq!(ran.events.iter().filter(|event| told(event)).count(), 1, "{:?}", ran.events);
+}
+
+#[tokio::test]
+async fn a_helm_that_never_reaches_the_server_is_told_after_three_attempts() {
+    let (folder, helm) =
+        fake_helm("echo >> \"$0.tries\"\necho 'Error: kubernetes cluster unreachable: no' >&2; exit 1");
+    let answer = |asked: &Asked| match asked.path.as_str() {
+        "/version" => server_version(),
+        _ => willing(asked),
+    };
+    let ran = run(vec![release("loki", &[])], &helm, CancellationToken::new(), answer).await;
+    let tries = std::fs::read_to_string(folder.path().join("helm.tries")).unwrap();
+    assert_eq!(tries.lines().count(), 3);
+    let error = ran.result.unwrap_err();
+    assert_eq!(exit_code_of(&error), 3, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_step_that_only_waits_gives_its_place_to_the_next() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let mut is_written = false;
+    let answer = move |asked: &Asked| {
+        is_written |= asked.method == Method::PATCH && asked.path.contains("/configmaps/rules");
+        let is_read = asked.path.contains("/statefulsets") && !asked.path.contains("watch=true");
+        if is_read && !is_written { empty() } else { willing(asked) }
+    };
+    // The release waits for what `rules` brings, and the only place is the release's.
+    let steps = vec![release("loki", &[]), object("rules", &[])];
+    let ran = run_with(1, steps, &helm, CancellationToken::new(), answer).await;
+    assert_eq!(done(&ran), ["rules created", "loki 1 workload ready"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_that_waited_for_its_place_when_all_was_stopped() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let reference = crate::object::ObjectRef::namespaced("v1", "ConfigMap", "m", "old");
+    let old = step("old", &[], Target::UnwantedObject { reference, uid: "old".to_owned() });
+    let answer = move |asked: &Asked| {
+        if asked.method == Method::DELETE {
+            stop.cancel();
+        }
+        // That it is gone is never told: its place is free, and its step still at work.
+        let is_read = asked.method == Method::GET && asked.path.contains("/configmaps/old");
+        if is_read { Answer::Silence } else { willing(asked) }
+    };
+    let ran = run_with(1, vec![old, object("rules", &[])], &helm, cancel, answer).await;
+    assert_eq!(notes(&ran), ["cut short: old", "not started: rules"]);
+    assert!(ran.log.lock().unwrap().iter().all(|asked| asked.method != Method::PATCH));
 }
