@@ -2,9 +2,11 @@
 
 use crate::cluster::listed::{CONCURRENCY, listed, unless_refused};
 use crate::cluster::objects;
+use crate::cluster::observe::releases;
 use crate::cluster::request::ask;
+use crate::error::{Failure, Kind};
 use crate::helm::stored::decode;
-use crate::object::ObjectRef;
+use crate::object::{Manifest, ObjectRef};
 use crate::plan::StoredRelease;
 use anyhow::{Context, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -38,6 +40,24 @@ pub(super) async fn stored(
     let namespace = namespace.to_owned();
     let decoded = tokio::task::spawn_blocking(move || decode(&content.0, &namespace).ok());
     decoded.await.context("cannot read a release")
+}
+
+/// The objects of the newest revision of the release `name`, as Helm stored them a moment ago.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) async fn objects_of(client: &Client, namespace: &str, name: &str) -> Result<Vec<Manifest>> {
+    let place = (namespace.to_owned(), name.to_owned());
+    let newest = releases(client, namespace).await?.into_iter().find(|(found, _)| *found == place);
+    let stored = match newest {
+        Some((_, release)) => stored(client, namespace, name, release.revision).await?,
+        None => None,
+    };
+    let stored = stored.ok_or_else(|| {
+        Failure::new(Kind::CouldNotAsk, format!("cannot read what helm stored of the release `{name}`"))
+            .hint(format!("helm get manifest {name} -n {namespace}"))
+    })?;
+    Ok(stored.manifest)
 }
 
 /// The objects of `wanted` as they are now; the kinds in `defined` (group and kind) will be served although

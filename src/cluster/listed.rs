@@ -9,22 +9,24 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::Client;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many reads go on at once.
 pub(super) const CONCURRENCY: usize = 16;
 /// From how many objects of a kind in a namespace on one list is cheaper than a read of each.
 const LIST_FROM: usize = 3;
 /// Kinds of which the metadata is enough: what else is in them is secret, or long.
-const METADATA_ALONE: &[&str] = &["CustomResourceDefinition", "Secret"];
+const METADATA_ALONE: &[&str] = &[DEFINITION, "Secret"];
+/// The metadata of all that a cluster holds of these are long, too.
+const DEFINITION: &str = "CustomResourceDefinition";
 
 /// What lists told of the objects that were looked for.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     /// The objects that are there; of some kinds their metadata.
     pub(super) objects: Vec<(ObjectRef, Value)>,
-    /// Those that must be asked for one by one: few of a kind, or not in the list, as somebody may have taken
-    /// their label away.
+    /// Those that must be asked for one by one: few of a kind, or there without the label, which somebody may have
+    /// taken away.
     pub(super) single: Vec<ObjectRef>,
     /// Those of kinds that the server does not serve.
     pub(super) of_no_kind: Vec<ObjectRef>,
@@ -52,20 +54,42 @@ pub(super) async fn listed(
     let single = few.into_iter().flat_map(|(_, references)| references).collect();
     let mut listed = Listed { single, ..Listed::default() };
     for (references, found) in lists {
-        match found {
-            Answer::Objects(mut found) => {
-                for reference in references {
-                    match found.remove(&reference.name) {
-                        Some(object) => listed.objects.push((reference, object)),
-                        None => listed.single.push(reference),
-                    }
-                }
+        let (references, mut found) = match found {
+            Answer::Objects(found) => (references, found),
+            Answer::NoKind => {
+                listed.of_no_kind.extend(references);
+                continue;
             }
-            Answer::NoKind => listed.of_no_kind.extend(references),
-            Answer::Refused => listed.single.extend(references),
+            Answer::Refused => (references, BTreeMap::new()),
+        };
+        let mut missing = Vec::new();
+        for reference in references {
+            match found.remove(&reference.name) {
+                Some(object) => listed.objects.push((reference, object)),
+                None => missing.push(reference),
+            }
         }
+        listed.single.extend(unless_absent(client, missing).await?);
     }
     Ok(listed)
+}
+
+/// Without those of `references`, of one kind in one namespace, of which a list of all names says that they are not
+/// there: before the first deploy none is.
+async fn unless_absent(client: &Client, mut references: Vec<ObjectRef>) -> Result<Vec<ObjectRef>> {
+    let Some(first) = references.first().filter(|first| first.kind != DEFINITION) else { return Ok(references) };
+    if references.len() < LIST_FROM {
+        return Ok(references);
+    }
+    let api = objects::api(client, first);
+    let parameters = ListParams::default();
+    let what = format!("list the names of kind `{}`", first.kind);
+    let answer = ask(&what, || api.list_metadata(&parameters)).await;
+    if let Some(list) = unless_refused(answer)? {
+        let names: BTreeSet<String> = list.items.into_iter().filter_map(|object| object.metadata.name).collect();
+        references.retain(|reference| names.contains(&reference.name));
+    }
+    Ok(references)
 }
 
 enum Answer {
@@ -148,6 +172,17 @@ mod tests {
         assert_eq!(listed.objects.iter().map(|(object, _)| object.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(listed.objects[0].1["kind"], "ConfigMap");
         assert_eq!((names(&listed.single), asked), (vec!["b"], 1));
+    }
+
+    #[tokio::test]
+    async fn many_that_are_missing_are_looked_for_among_all_names() {
+        let (listed, asked) = found(&["a", "b", "c", "d"], |asked| {
+            let is_labelled = asked.path.contains("labelSelector");
+            if is_labelled { script::empty() } else { script::list(json!([{"metadata": {"name": "b"}}])) }
+        })
+        .await;
+        assert_eq!((names(&listed.single), asked), (vec!["b"], 2));
+        assert!(listed.objects.is_empty() && listed.of_no_kind.is_empty());
     }
 
     #[tokio::test]

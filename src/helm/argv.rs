@@ -63,11 +63,6 @@ pub fn uninstall(name: &str, namespace: &str, timeout: Duration) -> Vec<String> 
     words(&["uninstall", name, "--namespace", namespace, "--ignore-not-found", "--timeout", &seconds(timeout)])
 }
 
-/// `helm get manifest` of the newest revision of `name`.
-pub fn get_manifest(name: &str, namespace: &str) -> Vec<String> {
-    words(&["get", "manifest", name, "--namespace", namespace])
-}
-
 /// `helm template` of the chart in the folder `chart_path`, values on standard input, for a cluster of
 /// version `server_version`, as helm asks no cluster and would take its own client's.
 ///

@@ -187,14 +187,6 @@ impl Helm {
         self.judge(finished, name, namespace)
     }
 
-    /// The objects in the manifest of the newest revision of the release `name`.
-    ///
-    /// # Errors
-    /// When helm does not answer, or not with YAML.
-    pub async fn manifest(&self, name: &str, namespace: &str) -> Result<Vec<Manifest>> {
-        self.objects(argv::get_manifest(name, namespace), Vec::new(), name, namespace).await
-    }
-
     /// The objects that `release` would make on a cluster of version `server_version` that serves
     /// `api_versions`, hooks included, rendered without asking the cluster.
     ///
@@ -209,15 +201,12 @@ impl Helm {
         let chart = write_chart(&release.chart)?;
         let values = serde_json::to_vec(&release.values).context("the values are no JSON")?;
         let argv = argv::template(release, &chart.path().to_string_lossy(), server_version, api_versions);
-        self.objects(argv, values, &release.name, &release.namespace).await
-    }
-
-    async fn objects(&self, argv: Vec<String>, stdin: Vec<u8>, name: &str, namespace: &str) -> Result<Vec<Manifest>> {
-        let finished = self.ask(argv, stdin).await?;
+        let finished = self.ask(argv, values).await?;
         let text = String::from_utf8_lossy(&finished.stdout).into_owned();
-        self.judge(finished, name, namespace)?;
+        self.judge(finished, &release.name, &release.namespace)?;
         parse::manifest(&text).map_err(|error| {
-            let message = format!("what `{}` printed for the release `{name}` is no YAML", self.program.display());
+            let program = self.program.display();
+            let message = format!("what `{program}` printed for the release `{}` is no YAML", release.name);
             Failure::new(Kind::CouldNotAsk, message).hint("name a working helm with --helm").caused_by(error)
         })
     }

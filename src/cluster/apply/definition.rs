@@ -10,6 +10,7 @@ use crate::object::{Manifest, ObjectRef};
 use crate::ready::{Ready, crd};
 use anyhow::Result;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,15 +33,20 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
     let what = format!("read `{reference}`");
     let mut pause = FIRST_PAUSE;
     let mut told: Option<Cause> = None;
+    let mut cause = not_listed(&reference);
     let started = Instant::now();
     loop {
-        let found = ask(&what, || api.get(&reference.name)).await?;
-        let cause = match crd::judge(&serde_json::to_value(&found)?) {
-            Ready::Ready if is_listed(manifest, worker).await? => return Ok(()),
-            Ready::Ready => not_listed(&reference),
-            Ready::Waiting(cause) => cause,
-            Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
-        };
+        let is_listed = is_listed(manifest, worker).await?;
+        // Not read each time: a definition can be a megabyte.
+        if is_listed || started.elapsed() >= USUAL {
+            let found = ask(&what, || api.get(&reference.name)).await?;
+            cause = match crd::judge(&serde_json::to_value(&found)?) {
+                Ready::Ready if is_listed => return Ok(()),
+                Ready::Ready => not_listed(&reference),
+                Ready::Waiting(cause) => cause,
+                Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
+            };
+        }
         if told.as_ref() != Some(&cause) && started.elapsed() >= USUAL {
             worker.events.emit(Event::StepWaiting { step: step.to_owned(), cause: cause.clone() });
             told = Some(cause.clone());
@@ -68,31 +74,10 @@ async fn is_listed(manifest: &Manifest, worker: &Worker) -> Result<bool> {
     let client = &worker.cluster.client;
     let plural = manifest.0.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or_default();
     let versions = served_versions(&manifest.0);
-    let groups = ask("list the API groups of the cluster", || async {
-        match client.list_api_groups_aggregated().await {
-            // Servers before 1.26 have no such list.
-            Err(kube::Error::SerdeError(_)) => Ok(None),
-            answer => answer.map(Some),
-        }
-    })
-    .await?;
-    if let Some(groups) = groups.filter(|groups| !groups.items.is_empty()) {
-        let mut listed = groups.items.iter().flat_map(|group| {
-            let name = group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()).unwrap_or_default();
-            group.versions.iter().filter_map(move |version| {
-                let has = version.resources.iter().any(|resource| resource.resource.as_deref() == Some(plural));
-                has.then(|| format!("{name}/{}", version.version.as_deref().unwrap_or_default()))
-            })
-        });
-        let listed: Vec<String> = listed.by_ref().collect();
-        if !versions.iter().all(|version| listed.contains(version)) {
-            return Ok(false);
-        }
-    }
     for version in &versions {
         let found = ask(&format!("list the kinds of `{version}`"), || async {
             match client.list_api_group_resources(version).await {
-                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
                 answer => answer.map(Some),
             }
         })
@@ -101,7 +86,27 @@ async fn is_listed(manifest: &Manifest, worker: &Worker) -> Result<bool> {
             return Ok(false);
         }
     }
-    Ok(true)
+    let groups = ask("list the API groups of the cluster", || async {
+        match client.list_api_groups_aggregated().await {
+            // Servers before 1.26 have no such list.
+            Err(kube::Error::SerdeError(_)) => Ok(None),
+            answer => answer.map(Some),
+        }
+    })
+    .await?;
+    let Some(groups) = groups.filter(|groups| !groups.items.is_empty()) else { return Ok(true) };
+    let listed: BTreeSet<String> = groups
+        .items
+        .iter()
+        .flat_map(|group| {
+            let name = group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()).unwrap_or_default();
+            group.versions.iter().filter_map(move |version| {
+                let has = version.resources.iter().any(|resource| resource.resource.as_deref() == Some(plural));
+                has.then(|| format!("{name}/{}", version.version.as_deref().unwrap_or_default()))
+            })
+        })
+        .collect();
+    Ok(versions.iter().all(|version| listed.contains(version)))
 }
 
 fn unhealthy(reference: &ObjectRef, cause: &Cause) -> anyhow::Error {

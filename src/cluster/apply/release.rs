@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::step::{until_ready, wait_options};
+use crate::cluster::deployed::objects_of;
 use crate::cluster::outage::Outage;
 use crate::cluster::request::ask;
 use crate::cluster::uninstall::delete;
@@ -36,20 +37,15 @@ pub(super) async fn deploy(
     }
     let labels = Labels::of(release, &worker.api_digest);
     let mut outage = outage(worker);
-    let manifest = loop {
-        let done = match upgrade(step, release, &labels, worker).await {
-            Ok(()) => worker.helm.manifest(&release.name, &release.namespace).await,
-            Err(error) => Err(error),
-        };
-        match done {
-            Ok(manifest) => break manifest,
-            Err(error) => outage.outlast(&release.name, error).await?,
-        }
+    while let Err(error) = upgrade(step, release, &labels, worker).await {
+        outage.outlast(&release.name, error).await?;
         // Helm could not write down that it failed.
         forget_pending(release, worker).await?;
-    };
+    }
+    let manifest = objects_of(&worker.cluster.client, &release.namespace, &release.name).await?;
     drop(slot);
-    let awaited = awaited(&manifest, &release.namespace);
+    let awaited: Vec<ObjectRef> =
+        manifest.iter().filter(|object| is_awaited(object)).map(Manifest::reference).collect();
     until_ready(step, &awaited, worker).await?;
     let runs = |object: &&ObjectRef| !leads_to_services(object) && object.kind != "PersistentVolumeClaim";
     Ok(match awaited.iter().filter(runs).count() {
@@ -118,31 +114,4 @@ async fn forget_pending(release: &Release, worker: &Worker) -> Result<()> {
         delete(&worker.cluster.client, &reference, revision.metadata.uid.as_deref()).await?;
     }
     Ok(())
-}
-
-/// What is waited for of a manifest; workloads that name no namespace are in that of the release.
-fn awaited(manifest: &[Manifest], namespace: &str) -> Vec<ObjectRef> {
-    let awaited = manifest.iter().filter(|manifest| is_awaited(manifest)).cloned();
-    awaited
-        .map(|mut object| {
-            object.place(namespace);
-            object.reference()
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn workloads_without_a_namespace_are_in_that_of_the_release() {
-        let object = |kind: &str, namespace: Option<&str>| {
-            Manifest(json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a", "namespace": namespace}}))
-        };
-        let manifest = [object("Deployment", None), object("StatefulSet", Some("n")), object("Service", None)];
-        let names: Vec<String> = awaited(&manifest, "m").iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["Deployment m/a", "StatefulSet n/a"]);
-    }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::error::{chain_of, exit_code_of};
 use crate::render::bundle::Chart;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
@@ -138,7 +138,8 @@ async fn a_grandchild_that_keeps_the_pipe_open_does_not_hang_us() {
 #[tokio::test]
 async fn broken_output_is_an_error_and_not_a_panic() {
     let (_folder, helm) = fake("printf 'a: [\\377'; exit 0");
-    assert_eq!(exit_code_of(&helm.manifest("loki", "m").await.unwrap_err()), 3);
+    let rendered = helm.render(&release(), "v1.37.2", &BTreeSet::new()).await;
+    assert_eq!(exit_code_of(&rendered.unwrap_err()), 3);
     let (_folder, helm) = fake_program("echo '<html>'");
     let error = helm.version().await.unwrap_err();
     assert_eq!(exit_code_of(&error), 3);

@@ -1,6 +1,6 @@
 //! Watches the pods that ask for a program and keeps each program and its pods' statuses in step.
 
-use super::gather::in_time;
+use super::gather::{Sources, in_time};
 use super::status::{Standing, patch_of};
 use super::worker::Worker;
 use super::{BehindOptions, Board, version};
@@ -8,11 +8,10 @@ use crate::sandbox::network::pod::{holder, is_running};
 use crate::sandbox::network::program::{Program, program_of};
 use anyhow::{Context, Result};
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, EventSource, ObjectReference, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, EventSource, ObjectReference, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -31,9 +30,8 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Who speaks in the events.
 const COMPONENT: &str = "drivemaster-mon-sandbox";
 
-/// A store of all pods, and ticks at each change of one that asks for a program, of a ConfigMap or of
-/// a Secret.
-pub(super) fn follow(client: &Client) -> (Store<Pod>, impl Stream<Item = ()> + Send + 'static) {
+/// All pods, what their files come from, and ticks at each change of that or of a pod that asks for a program.
+pub(super) fn follow(client: &Client) -> (Store<Pod>, Sources, impl Stream<Item = ()> + Send + 'static) {
     let (store, writer) = reflector::store::<Pod>();
     let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
         .default_backoff()
@@ -46,16 +44,26 @@ pub(super) fn follow(client: &Client) -> (Store<Pod>, impl Stream<Item = ()> + S
             };
             concerns.then_some(())
         });
-    (store, stream::select_all([pods.boxed(), ticks::<ConfigMap>(client).boxed(), ticks::<Secret>(client).boxed()]))
+    let all = watcher::Config::default();
+    let (config_maps, of_config_maps) = mirror::<ConfigMap>(client, all.clone());
+    let (secrets, of_secrets) = mirror::<Secret>(client, all.clone().fields("type!=helm.sh/release.v1"));
+    let (claims, of_claims) = mirror::<PersistentVolumeClaim>(client, all);
+    let ticks = stream::select_all([pods.boxed(), of_config_maps.boxed(), of_secrets.boxed(), of_claims.boxed()]);
+    (store, Sources { config_maps, secrets, claims }, ticks)
 }
 
-/// Ticks at each change of an object of a kind.
-fn ticks<K>(client: &Client) -> impl Stream<Item = ()> + Send + 'static
+/// The objects of a kind, and a tick at each change of one.
+fn mirror<K>(client: &Client, config: watcher::Config) -> (Store<K>, impl Stream<Item = ()> + Send + 'static)
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
-    let all = Api::<PartialObjectMeta<K>>::all(client.clone());
-    watcher(all, watcher::Config::default()).default_backoff().map(drop)
+    let (store, writer) = reflector::store::<K>();
+    let changes = watcher(Api::<K>::all(client.clone()), config)
+        .default_backoff()
+        .modify(|object| object.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .map(drop);
+    (store, changes)
 }
 
 /// Passes ticks on to `changed` until `stop`.
@@ -74,12 +82,12 @@ pub(super) async fn notify(ticks: impl Stream<Item = ()>, changed: watch::Sender
 pub(super) async fn keep(
     program: Program,
     options: Arc<BehindOptions>,
-    pods: Store<Pod>,
+    (pods, sources): (Store<Pod>, Sources),
     mut changed: watch::Receiver<u64>,
     board: Board,
     stop: CancellationToken,
 ) {
-    let mut worker = Worker::new(program, options.clone());
+    let mut worker = Worker::new(program, options.clone(), sources);
     let mut told = Told::new();
     loop {
         let outcome = tokio::select! {

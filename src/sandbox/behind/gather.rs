@@ -1,4 +1,4 @@
-//! Reads from the API server what a container's files come from, and from a program its version.
+//! Finds what a container's files come from, and asks a program for its version.
 
 use super::files::{Needs, Objects, TokenNeed};
 use super::version::said_version;
@@ -7,12 +7,14 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::future::Future;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -25,17 +27,31 @@ const RENEW_AFTER: f64 = 0.8;
 #[derive(Debug, Default)]
 pub(super) struct Tokens(BTreeMap<TokenNeed, (String, Timestamp)>);
 
-/// Fetches everything in `needs`. What does not exist is left out; so is a token that the API
+/// What the API server holds, as watches tell it.
+#[derive(Clone)]
+pub(super) struct Sources {
+    pub(super) config_maps: Store<ConfigMap>,
+    pub(super) secrets: Store<Secret>,
+    pub(super) claims: Store<PersistentVolumeClaim>,
+}
+
+/// Gathers everything in `needs`. What does not exist is left out; so is a token that the API
 /// server refuses.
 ///
 /// # Errors
 /// When the API server does not answer, so nothing is known.
-pub(super) async fn gather(client: &Client, pod: &Pod, needs: &Needs, tokens: &mut Tokens) -> Result<Objects> {
+pub(super) async fn gather(
+    client: &Client,
+    sources: &Sources,
+    pod: &Pod,
+    needs: &Needs,
+    tokens: &mut Tokens,
+) -> Result<Objects> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let claims: BTreeMap<String, PersistentVolumeClaim> = fetch(client, namespace, &needs.claims).await?;
+    let claims = find(client, &sources.claims, namespace, &needs.claims).await?;
     let mut objects = Objects {
-        config_maps: fetch::<ConfigMap>(client, namespace, &needs.config_maps).await?,
-        secrets: fetch::<Secret>(client, namespace, &needs.secrets).await?,
+        config_maps: find(client, &sources.config_maps, namespace, &needs.config_maps).await?,
+        secrets: find(client, &sources.secrets, namespace, &needs.secrets).await?,
         claims: claims.into_iter().filter_map(|(name, claim)| Some((name, claim.metadata.uid?))).collect(),
         tokens: BTreeMap::new(),
     };
@@ -52,17 +68,26 @@ pub(super) async fn gather(client: &Client, pod: &Pod, needs: &Needs, tokens: &m
     Ok(objects)
 }
 
-async fn fetch<K>(client: &Client, namespace: &str, names: &BTreeSet<String>) -> Result<BTreeMap<String, K>>
+/// What no watch told of yet is asked for: that it is missing is a fault of whoever deployed the pod.
+async fn find<K>(
+    client: &Client,
+    store: &Store<K>,
+    namespace: &str,
+    names: &BTreeSet<String>,
+) -> Result<BTreeMap<String, K>>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
         + Debug
-        + serde::de::DeserializeOwned,
+        + serde::de::DeserializeOwned
+        + 'static,
 {
     let api = Api::<K>::namespaced(client.clone(), namespace);
     let mut found = BTreeMap::new();
     for name in names {
-        if let Some(object) = in_time(api.get_opt(name)).await? {
+        let told = store.get(&ObjectRef::new(name).within(namespace)).map(Arc::unwrap_or_clone);
+        let object = if told.is_some() { told } else { in_time(api.get_opt(name)).await? };
+        if let Some(object) = object {
             found.insert(name.clone(), object);
         }
     }

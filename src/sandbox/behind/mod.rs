@@ -124,15 +124,15 @@ pub fn start(options: BehindOptions) -> Result<Behind> {
     let (problems, notes) = (Problems::default(), Notes::default());
     let stop = CancellationToken::new();
     let (changed, changes) = watch::channel(0);
-    let (pods, ticks) = controller::follow(&options.client);
+    let (pods, sources, ticks) = controller::follow(&options.client);
     let mut tasks = JoinSet::new();
     tasks.spawn(controller::notify(ticks, changed, stop.clone()));
     let kept =
         |program: &Program| options.executables.contains_key(program) || program.row().absence == Absence::Unready;
     for program in Program::ALL.into_iter().filter(kept) {
-        let (options, pods, changes) = (options.clone(), pods.clone(), changes.clone());
+        let (options, read, changes) = (options.clone(), (pods.clone(), sources.clone()), changes.clone());
         let board = Board { problems: problems.clone(), notes: notes.clone() };
-        tasks.spawn(controller::keep(program, options, pods, changes, board, stop.clone()));
+        tasks.spawn(controller::keep(program, options, read, changes, board, stop.clone()));
     }
     Ok(Behind { problems, notes, stop, tasks })
 }

@@ -6,7 +6,7 @@ use super::environment::{self, needs_kubeconfig};
 use super::files::{Files, Missing, files_of, needs_of};
 use super::flags::{self, CommandLine};
 use super::gather::version_of;
-use super::gather::{Tokens, gather};
+use super::gather::{Sources, Tokens, gather};
 use super::kubeconfig;
 use super::listen::Listen;
 use super::log;
@@ -47,6 +47,7 @@ const LOG_LIMIT: u64 = 256 << 10;
 pub(super) struct Worker {
     program: Program,
     options: Arc<BehindOptions>,
+    sources: Sources,
     /// `None` where it is not installed.
     executable: Option<PathBuf>,
     /// Where it listens, by the port of its pod.
@@ -115,12 +116,12 @@ impl From<Unwritten> for Unwanted {
 }
 
 impl Worker {
-    pub(super) fn new(program: Program, options: Arc<BehindOptions>) -> Self {
+    pub(super) fn new(program: Program, options: Arc<BehindOptions>, sources: Sources) -> Self {
         let executable = options.executables.get(&program).cloned();
         let listening = options.listening.get(&program).cloned().unwrap_or_default();
         let disk = Disk::new(&options.directory, program.key());
         let exits = options.guard.exits();
-        Worker { program, options, executable, listening, disk, exits, version: None, held: None }
+        Worker { program, options, sources, executable, listening, disk, exits, version: None, held: None }
     }
 
     /// Stops the program, if it runs, and forgets its pod.
@@ -201,7 +202,7 @@ impl Worker {
         };
         let mut needs = needs_of(pod, container);
         needs.add(reloader_needs(pod));
-        let objects = gather(&self.options.client, pod, &needs, &mut held.tokens).await?;
+        let objects = gather(&self.options.client, &self.sources, pod, &needs, &mut held.tokens).await?;
         let wanted = match self.wanted(pod, container, &objects) {
             Ok(wanted) => wanted,
             // As with the kubelet, what goes missing under a running program changes nothing.
