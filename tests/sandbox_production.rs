@@ -235,6 +235,25 @@ fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
         let upgraded = ["prometheus", "loki"].contains(&name.as_str());
         assert_eq!((status.as_str(), revision.as_str()), ("deployed", if upgraded { "2" } else { "1" }), "{name}");
     }
+    helm_has_room_left(story);
+}
+
+/// A Secret holds 1 MiB, and helm keeps the whole chart in it; with its definitions that of Chaos Mesh is full.
+fn helm_has_room_left(story: &Story) {
+    let text =
+        story.sandbox.kubectl(&["get", "secrets", "-A", "--field-selector=type=helm.sh/release.v1", "-o", "json"]);
+    let list: Value = serde_json::from_str(&text).unwrap();
+    let sizes: BTreeMap<&str, usize> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|secret| {
+            let content = secret["data"]["release"].as_str().unwrap();
+            (secret["metadata"]["name"].as_str().unwrap(), content.len() * 3 / 4)
+        })
+        .collect();
+    assert!(sizes["sh.helm.release.v1.chaos-mesh.v1"] < 200_000, "{sizes:?}");
+    assert!(sizes.values().all(|size| *size < 700_000), "{sizes:?}");
 }
 
 fn nothing_is_written_when_nothing_changed(story: &Story) {

@@ -4,7 +4,7 @@ use crate::plan::{Step, Target};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The least work of a release, in objects written: helm is started for it and its pods are waited for.
+/// The work of a release, in objects written: helm is started for it and its pods are waited for.
 const RELEASE_WORK: usize = 20;
 
 /// The state of every step of a plan.
@@ -85,11 +85,8 @@ fn chains(steps: &[Step]) -> Vec<usize> {
 }
 
 fn work(step: &Step) -> usize {
-    match &step.target {
-        // How many objects helm will write is in the order of the templates.
-        Target::Release { release } => {
-            RELEASE_WORK + release.chart.files.keys().filter(|path| path.contains("templates/")).count()
-        }
+    match step.target {
+        Target::Release { .. } => RELEASE_WORK,
         _ => 1,
     }
 }
@@ -99,7 +96,6 @@ mod tests {
     use super::*;
     use crate::object::Manifest;
     use crate::plan::{Action, Reason, Target};
-    use crate::render::bundle::{Chart, Release};
     use serde_json::json;
 
     fn step(id: &str, needs: &[&str]) -> Step {
@@ -143,25 +139,6 @@ mod tests {
         ];
         let mut schedule = Schedule::new(&steps);
         assert_eq!(startable(&mut schedule, &steps), ["first of three", "first of two", "alone"]);
-    }
-
-    #[test]
-    fn a_release_is_more_work_than_some_objects_and_more_the_larger_its_chart() {
-        let release = |name: &str, files: &[&str]| {
-            let files = files.iter().map(|path| ((*path).to_owned(), Vec::new())).collect();
-            let chart = Chart { name: name.into(), version: "1".into(), app_version: "1".into(), files };
-            let release =
-                Release { name: name.into(), namespace: "m".into(), chart, values: json!({}), needs: Vec::new() };
-            Step { target: Target::Release { release }, ..step(name, &[]) }
-        };
-        let steps = [
-            step("object", &[]),
-            step("after it", &["object"]),
-            release("small", &["Chart.yaml", "values.yaml", "templates/a.yaml"]),
-            release("large", &["templates/a.yaml", "charts/inner/templates/b.yaml"]),
-        ];
-        let mut schedule = Schedule::new(&steps);
-        assert_eq!(startable(&mut schedule, &steps), ["large", "small", "object"]);
     }
 
     #[test]
