@@ -104,6 +104,15 @@ fn an_unreachable_api_server_is_named_with_the_cause() {
 }
 
 #[test]
+fn a_time_that_no_clock_holds_is_refused() {
+    let run = Run::new();
+    for option in ["--timeout", "--fail-after"] {
+        run.run(&["deploy", option, "18446744073709551615"]).exits(64).says("604800");
+    }
+    run.run(&["charts", "list", "--outdated", "--timeout", "9999999999"]).exits(64).says("604800");
+}
+
+#[test]
 fn an_unknown_context_is_told_with_those_there_are() {
     let run = Run::new();
     run.file("kubeconfig", &kubeconfig("https://127.0.0.1:1"));

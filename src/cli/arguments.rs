@@ -3,6 +3,9 @@
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+/// The longest time that an option takes, in seconds: a week. Helm and the clock end somewhere above it.
+const LONGEST: u64 = 7 * 24 * 60 * 60;
+
 /// Arguments of `validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
@@ -75,10 +78,10 @@ pub struct ChangeArgs {
     #[arg(long)]
     pub wait_lock: bool,
     /// How long applying and waiting may take; verifying has a timeout of its own.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     pub timeout: Option<u64>,
     /// How long a cause that may heal must hold before the wait ends.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LONGEST))]
     pub fail_after: Option<u64>,
 }
 
@@ -144,7 +147,7 @@ pub struct VerifyArgs {
     #[arg(long = "endpoint", value_name = "COMPONENT=URL")]
     pub endpoints: Vec<String>,
     /// How long checks that need a first scrape or evaluation are asked again.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LONGEST))]
     pub timeout: Option<u64>,
     /// List the checks and stop.
     #[arg(long)]
@@ -160,7 +163,7 @@ pub struct StatusArgs {
     pub watch: bool,
     /// How many seconds lie between two looks.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch",
-          value_parser = clap::value_parser!(u64).range(1..))]
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     pub interval: u64,
 }
 
@@ -245,7 +248,7 @@ pub struct ChartsListArgs {
     #[arg(long)]
     pub outdated: bool,
     /// How long one repository may take.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     pub timeout: Option<u64>,
 }
 
@@ -256,7 +259,7 @@ pub struct ChartsLockArgs {
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
     /// How long one repository may take.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     pub timeout: Option<u64>,
 }
 
@@ -270,7 +273,7 @@ pub struct ChartsPullArgs {
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// How long one repository may take.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     pub timeout: Option<u64>,
 }
 

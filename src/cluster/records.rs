@@ -182,7 +182,19 @@ pub async fn begin(
             secret.data.get_or_insert_default().insert(EFFECT.to_owned(), ByteString(effect.clone()));
         }
         let what = format!("create `{}`", reference(namespace, &name(head.number, part)));
-        ask(&what, || secrets.create(&parameters, &secret)).await?;
+        ask(&what, || async {
+            match secrets.create(&parameters, &secret).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                    let found = secrets.get(&name(head.number, part)).await?;
+                    // The answer to the attempt before got lost.
+                    let is_it = (&found.data, found.metadata.annotations.as_ref())
+                        == (&secret.data, secret.metadata.annotations.as_ref());
+                    if is_it { Ok(()) } else { Err(kube::Error::Api(status)) }
+                }
+                answer => answer.map(drop),
+            }
+        })
+        .await?;
     }
     for superfluous in past.dropped_after(head.number) {
         delete(&cluster.client, &reference(namespace, superfluous), None).await?;

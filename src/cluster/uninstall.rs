@@ -54,6 +54,14 @@ impl UninstallPlan {
         let goes = |removal: &Removal| matches!(removal, Removal::Object { reference: gone, .. } if gone == reference);
         self.removes.iter().any(goes) || self.keeps.iter().any(|(kept, _)| kept == reference)
     }
+
+    /// What goes before `reference`, and what goes from it on.
+    pub fn split_at(mut self, reference: &ObjectRef) -> (UninstallPlan, UninstallPlan) {
+        let is_it = |removal: &Removal| matches!(removal, Removal::Object { reference: gone, .. } if gone == reference);
+        let place = self.removes.iter().position(is_it).unwrap_or(self.removes.len());
+        let removes = self.removes.split_off(place);
+        (self, UninstallPlan { removes, keeps: Vec::new() })
+    }
 }
 
 /// One thing that goes.

@@ -61,15 +61,16 @@ impl Change<'_> {
     pub(super) async fn make(&self, shown: &Plan) -> anyhow::Result<Changed> {
         let Change { session, options, config, target, .. } = self;
         let fit = self.preflight(shown).await?;
-        let deadline = self.deadline();
         session.events.emit(Event::StageStarted { stage: Stage::Apply });
         let namespace = &config.namespaces.monitoring;
         // The lock and the records stand in it.
         let first = BTreeSet::from([ObjectRef::cluster_scoped("v1", "Namespace", namespace).to_string()]);
         let events = Arc::new(Tee::new(session.events.clone()));
+        let deadline = self.deadline();
         let applied = self.apply(&shown.only(&first), deadline, session.cancel.clone(), events.clone()).await?;
         let lock = locked::take(session, target, namespace, options.wait_lock).await?;
-        let work = self.under_lock(shown, fit, applied, deadline, &lock, events).await;
+        // From now on: the time in the queue is not that of applying.
+        let work = self.under_lock(shown, fit, applied, self.deadline(), &lock, events).await;
         locked::give_back(session, lock, work).await
     }
 
@@ -100,6 +101,7 @@ impl Change<'_> {
             ended: None,
             trigger: self.trigger.clone(),
             summary: whole.summary(),
+            limited_to: self.limit.cloned().unwrap_or_default(),
             releases: changed_releases(&plan, &past.effect),
             outcome: Outcome::Running,
             reversal: None,

@@ -36,7 +36,7 @@ fn text(heads: &[Head]) -> String {
             head.trigger.to_string(),
             outcome(head),
             if releases.is_empty() { "-".to_owned() } else { releases.join(", ") },
-            head.summary.clone(),
+            summary(head),
         ]
     }));
     let mut lines = aligned(&rows);
@@ -64,6 +64,15 @@ fn outcome(head: &Head) -> String {
         Outcome::Running | Outcome::Applied => style(word).yellow(),
     }
     .to_string()
+}
+
+/// The plan in one line, with the releases that it was limited to.
+fn summary(head: &Head) -> String {
+    if head.limited_to.is_empty() {
+        return head.summary.clone();
+    }
+    let only: Vec<&str> = head.limited_to.iter().map(String::as_str).collect();
+    format!("{} (only {})", head.summary, only.join(", "))
 }
 
 /// A release that changed: `loki 6.0.0 -> 6.1.0`, `loki 6.0.0 (values)`, `loki 6.0.0 (new)`, `loki (gone)`.

@@ -12,7 +12,7 @@ use crate::helm::RenderedFor;
 use crate::plan::change::Rendered;
 use crate::plan::{
     Action, Bookkeeping, Drifted, Frozen, Plan, ReleaseChange, Step, StoredRelease, Target as PlanTarget, limit,
-    plan_within, release_change,
+    narrow, plan_within, release_change,
 };
 use crate::record::{Intent, encode_intent};
 use crate::render::Bundle;
@@ -111,15 +111,9 @@ pub(super) fn read(file: &Path) -> anyhow::Result<(Frozen, Config)> {
             .caused_by(error)
     })?;
     let (frozen, _) = Frozen::decode(&name, &text)?;
-    let own = env!("CARGO_PKG_VERSION");
-    let again = "drivemaster-mon plan --out FILE makes a new one";
-    if frozen.program != own {
-        let message = format!("the plan `{name}` was made by drivemaster-mon {}, this is {own}", frozen.program);
-        return Err(Failure::new(Kind::Refused, message).hint(again).into());
-    }
     let config = Config::deserialize(&frozen.configuration).map_err(|error| {
         Failure::new(Kind::Usage, format!("the configuration in the plan `{name}` cannot be read"))
-            .hint(again)
+            .hint("drivemaster-mon plan --out FILE makes a new one")
             .caused_by(error)
     })?;
     Ok((frozen, config))
@@ -153,7 +147,7 @@ impl Planned {
         }
         let cluster = RenderedFor { server_version: &target.cluster.server_version, api_versions: &plan.api_versions };
         let renders = session.renders(target);
-        let changes = stream::iter(releases)
+        let found: Vec<_> = stream::iter(releases)
             .map(|(id, release)| async {
                 let stored = self.stored.get(&(release.namespace.clone(), release.name.clone()));
                 let rendered = match &renders {
@@ -165,16 +159,23 @@ impl Planned {
                     Ok(renders) => renders.rendered(release, cluster).await,
                     Err(error) => Err(anyhow::anyhow!(chain_of(error).join(": "))),
                 };
-                let change = match rendered {
-                    Ok(rendered) => release_change(release, stored, &rendered, &bundle.crds),
-                    Err(error) => ReleaseChange::unknown(release, stored, chain_of(&error).join(": ")),
-                };
-                (id.clone(), change)
+                match rendered {
+                    Ok(rendered) => {
+                        let change = release_change(release, stored, &rendered, &bundle.crds);
+                        ((id.clone(), change), Some((release.name.clone(), rendered.objects)))
+                    }
+                    Err(error) => {
+                        let why = chain_of(&error).join(": ");
+                        ((id.clone(), ReleaseChange::unknown(release, stored, why)), None)
+                    }
+                }
             })
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
+        let (changes, objects): (_, Vec<_>) = found.into_iter().unzip();
         self.plan.releases = changes;
+        narrow(&mut self.plan, bundle, &objects.into_iter().flatten().collect());
         Ok(())
     }
 

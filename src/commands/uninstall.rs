@@ -15,16 +15,21 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> anyhow::Result<()> {
     let (config, bundle) = session.bundle().await?;
-    let (target, plan) = session
+    let (target, mut plan) = session
         .unless_interrupted(async {
             let target = session.target(&config).await?;
             let plan = look(&target, &config, &bundle, arguments).await?;
             Ok((target, plan))
         })
         .await?;
-    let value = |done: bool| json!({ "context": target.cluster.context, "removed": done, "plan": plan });
+    let value =
+        |plan: &UninstallPlan, done: bool| json!({ "context": target.cluster.context, "removed": done, "plan": plan });
     if plan.removes.is_empty() {
-        session.terminal.result("uninstall", value(false), &format!("nothing of ours is there\n{}", kept(&plan)));
+        session.terminal.result(
+            "uninstall",
+            value(&plan, false),
+            &format!("nothing of ours is there\n{}", kept(&plan)),
+        );
         return Ok(());
     }
     session.terminal.say(&text(&plan));
@@ -32,19 +37,32 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
     session.confirm(&target, arguments.yes, &question, "drivemaster-mon uninstall").await?;
     let namespace = &config.namespaces.monitoring;
     // The lock stands in it; without it, there is nothing that another deploy could be at work on.
-    if plan.mentions(&ObjectRef::cluster_scoped("v1", "Namespace", namespace)) {
+    let monitoring = ObjectRef::cluster_scoped("v1", "Namespace", namespace);
+    session.events.emit(Event::StageStarted { stage: Stage::Uninstall });
+    if plan.mentions(&monitoring) {
         let lock = locked::take(session, &target, namespace, arguments.wait_lock).await?;
         let now = session.unless_interrupted(look(&target, &config, &bundle, arguments)).await;
-        let work = now.and_then(|now| unmoved(&target, &plan, &now));
-        let work = match work {
-            Ok(()) => remove(session, &target, &plan, lock.lost()).await,
-            moved => moved,
+        let work = async {
+            let now = now?;
+            if arguments.yes {
+                // Nobody agreed to anything: what goes is what is there now.
+                plan = now;
+            } else {
+                unmoved(&target, &plan, &now)?;
+            }
+            let (under_lock, last) = plan.clone().split_at(&monitoring);
+            remove(session, &target, &under_lock, lock.lost()).await?;
+            Ok(last)
         };
-        locked::give_back(session, lock, work).await?;
+        let work = work.await;
+        let last = locked::give_back(session, lock, work).await?;
+        // With its namespace the lock goes.
+        remove(session, &target, &last, session.cancel.clone()).await?;
     } else {
         remove(session, &target, &plan, session.cancel.clone()).await?;
     }
-    session.terminal.result("uninstall", value(true), &format!("removed.\n{}", kept(&plan)));
+    let value = value(&plan, true);
+    session.terminal.result("uninstall", value, &format!("removed.\n{}", kept(&plan)));
     Ok(())
 }
 
@@ -74,8 +92,10 @@ async fn remove(
     plan: &UninstallPlan,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
+    if plan.removes.is_empty() {
+        return Ok(());
+    }
     let helm = session.helm(target)?;
-    session.events.emit(Event::StageStarted { stage: Stage::Uninstall });
     let context = UninstallContext { cluster: target.cluster.clone(), helm, events: session.events.clone(), cancel };
     uninstall(plan, context).await
 }

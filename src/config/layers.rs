@@ -228,6 +228,15 @@ fn judge_meaning(config: &Config) -> Vec<(String, String)> {
             );
         }
     }
+    let names = &config.namespaces;
+    for (key, name) in
+        [("monitoring", &names.monitoring), ("nodeExporter", &names.node_exporter), ("chaosMesh", &names.chaos_mesh)]
+    {
+        // What is not ours there would fall under our Pod Security and our policies.
+        if name == "default" || name.starts_with("kube-") {
+            report(format!("/namespaces/{key}"), format!("`{name}` belongs to the cluster: choose another"));
+        }
+    }
     if config.namespaces.platform == config.namespaces.monitoring {
         report("/namespaces/monitoring".to_owned(), "must differ from `namespaces.platform`".to_owned());
     }
@@ -350,6 +359,9 @@ mod tests {
             ("platform: {services: [{name: redis, port: 1}]}", "scrape job is called `redis`"),
             ("platform: {services: [{name: annotated-services, port: 1}]}", "called `annotated-services`"),
             ("namespaces: {monitoring: drivemaster}", "must differ"),
+            ("namespaces: {monitoring: kube-system}", "belongs to the cluster"),
+            ("namespaces: {monitoring: default}", "belongs to the cluster"),
+            ("deploy: {timeoutSeconds: 604801}", "604800"),
             ("helmValues: {lokki: {}}", "did you mean `loki`?"),
             ("verify: {mayFire: {Some: ' '}}", "say why that alert is no fault"),
             ("grafana: {image: {tag: latest}}", "pin one"),

@@ -66,7 +66,8 @@ impl Frozen {
     /// What `encode` wrote as the file `name`, and its digest.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when it is no such file, or not the one that was written.
+    /// [`Kind::Usage`] when it is no such file, or not the one that was written; [`Kind::Refused`] when another version
+    /// of this program wrote it.
     pub fn decode(name: &str, text: &str) -> Result<(Frozen, String)> {
         let refuse = |message: &str| {
             Failure::new(Kind::Usage, format!("`{name}` {message}")).hint("drivemaster-mon plan --out FILE makes one")
@@ -80,6 +81,14 @@ impl Frozen {
         let digest = document_digest(content);
         if document["digest"] != digest.as_str() {
             return Err(refuse("was changed after it was made: its digest is another").into());
+        }
+        let (made_by, own) = (content["plan"]["program"].as_str().unwrap_or_default(), env!("CARGO_PKG_VERSION"));
+        if made_by != own {
+            // Before it is read: another version may have another form.
+            let message = format!("the plan `{name}` was made by drivemaster-mon {made_by}, this is {own}");
+            return Err(Failure::new(Kind::Refused, message)
+                .hint("drivemaster-mon plan --out FILE makes a new one")
+                .into());
         }
         let unreadable = |error| refuse("cannot be read as a frozen plan").caused_by(error);
         let mut frozen = Frozen::deserialize(&content["plan"]).map_err(unreadable)?;
@@ -99,7 +108,7 @@ impl Frozen {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::error::chain_of;
+    use crate::error::{chain_of, exit_code_of};
     use crate::plan::{Action, Reason};
     use crate::render::bundle::{Chart, Release};
 
@@ -118,7 +127,7 @@ mod tests {
             needs: vec!["b".to_owned()],
         };
         Frozen {
-            program: "0.1.0".to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: ClusterIdentity { context: "c".to_owned(), uid: "u".to_owned() },
             configuration: json!({"domain": "example.org"}),
             bundle: Bundle { releases: vec![release], ..Bundle::default() },
@@ -138,7 +147,11 @@ mod tests {
         assert_eq!(Frozen::decode("p", &text).unwrap(), (frozen(), digest.clone()));
         assert_eq!(frozen().encode().unwrap().1, digest);
         let other = Frozen { program: "0.2.0".to_owned(), ..frozen() };
-        assert_ne!(other.encode().unwrap().1, digest);
+        let (text, another) = other.encode().unwrap();
+        assert_ne!(another, digest);
+        let error = Frozen::decode("p", &text).unwrap_err();
+        assert_eq!(exit_code_of(&error), 5);
+        assert!(error.to_string().contains("made by drivemaster-mon 0.2.0"), "{error}");
     }
 
     #[test]

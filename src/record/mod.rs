@@ -41,6 +41,9 @@ pub struct Head {
     pub summary: String,
     /// The releases that it changed.
     pub releases: Vec<ChangedRelease>,
+    /// The releases that it was limited to; empty where it was for all of them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub limited_to: BTreeSet<String>,
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -50,6 +53,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether what it holds was seen to work as a whole.
+    fn is_proven(&self) -> bool {
+        self.outcome == Outcome::Verified && self.limited_to.is_empty()
+    }
+
     /// Who did it, without the process.
     pub fn who(&self) -> &str {
         self.holder.split_once(", process ").map_or(&self.holder, |(who, _)| who)
@@ -294,7 +302,7 @@ pub fn started_steps(steps: &[Step], events: &[Event]) -> BTreeSet<String> {
 pub fn dropped(heads: &[Head]) -> Vec<u64> {
     let mut newest_first: Vec<&Head> = heads.iter().collect();
     newest_first.sort_by_key(|head| std::cmp::Reverse(head.number));
-    let last_verified = newest_first.iter().find(|head| head.outcome == Outcome::Verified).map(|head| head.number);
+    let last_verified = newest_first.iter().find(|head| head.is_proven()).map(|head| head.number);
     newest_first
         .into_iter()
         .skip(KEPT)
@@ -303,9 +311,9 @@ pub fn dropped(heads: &[Head]) -> Vec<u64> {
         .collect()
 }
 
-/// The newest verified record before `number`.
+/// The newest record before `number` that was verified as a whole: of a limited deploy the rest never stood.
 pub fn verified_before(heads: &[Head], number: u64) -> Option<&Head> {
-    let verified = heads.iter().filter(|head| head.number < number && head.outcome == Outcome::Verified);
+    let verified = heads.iter().filter(|head| head.number < number && head.is_proven());
     verified.max_by_key(|head| head.number)
 }
 
@@ -326,6 +334,7 @@ mod tests {
             trigger: Trigger::Rollback { to: 3 },
             summary: "1 to create".to_owned(),
             releases: Vec::new(),
+            limited_to: BTreeSet::new(),
             outcome,
             reversal: None,
         }
@@ -354,6 +363,10 @@ mod tests {
         assert_eq!(dropped(&heads(&[]))[..], [3, 2, 1]);
         assert_eq!(verified_before(&heads(&[2, 5, 9]), 9).unwrap().number, 5);
         assert!(verified_before(&heads(&[9]), 9).is_none());
+        let mut limited = heads(&[2, 5]);
+        limited[4].limited_to.insert("loki".to_owned());
+        assert_eq!(verified_before(&limited, 9).unwrap().number, 2);
+        assert_eq!(dropped(&limited), [3, 1]);
     }
 
     #[test]

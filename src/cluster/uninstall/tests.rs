@@ -127,3 +127,17 @@ async fn a_release_of_the_same_name_elsewhere_keeps_its_volumes_and_its_namespac
 fn nothing_there_is_nothing_to_do() {
     assert_eq!(uninstall_plan(Standing::default(), true), UninstallPlan::default());
 }
+
+#[test]
+fn what_goes_with_the_namespace_of_the_lock_is_split_off() {
+    let object = |kind: &str, name: &str| Removal::Object {
+        reference: ObjectRef::cluster_scoped("v1", kind, name),
+        uid: name.to_owned(),
+    };
+    let removes = vec![object("ClusterRole", "a"), object("Namespace", "monitoring"), object("Namespace", "nodes")];
+    let plan = UninstallPlan { removes: removes.clone(), keeps: Vec::new() };
+    let (before, last) = plan.clone().split_at(&ObjectRef::cluster_scoped("v1", "Namespace", "monitoring"));
+    assert_eq!((before.removes, last.removes), (removes[..1].to_vec(), removes[1..].to_vec()));
+    let (before, last) = plan.split_at(&ObjectRef::cluster_scoped("v1", "Namespace", "kept"));
+    assert_eq!((before.removes, last.removes), (removes, Vec::new()));
+}

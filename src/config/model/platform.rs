@@ -44,9 +44,10 @@ pub enum ExporterMode {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Deploy {
     /// How long applying and waiting may take, in seconds; `verify` has a timeout of its own.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: u64,
     /// How long a cause that may heal by itself must hold unchanged before the wait ends, in seconds.
+    #[schemars(range(max = 604_800))]
     pub fail_after_seconds: u64,
     /// How many steps are at work at once; those that wait for something to become ready do not count.
     #[schemars(range(min = 1, max = 64))]
@@ -58,6 +59,7 @@ pub struct Deploy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Verify {
     /// How long checks that need a first scrape or evaluation are asked again, in seconds.
+    #[schemars(range(max = 604_800))]
     pub timeout_seconds: u64,
     /// Components (keys of the catalogue) whose program may be absent: their checks may be unknown.
     pub may_be_unknown: Vec<String>,
