@@ -47,7 +47,8 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         let cancel = CancellationToken::new();
         let by_terminate = watch_signals(&cancel);
-        match commands::run(cli, &terminal, cancel).await.and_then(|code| terminal.delivered().map(|()| code)) {
+        match Box::pin(commands::run(cli, &terminal, cancel)).await.and_then(|code| terminal.delivered().map(|()| code))
+        {
             Ok(code) => code,
             Err(error) => {
                 let code = terminal.failure(&error);

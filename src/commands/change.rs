@@ -70,7 +70,8 @@ impl Change<'_> {
         let applied = self.apply(&shown.only(&first), deadline, session.cancel.clone(), events.clone()).await?;
         let lock = locked::take(session, target, namespace, options.wait_lock).await?;
         // From now on: the time in the queue is not that of applying.
-        let work = self.under_lock(shown, fit, applied, self.deadline(), &lock, events).await;
+        // In a place of its own: a build without optimisation would need more stack than there is.
+        let work = Box::pin(self.under_lock(shown, fit, applied, self.deadline(), &lock, events)).await;
         locked::give_back(session, lock, work).await
     }
 
@@ -107,7 +108,7 @@ impl Change<'_> {
             reversal: None,
         };
         let namespace = &self.config.namespaces.monitoring;
-        begin(&self.target.cluster, namespace, &past, &head, &self.intent, &expected).await?;
+        Box::pin(begin(&self.target.cluster, namespace, &past, &head, &self.intent, &expected)).await?;
         let work = async {
             applied.done.extend(self.apply(&plan, deadline, lock.lost(), events.clone()).await?.done);
             let summary = format!("{} steps done", applied.done.len());
@@ -138,7 +139,7 @@ impl Change<'_> {
                 events: session.events.clone(),
                 cancel: lock.lost(),
             };
-            let (reversal, expected) = failed.reverse(self.on_failure).await;
+            let (reversal, expected) = Box::pin(failed.reverse(self.on_failure)).await;
             head.reversal = Some(reversal);
             head.ended = Some(Timestamp::now());
             self.finish(&head, expected, done_steps(steps, &seen)).await;
