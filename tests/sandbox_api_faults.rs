@@ -8,6 +8,7 @@ mod support;
 
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -101,6 +102,16 @@ fn cases() -> Vec<Case> {
             "api-fault-away",
             &[rule(Fault::Away(4 * second)).of("PATCH", "/configmaps/").most(1)],
             End::Right(&["the API server is away (", "it is asked again"]),
+        ),
+        case(
+            "api-fault-helm-broken",
+            &[rule(Fault::BreakOff).by("Helm").of("PATCH", "").most(1)],
+            End::Right(&["it is run again"]),
+        ),
+        case(
+            "api-fault-helm-away",
+            &[rule(Fault::Away(2 * second)).by("Helm").of("PATCH", "").most(1)],
+            End::Right(&["it is run again"]),
         ),
         case("api-fault-helm", &[rule(Fault::Busy(429, 1)).by("Helm").chance(0.2).most(5)], End::Right(&[])),
         case(
@@ -198,6 +209,7 @@ fn a_disturbed_api_server_costs_time_and_never_the_truth() {
     assert!(failed.is_empty(), "failed: {failed:?}");
     what_could_not_be_read_is_never_passed(&sandbox);
     credentials_that_end_in_the_middle_are_told(&sandbox);
+    an_uninstall_is_done_or_told(&sandbox);
     a_restarted_api_server_is_waited_for(&sandbox, &undisturbed);
 }
 
@@ -296,6 +308,26 @@ fn credentials_that_end_in_the_middle_are_told(sandbox: &Sandbox) {
     answer.says("the API server does not accept the credentials").says("kubectl auth whoami");
 }
 
+/// Helm takes a release that it could not read for one that is not there, and objects for none of its own.
+fn an_uninstall_is_done_or_told(sandbox: &Sandbox) {
+    let proxy = FaultProxy::start(&sandbox.kubeconfig());
+    let kubeconfig = proxy.kubeconfig(sandbox.run.home.path());
+    let uninstall = |namespace: &str, path: &'static str, most: u32| {
+        let refused = Rule::new(Fault::Status(403, "Forbidden")).by("Helm").of("GET", path).most(most);
+        proxy.script(SEED, &[refused]);
+        let answer = run(sandbox, &["uninstall", "--yes"], namespace, kubeconfig.to_str().unwrap());
+        assert!(proxy.struck().iter().all(|count| *count > 0), "{path}: {:?}", proxy.struck());
+        answer
+    };
+    let (done, told) = ("api-fault-helm-broken", "api-fault-helm-away");
+    uninstall(done, "/secrets", 1).exits(0).says("it is run again");
+    let left = sandbox.kubectl(&["get", "secrets,deployments", "-n", done, "-l", "owner=helm", "-o", "name"]);
+    assert_eq!(left.trim(), "");
+    assert_eq!(sandbox.kubectl(&["get", "deployments", "-n", done, "-o", "name"]).trim(), "");
+    let answer = uninstall(told, "/deployments/", u32::MAX).exits(4);
+    answer.says("left objects of it that it could not read").says("[Deployment]");
+}
+
 /// The API server of the sandbox, started anew; it ends when this is dropped.
 struct Restarted(Child);
 
@@ -329,13 +361,17 @@ fn a_restarted_api_server_is_waited_for(sandbox: &Sandbox, undisturbed: &BTreeMa
     let namespace = "restarted";
     let kubeconfig = sandbox.kubeconfig();
     let kubeconfig = kubeconfig.to_str().unwrap();
-    let deploy = spawn(command(sandbox, &DEPLOY, namespace, kubeconfig));
-    until("the first object is there", || {
-        sandbox.kubectl(&["get", "configmaps", "-A", "-o", "name"]).contains("drivemaster-dashboard")
-            && !sandbox.kubectl(&["get", "leases", "-n", namespace, "-o", "name"]).is_empty()
-    });
-    let _server = restart(sandbox, Duration::from_secs(1));
-    Answer::from(deploy.wait_with_output().unwrap()).exits(0);
+    // Helm is met at work: it begins when the server is gone.
+    let real = support::tool("helm").display().to_string();
+    let slow = format!("#!/bin/sh\n[ \"$1\" = upgrade ] && {{ : >> \"$0.met\"; sleep 1; }}\nexec '{real}' \"$@\"\n");
+    let helm = sandbox.run.file("slow-helm", &slow);
+    std::fs::set_permissions(&helm, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let verb = [&DEPLOY[..], &["--helm", helm.to_str().unwrap()]].concat();
+    let deploy = spawn(command(sandbox, &verb, namespace, kubeconfig));
+    let met = helm.with_extension("met");
+    until("helm is at work", || met.exists());
+    let _server = restart(sandbox, Duration::from_secs(3));
+    Answer::from(deploy.wait_with_output().unwrap()).exits(0).says("it is run again");
     same(&standing(sandbox, namespace), undisturbed);
     run(sandbox, &["plan", "--detailed-exitcode"], namespace, kubeconfig).exits(0);
 }

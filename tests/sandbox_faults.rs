@@ -27,7 +27,7 @@ const ONLY_LOKI: [&str; 5] = [
 #[test]
 fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
     let sandbox = Sandbox::up();
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
         ("a StorageClass that does not exist", a_missing_storage_class_is_refused_before_anything_is_written),
         ("an image that cannot be pulled", an_image_that_cannot_be_pulled_is_named),
         ("a container that crashes", a_crash_loop_is_named),
@@ -36,6 +36,7 @@ fn faults_are_told_with_their_cause_and_leave_nothing_half_applied() {
         ("objects of somebody else", objects_of_somebody_else_are_refused_before_anything_is_written),
         ("no rights", a_forbidding_api_server_is_told),
         ("few rights", missing_permissions_are_all_named_before_anything_is_written),
+        ("no right to delete", a_release_that_may_not_be_taken_away_is_told_before_anything_is_written),
         ("no helm", a_missing_helm_is_told),
         ("an old or broken helm", an_old_or_broken_helm_is_refused),
         ("the oldest helm", the_oldest_helm_deploys_and_the_newest_takes_over),
@@ -186,6 +187,27 @@ fn missing_permissions_are_all_named_before_anything_is_written(sandbox: &Sandbo
     answer.says("`StatefulSet`").says("`Secret`").says("`Namespace`").says("kubectl auth can-i");
     let objects = sandbox.kubectl(&["get", "all", "-n", "fault-reader", "-o", "name"]);
     assert!(objects.is_empty(), "{objects}");
+}
+
+/// Helm would say that the release is gone, and leave what it may not read.
+fn a_release_that_may_not_be_taken_away_is_told_before_anything_is_written(sandbox: &Sandbox) {
+    let kubeconfig = account(sandbox, "fault-keeper", "keeper");
+    let rights = sandbox.run.file(
+        "keeper.yaml",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: fault-keeper}\nrules:\n\
+         - {apiGroups: ['*'], resources: ['*'], verbs: [get, list, watch, create, update, patch, bind, escalate]}\n\
+         - {apiGroups: ['', rbac.authorization.k8s.io, coordination.k8s.io], resources: ['*'], verbs: [delete]}\n",
+    );
+    sandbox.kubectl(&["apply", "-f", rights.to_str().unwrap()]);
+    let binding = ["create", "clusterrolebinding", "fault-keeper", "--clusterrole=fault-keeper"];
+    sandbox.kubectl(&[&binding[..], &["--serviceaccount=fault-keeper:keeper"]].concat());
+    sandbox.run(&arguments(&["deploy", "--no-verify"], "fault-keeper", &GRAFANA)).exits(0);
+    let verb = ["deploy", "--yes", "--no-verify"];
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    let answer = as_account(sandbox, &verb, "fault-keeper", kubeconfig, &sandbox.path()).exits(5);
+    answer.says("not allowed to delete objects of kind `Deployment` in namespace `fault-keeper`");
+    let objects = sandbox.kubectl(&["get", "statefulsets,deployments", "-n", "fault-keeper", "-o", "name"]);
+    assert!(objects.contains("grafana") && !objects.contains("loki"), "{objects}");
 }
 
 fn a_missing_helm_is_told(sandbox: &Sandbox) {

@@ -2,7 +2,6 @@
 
 use crate::cluster::listed::{CONCURRENCY, listed, unless_refused};
 use crate::cluster::objects;
-use crate::cluster::observe::releases;
 use crate::cluster::request::ask;
 use crate::error::{Failure, Kind};
 use crate::helm::stored::decode;
@@ -11,6 +10,7 @@ use crate::plan::StoredRelease;
 use anyhow::{Context, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,32 +32,41 @@ pub(super) async fn stored(
     name: &str,
     revision: u64,
 ) -> Result<Option<StoredRelease>> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = format!("sh.helm.release.v1.{name}.v{revision}");
-    let read = ask(&format!("read Secret `{namespace}/{secret}`"), || api.get_opt(&secret)).await;
-    let Some(found) = unless_refused(read)?.flatten() else { return Ok(None) };
-    let Some(content) = found.data.and_then(|mut data| data.remove("release")) else { return Ok(None) };
+    let read = read_stored(client, namespace, &secret).await;
+    Ok(unless_refused(read)?.flatten().and_then(Result::ok))
+}
+
+/// What the Secret of a revision holds, understood or not; `None` where there is none.
+async fn read_stored(client: &Client, namespace: &str, secret: &str) -> Result<Option<Result<StoredRelease>>> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let found = ask(&format!("read Secret `{namespace}/{secret}`"), || api.get_opt(secret)).await?;
+    let Some(content) = found.and_then(|found| found.data?.remove("release")) else { return Ok(None) };
     let namespace = namespace.to_owned();
-    let decoded = tokio::task::spawn_blocking(move || decode(&content.0, &namespace).ok());
-    decoded.await.context("cannot read a release")
+    let decoded = tokio::task::spawn_blocking(move || decode(&content.0, &namespace));
+    decoded.await.context("cannot read a release").map(Some)
 }
 
 /// The objects of the newest revision of the release `name`, as Helm stored them a moment ago.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be read, may not be, or cannot be understood.
 pub(super) async fn objects_of(client: &Client, namespace: &str, name: &str) -> Result<Vec<Manifest>> {
-    let place = (namespace.to_owned(), name.to_owned());
-    let newest = releases(client, namespace).await?.into_iter().find(|(found, _)| *found == place);
-    let stored = match newest {
-        Some((_, release)) => stored(client, namespace, name, release.revision).await?,
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let revisions = ListParams::default().labels(&format!("owner=helm,name={name}"));
+    let list = ask(&format!("list the revisions of the release `{name}`"), || api.list_metadata(&revisions)).await?;
+    let number = |secret: &str| secret.rsplit_once(".v").and_then(|(_, number)| number.parse::<u64>().ok());
+    let secrets = list.items.into_iter().filter_map(|secret| secret.metadata.name);
+    let stored = match secrets.max_by_key(|secret| number(secret)) {
+        Some(secret) => read_stored(client, namespace, &secret).await?,
         None => None,
     };
-    let stored = stored.ok_or_else(|| {
+    let stored = stored.unwrap_or_else(|| Err(anyhow::anyhow!("there is none")));
+    stored.map(|stored| stored.manifest).map_err(|why| {
         Failure::new(Kind::CouldNotAsk, format!("cannot read what helm stored of the release `{name}`"))
             .hint(format!("helm get manifest {name} -n {namespace}"))
-    })?;
-    Ok(stored.manifest)
+            .caused_by(why)
+    })
 }
 
 /// The objects of `wanted` as they are now; the kinds in `defined` (group and kind) will be served although

@@ -369,8 +369,8 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
         let result = match removal {
             Removal::Release { namespace, name } => {
                 let deadline = Instant::now() + TIMEOUT;
-                let outage = Outage::new(client, &context.events, &context.cancel);
-                outage.uninstall(&helm, name, namespace, deadline, &context.cancel).await
+                let outage = Outage::new(client, &context.events, deadline, &context.cancel);
+                outage.uninstall(&helm, name, namespace, &context.cancel).await
             }
             Removal::Object { reference, uid } => {
                 let deleted = delete(client, reference, Some(uid)).await;
@@ -431,17 +431,23 @@ pub(crate) async fn until_gone(
 ) -> Result<()> {
     let api = objects::api(client, reference);
     let mut last = "it was not seen yet".to_owned();
-    while Instant::now() < deadline {
-        match ask(&format!("read `{reference}`"), || api.get_opt(&reference.name)).await {
+    let stopped = || Failure::new(Kind::Interrupted, format!("stopped waiting until `{reference}` is gone"));
+    loop {
+        let what = format!("read `{reference}`");
+        let found = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(stopped().into()),
+            () = tokio::time::sleep_until(deadline) => break,
+            found = ask(&what, || api.get_opt(&reference.name)) => found,
+        };
+        match found {
             Ok(None) => return Ok(()),
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => return Ok(()),
             Ok(Some(found)) => last = remaining(&found.data),
             Err(error) => last = error.to_string(),
         }
         tokio::select! {
-            () = cancel.cancelled() => {
-                return Err(Failure::new(Kind::Interrupted, format!("stopped waiting until `{reference}` is gone")).into());
-            }
+            () = cancel.cancelled() => return Err(stopped().into()),
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     }

@@ -85,13 +85,13 @@ impl Change<'_> {
         events: Arc<Tee>,
     ) -> anyhow::Result<Changed> {
         let session = self.session;
-        let (Planned { mut plan, past, .. }, Fit { rendered, .. }) = self.again(shown, fit, &applied).await?;
+        let (Planned { mut plan, past, .. }, Fit { rendered, .. }, is_as_shown) =
+            self.again(shown, fit, &applied).await?;
         narrow(&mut plan, self.bundle, &rendered);
         if plan.is_empty() && applied.done.is_empty() {
             let report = self.judged("nothing was changed").await?;
             return Ok(Changed { report, ..Changed::default() });
         }
-        let is_as_shown = applied.done.len() + plan.steps.len() == shown.steps.len();
         let whole = if is_as_shown { shown } else { &plan };
         let expected = Effect::expected(self.bundle, &past.effect);
         let mut head = Head {
@@ -183,13 +183,13 @@ impl Change<'_> {
     }
 
     /// The plan as the cluster is now that nobody else deploys, and whether it is fit where that changed.
-    async fn again(&self, shown: &Plan, fit: Fit, applied: &Applied) -> anyhow::Result<(Planned, Fit)> {
+    async fn again(&self, shown: &Plan, fit: Fit, applied: &Applied) -> anyhow::Result<(Planned, Fit, bool)> {
         let planned = plan_command::make(self.session, self.target, self.config, self.bundle, self.limit);
         let planned = self.session.unless_interrupted(planned).await?;
         let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
         let moved = moved(&shown.outlines(), &planned.plan, &done);
         if moved.is_empty() {
-            return Ok((planned, fit));
+            return Ok((planned, fit, true));
         }
         if self.is_agreed {
             unmoved(moved)?;
@@ -197,7 +197,7 @@ impl Change<'_> {
         let message = format!("the cluster changed while the lock was waited for: now {}", planned.plan.summary());
         self.session.events.emit(Event::Note { message });
         let fit = self.preflight(&planned.plan).await?;
-        Ok((planned, fit))
+        Ok((planned, fit, false))
     }
 
     pub(super) async fn apply(

@@ -17,12 +17,15 @@ use std::path::Path;
 
 pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow::Result<()> {
     let frozen = arguments.plan.as_deref().map(|file| frozen(session, file)).transpose()?;
-    let (config, bundle, limit, shown) = match frozen {
-        Some((frozen, config)) => (config, frozen.bundle, frozen.limited_to, Some((frozen.cluster, frozen.steps))),
+    let (config, bundle, lock, limit, shown) = match frozen {
+        Some((frozen, config)) => {
+            let shown = Some((frozen.cluster, frozen.steps));
+            (config, frozen.bundle, frozen.lock, frozen.limited_to, shown)
+        }
         None => {
             let (config, bundle) = session.bundle().await?;
             let limit = limit(&bundle, &arguments.limit.only, &arguments.limit.skip)?;
-            (config, bundle, limit, None)
+            (config, bundle, session.lock()?.0, limit, None)
         }
     };
     let (target, mut planned) = session
@@ -49,7 +52,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &DeployArgs) -> anyhow
         target: &target,
         trigger: Trigger::Deploy,
         on_failure: arguments.on_failure,
-        intent: planned.book(&config, &bundle, &session.lock()?.0)?,
+        intent: planned.book(&config, &bundle, &lock)?,
         // What a person has agreed to, or froze, is carried out exactly.
         is_agreed: shown.is_some() || !(arguments.change.yes || target.throwaway),
         limit: limit.as_ref(),

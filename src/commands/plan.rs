@@ -79,6 +79,7 @@ async fn write(
         cluster: session.unless_interrupted(identity(&target.cluster)).await?,
         configuration: serde_json::to_value(config)?,
         bundle: bundle.clone(),
+        lock: session.lock()?.0,
         limited_to: plan.limited_to.clone(),
         steps: plan.outlines(),
     };

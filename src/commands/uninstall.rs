@@ -55,9 +55,13 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
             Ok(last)
         };
         let work = work.await;
-        let last = locked::give_back(session, lock, work).await?;
-        // With its namespace the lock goes.
-        remove(session, &target, &last, session.cancel.clone()).await?;
+        // With its namespace the lock goes; it is held until then, and its loss ends nothing any more.
+        let gone = match &work {
+            Ok(last) => remove(session, &target, last, session.cancel.clone()).await,
+            Err(_) => Ok(()),
+        };
+        locked::give_back(session, lock, work).await?;
+        gone?;
     } else {
         remove(session, &target, &plan, session.cancel.clone()).await?;
     }

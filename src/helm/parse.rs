@@ -70,13 +70,35 @@ pub fn manifest(text: &str) -> Result<Vec<Manifest>> {
     Ok(objects)
 }
 
-/// What a failed helm means for the person, from what it wrote to its standard error while it
-/// worked on the release `name` in `namespace`.
-pub fn explain(stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
+/// In the chain of an error: helm did not get through as the API server was away, or went away at work.
+#[derive(Debug)]
+pub struct ServerLost(String);
+
+impl ServerLost {
+    /// Of a release `name` in `namespace` that stands although helm found none to uninstall.
+    pub fn at(name: &str, namespace: &str) -> anyhow::Error {
+        let failure = Failure::new(Kind::CouldNotAsk, format!("helm did not uninstall the release `{name}`"))
+            .hint(format!("helm status {name} -n {namespace}"));
+        anyhow::Error::new(ServerLost("it stands, and helm could not read it".to_owned())).context(failure)
+    }
+}
+
+impl std::fmt::Display for ServerLost {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServerLost {}
+
+/// What a failed helm means for the person, from what it wrote to its standard error when it was to `what` the
+/// release `name` in `namespace`.
+pub fn explain(what: &str, stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
     let reasons = reasons(stderr);
     let all = reasons.join("; ");
     let lower = all.to_lowercase();
-    let failure = if is_lost(&lower) {
+    let is_lost = is_lost(&lower);
+    let failure = if is_lost {
         Failure::new(Kind::CouldNotAsk, format!("helm cannot reach the cluster for the release `{name}`"))
             .hint("kubectl get --raw /readyz?verbose")
     } else if lower.contains("another operation (install/upgrade/rollback) is in progress") {
@@ -99,7 +121,7 @@ pub fn explain(stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
     } else if is_template_error(&lower) {
         Failure::new(Kind::Usage, format!("the chart of the release `{name}` does not accept its values"))
     } else {
-        Failure::new(Kind::Unhealthy, format!("helm could not deploy the release `{name}`"))
+        Failure::new(Kind::Unhealthy, format!("helm could not {what} the release `{name}`"))
             .hint(format!("helm status {name} -n {namespace}"))
     };
     // Innermost first: each refused object is one line below the failure.
@@ -107,10 +129,18 @@ pub fn explain(stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
     match reasons.next() {
         None => failure.caused_by(anyhow::anyhow!("helm ended without saying why")),
         Some(last) => {
-            let chain = reasons.fold(anyhow::anyhow!(last), anyhow::Error::context);
+            let last = if is_lost { anyhow::Error::new(ServerLost(last)) } else { anyhow::anyhow!(last) };
+            let chain = reasons.fold(last, anyhow::Error::context);
             chain.context(failure)
         }
     }
+}
+
+/// What helm left behind although it says that it uninstalled a release, from its standard output: objects that it
+/// could not read, one line each. Helm 4 skips them and forgets the release.
+pub fn left_behind(stdout: &str) -> Vec<String> {
+    let lines = stdout.lines().skip_while(|line| !line.contains("their ownership could not be verified"));
+    lines.skip(1).take_while(|line| line.starts_with('[')).map(str::to_owned).collect()
 }
 
 /// Whether the API server was away, or went away at work. A webhook that could not be asked is another matter.
@@ -120,11 +150,18 @@ fn is_lost(lower: &str) -> bool {
         "connect: connection refused",
         "connection reset by peer",
         "client connection lost",
+        "\": eof",
         "\": unexpected eof",
+        "original error: unexpected eof",
+        "server sent goaway",
         "tls handshake timeout",
         "i/o timeout",
+        "server is currently unable to handle the request",
+        // All that helm says when it could not delete something of a release.
+        "failed to delete release",
     ];
-    !lower.contains("failed calling webhook") && marks.iter().any(|mark| lower.contains(mark))
+    let webhooks = ["failed calling webhook", "conversion webhook for"];
+    !webhooks.iter().any(|mark| lower.contains(mark)) && marks.iter().any(|mark| lower.contains(mark))
 }
 
 fn is_template_error(lower: &str) -> bool {
@@ -256,7 +293,7 @@ mod tests {
                       Service \"two\" is invalid: spec.ports[0].port: Invalid value: 800000\n\
                       server-side apply failed for object t/two apps/v1, Kind=Deployment: Deployment.apps \"two\" is \
                       invalid: spec.replicas: Invalid value: -1";
-        let error = explain(stderr, "two", "t");
+        let error = explain("deploy", stderr, "two", "t");
         let chain = chain_of(&error);
         assert_eq!(exit_code_of(&error), 4);
         assert_eq!(chain[0], "helm could not deploy the release `two`");
@@ -283,14 +320,44 @@ mod tests {
                 3,
             ),
             ("Error: server-side apply failed for object t/two: Patch \"https://a/b\": unexpected EOF", 3),
+            (
+                "Error: object m/loki v1, Kind=Service: unexpected error when reading response body. Please retry. \
+                 Original error: unexpected EOF",
+                3,
+            ),
+            ("Error: query: failed to query with labels: Get \"https://a/b\": EOF", 3),
+            ("Error: http2: server sent GOAWAY and closed the connection; LastStreamID=1", 3),
+            ("Error: the server is currently unable to handle the request (get secrets)", 3),
+            ("Error: failed to delete release: loki", 3),
+            (
+                "Error: conversion webhook for a.b/v1 failed: Post \"https://b\": dial tcp: connect: connection refused",
+                4,
+            ),
             ("Error: failed calling webhook \"a\": Post \"https://b.c.svc\": connect: connection refused", 4),
             ("Error: parse error at (loki/templates/a.yaml:3): unexpected EOF", 64),
             ("Error: something new", 4),
             ("", 4),
         ];
         for (stderr, expected) in cases {
-            assert_eq!(exit_code_of(&explain(stderr, "loki", "m")), expected, "{stderr}");
+            assert_eq!(exit_code_of(&explain("deploy", stderr, "loki", "m")), expected, "{stderr}");
         }
+    }
+
+    #[test]
+    fn a_lost_server_is_in_the_chain_and_nothing_else_is_taken_for_one() {
+        let lost = explain("uninstall", "Error: failed to delete release: loki", "loki", "m");
+        assert!(lost.is::<ServerLost>() && lost.context("above").is::<ServerLost>());
+        assert!(ServerLost::at("loki", "m").is::<ServerLost>());
+        assert!(!explain("uninstall", "Error: something new", "loki", "m").is::<ServerLost>());
+    }
+
+    #[test]
+    fn what_an_uninstall_left_is_named() {
+        let stdout = "2 resource(s) were not deleted because their ownership could not be verified:\n\
+                      [Deployment] a: deployments.apps \"a\" is forbidden\n[Service] b: EOF\n\nrelease \"a\" uninstalled\n";
+        let left = left_behind(stdout);
+        assert_eq!(left, ["[Deployment] a: deployments.apps \"a\" is forbidden", "[Service] b: EOF"]);
+        assert!(left_behind("release \"a\" uninstalled\n").is_empty());
     }
 
     #[test]
@@ -300,7 +367,7 @@ mod tests {
                       Error: UPGRADE FAILED: cannot patch: Service \"a\" is invalid\n";
         assert_eq!(reasons(stderr), ["Service \"a\" is invalid"]);
         assert_eq!(reasons("panic: boom\n\n"), ["panic: boom"]);
-        assert!(failure_of(&explain(stderr, "a", "m")).unwrap().hint.is_some());
+        assert!(failure_of(&explain("deploy", stderr, "a", "m")).unwrap().hint.is_some());
     }
 
     #[test]

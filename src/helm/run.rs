@@ -162,7 +162,7 @@ impl Helm {
             stdout_limit: STDERR_LIMIT,
         };
         let finished = self.run(call, cancel).await?;
-        self.judge(finished, &release.name, &release.namespace)
+        self.judge("deploy", finished, &release.name, &release.namespace)
     }
 
     /// Uninstalls the release `name`; one that is not there is fine.
@@ -184,7 +184,14 @@ impl Helm {
             stdout_limit: STDERR_LIMIT,
         };
         let finished = self.run(call, cancel).await?;
-        self.judge(finished, name, namespace)
+        let left = parse::left_behind(&String::from_utf8_lossy(&finished.stdout));
+        self.judge("uninstall", finished, name, namespace)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let message = format!("helm uninstalled the release `{name}` and left objects of it that it could not read");
+        let failure = Failure::new(Kind::Unhealthy, message).hint("delete them, with the right to read them");
+        Err(failure.caused_by(anyhow::anyhow!(left.join("; "))))
     }
 
     /// The objects that `release` would make on a cluster of version `server_version` that serves
@@ -203,7 +210,7 @@ impl Helm {
         let argv = argv::template(release, &chart.path().to_string_lossy(), server_version, api_versions);
         let finished = self.ask(argv, values).await?;
         let text = String::from_utf8_lossy(&finished.stdout).into_owned();
-        self.judge(finished, &release.name, &release.namespace)?;
+        self.judge("render", finished, &release.name, &release.namespace)?;
         parse::manifest(&text).map_err(|error| {
             let program = self.program.display();
             let message = format!("what `{program}` printed for the release `{}` is no YAML", release.name);
@@ -211,7 +218,7 @@ impl Helm {
         })
     }
 
-    fn judge(&self, finished: Finished, name: &str, namespace: &str) -> Result<()> {
+    fn judge(&self, what: &str, finished: Finished, name: &str, namespace: &str) -> Result<()> {
         match finished.ended {
             Ended::Exited(status) if status.success() => Ok(()),
             Ended::Exited(status) if status.signal().is_some() => {
@@ -219,7 +226,7 @@ impl Helm {
                 let message = format!("helm was killed by signal {signal} while it worked on the release `{name}`");
                 Err(Failure::new(Kind::Unhealthy, message).hint("run it again: what helm left is repaired").into())
             }
-            Ended::Exited(_) => Err(parse::explain(&finished.stderr, name, namespace)),
+            Ended::Exited(_) => Err(parse::explain(what, &finished.stderr, name, namespace)),
             Ended::Cancelled => Err(Failure::new(
                 Kind::Interrupted,
                 format!("helm was stopped while it worked on the release `{name}`"),

@@ -4,6 +4,7 @@
 //! autoscaler's replicas) are no difference. A field of ours that is no longer wanted is one.
 
 use super::model::FIELD_MANAGER;
+use crate::secrets::is_secret_name;
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -34,37 +35,6 @@ impl Mask {
             Mask::Names => path.split('.').any(is_secret_name),
         }
     }
-}
-
-/// What the names of secrets have in them, in small letters without `-` and `_`.
-const SECRET_NAMES: &[&str] = &[
-    "apikey",
-    "authorization",
-    "credential",
-    "dsn",
-    "passphrase",
-    "passwd",
-    "password",
-    "privatekey",
-    "routingkey",
-    "secret",
-    "token",
-    "webhookurl",
-];
-/// Names that only tell where a secret stands.
-const PLACES_OF_SECRETS: &[&str] = &["file", "key", "keys", "name", "namespace", "ref", "refs", "path"];
-
-/// Whether a field called `name` may hold a secret.
-fn is_secret_name(name: &str) -> bool {
-    let plain: String = name.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect();
-    let says_so = SECRET_NAMES.iter().any(|word| plain.contains(word));
-    says_so
-        && !PLACES_OF_SECRETS.iter().any(|end| {
-            plain.ends_with(end)
-                && !plain.ends_with("apikey")
-                && !plain.ends_with("privatekey")
-                && !plain.ends_with("routingkey")
-        })
 }
 
 /// The differences between `wanted` and `live`, one line each; empty when nothing of ours differs.

@@ -1,6 +1,7 @@
 //! A plan in a file: made now, carried out later, exactly or not at all. Pure.
 
 use super::moved::Outline;
+use crate::chart::lock::Lock;
 use crate::error::{Failure, Kind};
 use crate::render::Bundle;
 use crate::render::digest::document_digest;
@@ -26,6 +27,8 @@ pub struct Frozen {
     pub configuration: Value,
     /// What is to stand; its charts come without their files.
     pub bundle: Bundle,
+    /// Where its charts were published, for the record of the deploy.
+    pub lock: Lock,
     /// The releases that it is limited to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limited_to: Option<BTreeSet<String>>,
@@ -131,6 +134,7 @@ mod tests {
             cluster: ClusterIdentity { context: "c".to_owned(), uid: "u".to_owned() },
             configuration: json!({"domain": "example.org"}),
             bundle: Bundle { releases: vec![release], ..Bundle::default() },
+            lock: Lock::embedded().unwrap(),
             limited_to: Some(BTreeSet::from(["a".to_owned()])),
             steps: vec![Outline {
                 id: "release a".to_owned(),

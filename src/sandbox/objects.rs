@@ -6,11 +6,13 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, ServiceAccount};
 use k8s_openapi::api::networking::v1::IngressClass;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
@@ -24,8 +26,10 @@ pub const NODE_ADDRESS: &str = "10.99.0.1";
 pub const STORAGE_CLASS: &str = "fast-ssd";
 /// The ingress classes: their objects are judged, and nothing serves them.
 const INGRESS_CLASSES: [&str; 2] = ["nginx", "nginx-internal"];
-/// How many volumes can be bound at a time.
+/// How many volumes there are at first.
 const VOLUMES: usize = 20;
+/// With fewer that are free, another one is made.
+const SPARE: usize = 5;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long one question to the API server may take.
@@ -119,8 +123,12 @@ fn storage_class() -> Value {
     })
 }
 
+fn volume_name(index: usize) -> String {
+    format!("sandbox-{index:02}")
+}
+
 fn volume(index: usize) -> Value {
-    let name = format!("sandbox-{index:02}");
+    let name = volume_name(index);
     json!({
         "metadata": {"name": name},
         "spec": {
@@ -195,31 +203,57 @@ where
     Err(anyhow!("{what}: {reason}"))
 }
 
-/// Makes volumes free again when their claim is gone, for as long as it runs. A real cluster has a
-/// provisioner for that.
-pub(super) async fn recycle_volumes(client: Client) {
-    let volumes: Api<PersistentVolume> = Api::all(client);
-    let mut changes = watcher(volumes.clone(), watcher::Config::default()).default_backoff().applied_objects().boxed();
+/// Makes volumes free again when their claim is gone, and more of them when they run out, for as long as it runs. A
+/// real cluster has a provisioner for that.
+pub(super) async fn provide_volumes(client: Client) {
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let mut changes = watcher(volumes.clone(), watcher::Config::default()).default_backoff().boxed();
+    let mut known = BTreeMap::new();
+    let mut is_complete = false;
     loop {
         match changes.try_next().await {
-            Ok(Some(volume)) if is_released(&volume) => {
-                let Some(name) = &volume.metadata.name else { continue };
-                let patch = json!({"spec": {"claimRef": null}});
-                if let Err(error) = volumes.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-                    super::supervisor::log(&format!("cannot free the volume `{name}`: {}", plain(&error)));
+            Ok(Some(Event::Init)) => (known, is_complete) = (BTreeMap::new(), false),
+            Ok(Some(Event::InitDone)) => is_complete = true,
+            Ok(Some(Event::Delete(volume))) => drop(known.remove(&volume.name_any())),
+            Ok(Some(Event::InitApply(volume) | Event::Apply(volume))) => {
+                let name = volume.name_any();
+                if is_released(&volume) {
+                    let patch = json!({"spec": {"claimRef": null}});
+                    if let Err(error) = volumes.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                        super::supervisor::log(&format!("cannot free the volume `{name}`: {}", plain(&error)));
+                    }
                 }
+                known.insert(name, is_free(&volume));
             }
             // The watcher lists and watches again by itself.
-            Ok(Some(_)) | Err(_) => {}
+            Err(_) => {}
             Ok(None) => return,
+        }
+        if let Some(next) = is_complete.then(|| needed(&known)).flatten()
+            && let Err(error) = create_one::<PersistentVolume>(&client, volume(next)).await
+        {
+            super::supervisor::log(&format!("cannot make another volume: {error:#}"));
         }
     }
 }
 
+/// The number of the volume to make next, where few of those that are `known`, free or not, are free.
+fn needed(known: &BTreeMap<String, bool>) -> Option<usize> {
+    let free = known.values().filter(|is_free| **is_free).count();
+    (free < SPARE).then(|| (0..).find(|index| !known.contains_key(&volume_name(*index)))).flatten()
+}
+
+fn is_free(volume: &PersistentVolume) -> bool {
+    is_of_our_class(volume) && volume.spec.as_ref().is_some_and(|spec| spec.claim_ref.is_none())
+}
+
+fn is_of_our_class(volume: &PersistentVolume) -> bool {
+    volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()) == Some(STORAGE_CLASS)
+}
+
 fn is_released(volume: &PersistentVolume) -> bool {
     let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
-    let class = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
-    phase == Some("Released") && class == Some(STORAGE_CLASS)
+    phase == Some("Released") && is_of_our_class(volume)
 }
 
 /// What an error of the API says to people: the server's message, or the innermost cause.
@@ -265,6 +299,25 @@ mod tests {
         assert!(is_released(&volume(STORAGE_CLASS, "Released")));
         assert!(!is_released(&volume(STORAGE_CLASS, "Bound")));
         assert!(!is_released(&volume("other", "Released")));
+        assert!(is_free(&volume(STORAGE_CLASS, "Available")) && !is_free(&volume("other", "Available")));
+        let mut bound = volume(STORAGE_CLASS, "Available");
+        bound.spec.get_or_insert_default().claim_ref = Some(Default::default());
+        assert!(!is_free(&bound));
+    }
+
+    #[test]
+    fn another_volume_is_made_when_few_are_free() {
+        let known = |free: usize, bound: usize| -> BTreeMap<String, bool> {
+            (0..free + bound).map(|index| (volume_name(index), index < free)).collect()
+        };
+        assert_eq!(needed(&known(SPARE, 15)), None);
+        assert_eq!(needed(&known(SPARE - 1, 16)), Some(20));
+        let mut gap = known(SPARE - 1, 16);
+        gap.remove("sandbox-07");
+        assert_eq!(needed(&gap), Some(7));
+        let mut of_another = known(SPARE, 0);
+        of_another.insert("of-another".to_owned(), false);
+        assert_eq!(needed(&of_another), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -241,7 +241,7 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     folder.write_record(&record)?;
     let socket = folder.control_socket();
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on `{}`", socket.display()))?;
-    tokio::spawn(objects::recycle_volumes(client.clone()));
+    tokio::spawn(objects::provide_volumes(client.clone()));
     Ok(Sandbox {
         options,
         ports,

@@ -2,7 +2,9 @@
 //! with a value in what it says.
 
 pub mod form;
+pub mod names;
 pub mod select;
 
 pub use form::judge_form;
+pub use names::is_secret_name;
 pub use select::{Chosen, choose};

@@ -35,6 +35,13 @@ impl Place {
     pub fn text(&self) -> String {
         self.excerpt.chars().skip(self.column.saturating_sub(1 + self.excerpt_start)).take(self.length).collect()
     }
+
+    /// The same without what stands behind the offending text in its line.
+    pub(super) fn without_rest(mut self) -> Self {
+        let shown = (self.column + self.length).saturating_sub(1 + self.excerpt_start);
+        self.excerpt = self.excerpt.chars().take(shown).collect();
+        self
+    }
 }
 
 /// A text with a name for people.

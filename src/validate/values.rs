@@ -7,17 +7,25 @@ use crate::chart::Chart;
 use crate::config::merge;
 use crate::config::schema::nearest;
 use crate::render::Release;
+use crate::secrets::is_secret_name;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 
 /// Every kind of finding about values.
-pub(super) const CODES: &[&Code] = &[&REFUSED, &UNKNOWN_VALUE];
+pub(super) const CODES: &[&Code] = &[&REFUSED, &SECRET, &UNKNOWN_VALUE];
 
 const REFUSED: Code = Code::new(
     "values/refused",
     Severity::Error,
     "the chart's schema refuses a value",
     "Helm stops the deploy for it; correct the value in the template of the values, or in the configuration it is made of",
+);
+
+const SECRET: Code = Code::new(
+    "values/secret",
+    Severity::Warning,
+    "a value that is called as secrets are",
+    "Helm's Secrets, the records of deploys and what `render` writes hold it as it is; name a Secret instead",
 );
 
 const UNKNOWN_VALUE: Code = Code::new(
@@ -34,6 +42,9 @@ const SCHEMA: &str = "values.schema.json";
 pub(super) fn judge(release: &Release, judged: &Judged) -> Verdict {
     let chart = &release.chart;
     let mut verdict = Verdict::default();
+    let mut problems = Vec::new();
+    secrets(&release.values, "", &mut problems);
+    verdict.findings.extend(findings(release, judged, problems));
     let cannot = |reason: String| NotJudged { subject: format!("values of the release `{}`", release.name), reason };
     let defaults = match defaults_of(chart, "") {
         Ok(Some(defaults)) => defaults,
@@ -56,23 +67,77 @@ pub(super) fn judge(release: &Release, judged: &Judged) -> Verdict {
             Err(reason) => verdict.not_judged.push(cannot(reason)),
         }
     }
-    if !problems.is_empty() {
-        let rendered = Rendered::new(judged);
-        verdict.findings.extend(problems.into_iter().map(|problem| {
-            let last = problem.pointer.rsplit('/').next().unwrap_or_default();
-            let key = format!("{last}:");
-            Finding {
-                code: problem.code,
-                severity: problem.code.severity,
-                message: format!("values of the release `{}`: {}", release.name, problem.message),
-                fix: problem.fix.unwrap_or_else(|| problem.code.fix.to_owned()),
-                place: rendered.place(&problem.pointer, &[&key]),
-            }
-        }));
-    }
+    verdict.findings.extend(findings(release, judged, problems));
     let by = if schemas.is_empty() { "the chart's own values" } else { "the chart's schema" };
     verdict.judged.push(format!("values of `{}` by {by}", release.name));
     verdict
+}
+
+fn findings(release: &Release, judged: &Judged, problems: Vec<Problem>) -> Vec<Finding> {
+    if problems.is_empty() {
+        return Vec::new();
+    }
+    let rendered = Rendered::new(judged);
+    let finding = |problem: Problem| {
+        let last = problem.pointer.rsplit('/').next().unwrap_or_default();
+        let place = rendered.place(&problem.pointer, &[&format!("{last}:")]);
+        Finding {
+            code: problem.code,
+            severity: problem.code.severity,
+            message: format!("values of the release `{}`: {}", release.name, problem.message),
+            fix: problem.fix.unwrap_or_else(|| problem.code.fix.to_owned()),
+            place: if is_secret_name(last) || problem.code == &SECRET { place.without_rest() } else { place },
+        }
+    };
+    problems.into_iter().map(finding).collect()
+}
+
+/// Texts in `value`, which is at `pointer`, that are called as secrets are; also those of environment variables.
+fn secrets(value: &Value, pointer: &str, problems: &mut Vec<Problem>) {
+    let mut found = |pointer: String, name: &str| {
+        let message = format!("`{}` holds what is called as a secret is: `{name}`", told(&pointer));
+        problems.push(Problem { code: &SECRET, pointer, message, fix: None });
+    };
+    match value {
+        Value::Object(fields) => {
+            let variable = fields.get("name").and_then(Value::as_str).filter(|name| is_secret_name(name));
+            if let Some(name) = variable
+                && fields.get("value").is_some_and(is_literal)
+            {
+                found(format!("{pointer}/value"), name);
+            }
+            for (name, _) in fields.iter().filter(|(name, value)| is_secret(name) && is_literal(value)) {
+                found(format!("{pointer}/{}", escaped(name)), name);
+            }
+            fields.iter().for_each(|(name, value)| secrets(value, &format!("{pointer}/{}", escaped(name)), problems));
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(index, item)| secrets(item, &format!("{pointer}/{index}"), problems));
+        }
+        _ => {}
+    }
+}
+
+/// Whether a field of values that is called `name` holds a secret, and not the name of a Secret as `adminSecret` does.
+fn is_secret(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let is_reference = lower.starts_with("existing") || lower.ends_with("secret") && !lower.ends_with("clientsecret");
+    is_secret_name(name) && !is_reference
+}
+
+/// Whether `value` is a text that stands for itself, and not for a variable or for what a template makes.
+fn is_literal(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with('$') && !text.contains("{{"))
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// A JSON pointer for people.
+fn told(pointer: &str) -> String {
+    pointer.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
 }
 
 struct Problem {
@@ -159,16 +224,62 @@ fn by_schema(release: &Release, chart: &Chart, path: &str, defaults: &Value) -> 
     let validator = jsonschema::validator_for(&schema).map_err(|error| wrong(&error))?;
     let problems = validator.iter_errors(&values).map(|error| {
         let at = format!("{pointer}{}", error.instance_path());
-        let told = at.trim_start_matches('/').replace('/', ".");
+        let told = told(&at);
+        let is_masked = at.split('/').any(is_secret_name);
         let (code, at) = match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 (&UNKNOWN_VALUE, format!("{at}/{}", unexpected.first().map(String::as_str).unwrap_or_default()))
             }
             _ => (&REFUSED, at),
         };
-        let said = crate::validate::objects::shortened(&error.to_string());
+        let said = if is_masked { error.masked().to_string() } else { error.to_string() };
+        let said = crate::validate::objects::shortened(&said);
         let message = if told.is_empty() { said } else { format!("`{told}`: {said}") };
         Problem { code, pointer: at, message, fix: None }
     });
     Ok(problems.collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::validate::place::Text;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn judged(values: &Value, schema: &Value) -> Verdict {
+        let files = [("values.yaml", json!({"a": {}, "env": [], "auth": {}})), (SCHEMA, schema.clone())];
+        let files = files.map(|(path, content)| (path.to_owned(), content.to_string().into_bytes()));
+        let (name, version) = ("x".to_owned(), "1".to_owned());
+        let chart = Chart { name: name.clone(), app_version: version.clone(), version, files: BTreeMap::from(files) };
+        let release = Release { name, namespace: "m".to_owned(), chart, values: values.clone(), needs: Vec::new() };
+        judge(&release, &Judged::file(Text::new("x.yaml", serde_yaml::to_string(values).unwrap())))
+    }
+
+    #[test]
+    fn what_is_called_as_a_secret_is_told_without_the_secret() {
+        let values = json!({
+            "a": {"adminPassword": "s3cret", "existingSecret": "grafana", "passwordKey": "p", "token": "$__env{TOKEN}"},
+            "env": [{"name": "API_KEY", "value": "s3cret"}, {"name": "API_TOKEN", "value": "{{ .Values.a }}"}],
+        });
+        let verdict = judged(&values, &json!({}));
+        let found: Vec<(&str, &str)> =
+            verdict.findings.iter().map(|finding| (finding.code.id, &*finding.place.excerpt)).collect();
+        assert_eq!(found, [("values/secret", "  adminPassword:"), ("values/secret", "  value:")], "{verdict:#?}");
+        assert!(!format!("{verdict:?}").contains("s3cret"));
+        assert!(
+            verdict.findings[1].message.contains("`env.0.value`") && verdict.findings[1].message.contains("API_KEY")
+        );
+    }
+
+    #[test]
+    fn a_secret_that_the_schema_refuses_is_not_told_either() {
+        let schema = json!({"properties": {"auth": {"properties": {"password": {"type": "object"}}}}});
+        let verdict = judged(&json!({"auth": {"password": "s3cret"}}), &schema);
+        let mut codes: Vec<&str> = verdict.findings.iter().map(|finding| finding.code.id).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, ["values/refused", "values/secret"]);
+        assert!(!format!("{verdict:?}").contains("s3cret"), "{verdict:?}");
+    }
 }

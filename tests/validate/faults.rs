@@ -386,4 +386,12 @@ pub(crate) const LATENCY: &str = "alerts/slo/latency.yaml";
 pub(crate) const GIVEN: &[Fault] = &[
     (VALUES, "reloader:\n", "reloadr:\n", "values/unknown", "reloadr:", &["values/refused"]),
     (VALUES, "  enabled: @{ prometheus.enabled }@", "  enabled: \"always\"", "values/refused", "enabled:", &[]),
+    (
+        VALUES,
+        "external_labels:\n",
+        "external_labels:\n        api_token: planted\n",
+        "values/secret",
+        "api_token:",
+        &[],
+    ),
 ];

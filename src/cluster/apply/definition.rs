@@ -36,10 +36,20 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
     let mut cause = not_listed(&reference);
     let started = Instant::now();
     loop {
-        let is_listed = is_listed(manifest, worker).await?;
-        // Not read each time: a definition can be a megabyte.
-        if is_listed || started.elapsed() >= USUAL {
-            let found = ask(&what, || api.get(&reference.name)).await?;
+        let look = async {
+            let is_listed = is_listed(manifest, worker).await?;
+            // Not read each time: a definition can be a megabyte.
+            let is_read = is_listed || started.elapsed() >= USUAL;
+            let found = if is_read { Some(ask(&what, || api.get(&reference.name)).await?) } else { None };
+            Ok::<_, anyhow::Error>((is_listed, found))
+        };
+        let (is_listed, found) = tokio::select! {
+            biased;
+            () = worker.stop_waiting.cancelled() => return Err(stopped(&reference, &cause)),
+            () = tokio::time::sleep_until(worker.deadline) => return Err(unhealthy(&reference, &cause)),
+            seen = look => seen?,
+        };
+        if let Some(found) = found {
             cause = match crd::judge(&serde_json::to_value(&found)?) {
                 Ready::Ready if is_listed => return Ok(()),
                 Ready::Ready => not_listed(&reference),
@@ -52,10 +62,7 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
             told = Some(cause.clone());
         }
         tokio::select! {
-            () = worker.stop_waiting.cancelled() => {
-                let message = format!("stopped waiting for `{reference}`; {}", cause.message);
-                return Err(Failure::new(Kind::Interrupted, message).into());
-            }
+            () = worker.stop_waiting.cancelled() => return Err(stopped(&reference, &cause)),
             () = tokio::time::sleep_until(worker.deadline) => return Err(unhealthy(&reference, &cause)),
             () = tokio::time::sleep(pause) => {}
         }
@@ -107,6 +114,11 @@ async fn is_listed(manifest: &Manifest, worker: &Worker) -> Result<bool> {
         })
         .collect();
     Ok(versions.iter().all(|version| listed.contains(version)))
+}
+
+fn stopped(reference: &ObjectRef, cause: &Cause) -> anyhow::Error {
+    let message = format!("stopped waiting for `{reference}`; {}", cause.message);
+    Failure::new(Kind::Interrupted, message).into()
 }
 
 fn unhealthy(reference: &ObjectRef, cause: &Cause) -> anyhow::Error {

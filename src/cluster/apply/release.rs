@@ -38,9 +38,12 @@ pub(super) async fn deploy(
     let labels = Labels::of(release, &worker.api_digest);
     let mut outage = outage(worker);
     while let Err(error) = upgrade(step, release, &labels, worker).await {
-        outage.outlast(&release.name, error).await?;
+        let lost = outage.outlast(&release.name, error).await?;
         // Helm could not write down that it failed.
         forget_pending(release, worker).await?;
+        if outage.is_over() {
+            return Err(lost);
+        }
     }
     let manifest = objects_of(&worker.cluster.client, &release.namespace, &release.name).await?;
     drop(slot);
@@ -57,11 +60,11 @@ pub(super) async fn deploy(
 
 /// Uninstalls the release `name`; one that is not there is fine.
 pub(super) async fn uninstall(name: &str, namespace: &str, worker: &Worker) -> Result<()> {
-    outage(worker).uninstall(&worker.helm, name, namespace, worker.deadline, &worker.stop_helm).await
+    outage(worker).uninstall(&worker.helm, name, namespace, &worker.stop_helm).await
 }
 
 fn outage(worker: &Worker) -> Outage<'_> {
-    Outage::new(&worker.cluster.client, &worker.events, &worker.stop_waiting)
+    Outage::new(&worker.cluster.client, &worker.events, worker.deadline, &worker.stop_waiting)
 }
 
 /// Lets helm install or upgrade the release; ends it where one of its hooks cannot get done.

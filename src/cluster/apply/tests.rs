@@ -78,7 +78,9 @@ fn willing(asked: &Asked) -> Answer {
         Answer::Silence
     } else if asked.method == Method::GET && asked.path.contains("/secrets?") {
         let labels = |name: &str| json!({"owner": "helm", "name": name, "version": "1", "status": "deployed"});
-        list(json!(["loki", "slow", "bad"].map(|name| json!({"metadata": {"labels": labels(name)}}))))
+        list(json!(["loki", "slow", "bad"].map(
+            |name| json!({"metadata": {"name": format!("sh.helm.release.v1.{name}.v1"), "labels": labels(name)}})
+        )))
     } else if asked.method == Method::GET && asked.path.contains("/secrets/sh.helm.release.v1.") {
         Answer::Json(200, stored())
     } else if asked.method != Method::GET {
@@ -285,12 +287,6 @@ async fn each_refusal_of_an_object_has_its_exit_code() {
     }
 }
 
-fn server_version() -> Answer {
-    let names =
-        ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"];
-    Answer::Json(200, json!(BTreeMap::from(names.map(|name| (name, "")))))
-}
-
 /// A release's revisions as Helm's Secrets hold them: one that is pending.
 fn pending_revision() -> Value {
     json!([{"metadata": {"name": "sh.helm.release.v1.loki.v1", "namespace": "m", "uid": "revision"}}])
@@ -304,7 +300,7 @@ async fn a_helm_that_lost_the_server_is_run_again_without_what_it_left_pending()
          exit 0",
     );
     let answer = |asked: &Asked| match asked.path.as_str() {
-        "/version" => server_version(),
+        "/readyz" => Answer::Bytes("ok"),
         path if path.contains("/secrets?") && path.contains("pending-install") => list(pending_revision()),
         _ => willing(asked),
     };
@@ -315,7 +311,7 @@ async fn a_helm_that_lost_the_server_is_run_again_without_what_it_left_pending()
         log.iter().position(|asked| asked.method == *method && asked.path.contains(part)).unwrap()
     };
     let taken_away = asked(&Method::DELETE, "/secrets/sh.helm.release.v1.loki.v1");
-    assert!(asked(&Method::GET, "/version") < taken_away);
+    assert!(asked(&Method::GET, "/readyz") < taken_away);
     let told = |event: &Event| matches!(event, Event::Warning { message } if message.contains("it is run again"));
     assert_eq!(ran.events.iter().filter(|event| told(event)).count(), 1, "{:?}", ran.events);
 }
@@ -325,7 +321,7 @@ async fn a_helm_that_never_reaches_the_server_is_told_after_three_attempts() {
     let (folder, helm) =
         fake_helm("echo >> \"$0.tries\"\necho 'Error: kubernetes cluster unreachable: no' >&2; exit 1");
     let answer = |asked: &Asked| match asked.path.as_str() {
-        "/version" => server_version(),
+        "/readyz" => Answer::Bytes("ok"),
         _ => willing(asked),
     };
     let ran = run(vec![release("loki", &[])], &helm, CancellationToken::new(), answer).await;
@@ -365,7 +361,9 @@ async fn nothing_starts_that_waited_for_its_place_when_all_was_stopped() {
         let is_read = asked.method == Method::GET && asked.path.contains("/configmaps/old");
         if is_read { Answer::Silence } else { willing(asked) }
     };
+    let begun = Instant::now();
     let ran = run_with(1, vec![old, object("rules", &[])], &helm, cancel, answer).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "it did not end at once: {:?}", begun.elapsed());
     assert_eq!(notes(&ran), ["cut short: old", "not started: rules"]);
     assert!(ran.log.lock().unwrap().iter().all(|asked| asked.method != Method::PATCH));
 }

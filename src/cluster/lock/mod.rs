@@ -27,9 +27,14 @@ use tokio_util::sync::CancellationToken;
 /// Name of the Lease, in the monitoring namespace.
 pub const LEASE: &str = FIELD_MANAGER;
 /// How long a Lease holds that nobody renews.
-pub const DURATION: Duration = Duration::from_secs(15);
-/// How often the holder renews it: two of three may fail.
+pub const DURATION: Duration = Duration::from_secs(45);
+/// How long the holder goes on without a renewal: its helm, which is given [`crate::helm::run::GRACE`] to stop, is gone
+/// when somebody else may begin.
+const GOES_ON: Duration = Duration::from_secs(30);
+/// How often the holder renews it.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
+/// How long after a renewal that failed the next one is tried.
+const TRIED_AGAIN: Duration = Duration::from_secs(1);
 /// How often one who waits looks again.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
@@ -209,34 +214,43 @@ impl Lock {
 async fn renew(api: Api<Lease>, holder: Holder, mut lease: Lease, lost: CancellationToken, told: Trouble) {
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let mut renewed = Instant::now();
+    let mut pause = RENEWED_EVERY;
     let mut trouble = None;
     loop {
         tokio::select! {
             () = lost.cancelled() => return,
-            () = tokio::time::sleep(RENEWED_EVERY) => {}
+            () = tokio::time::sleep_until(renewed + GOES_ON) => {
+                if let Ok(mut told) = told.lock() {
+                    *told = trouble;
+                }
+                return lost.cancel();
+            }
+            () = tokio::time::sleep(pause) => {}
         }
+        // Others count from when they see it, which is later.
+        let asked = Instant::now();
+        let until = (asked + RENEWED_EVERY).min(renewed + GOES_ON);
         let wanted = holder.lease(Some(lease.clone()), DURATION, Timestamp::now());
-        match tokio::time::timeout(RENEWED_EVERY, api.replace(LEASE, &parameters, &wanted)).await {
+        pause = TRIED_AGAIN;
+        match tokio::time::timeout_at(until, api.replace(LEASE, &parameters, &wanted)).await {
             Ok(Ok(written)) => {
                 lease = written;
-                renewed = Instant::now();
+                renewed = asked;
+                pause = RENEWED_EVERY;
+                trouble = None;
             }
             // Somebody else wrote it: the answer may be to a renewal of ours that got lost on its way back.
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
-                match tokio::time::timeout(RENEWED_EVERY, api.get_opt(LEASE)).await {
+                match tokio::time::timeout_at(until, api.get_opt(LEASE)).await {
                     Ok(Ok(Some(found))) if holder.holds(&found) => lease = found,
                     Ok(Ok(_)) => return lost.cancel(),
                     Ok(Err(_)) | Err(_) => {}
                 }
             }
             Ok(Err(error)) => trouble = Some(explain("renew the lock", &error)),
+            // The last one may be cut short: what was heard before it says more.
+            Err(_) if trouble.is_some() => {}
             Err(_) => trouble = Some(anyhow::anyhow!("the API server did not answer in {} s", RENEWED_EVERY.as_secs())),
-        }
-        if renewed.elapsed() > DURATION {
-            if let Ok(mut told) = told.lock() {
-                *told = trouble;
-            }
-            return lost.cancel();
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::judge_capacity::Room;
 use super::judge_standing::{Standing, services_of_webhooks};
 use crate::cluster::Cluster;
+use crate::cluster::deployed::objects_of;
 use crate::cluster::objects::api;
 use crate::cluster::request::ask;
 use crate::cluster::secret::secret_keys;
@@ -127,6 +128,20 @@ pub(super) async fn standing(
         webhooks,
         without_endpoints: or_skipped(without_endpoints, "what stands behind webhooks", skipped)?.unwrap_or_default(),
     })
+}
+
+/// The objects of the releases that `plan` takes away.
+pub(super) async fn unwanted(cluster: &Cluster, plan: &Plan, skipped: &mut Skipped) -> Vec<Manifest> {
+    let mut objects = Vec::new();
+    for step in &plan.steps {
+        let Target::UnwantedRelease { namespace, name } = &step.target else { continue };
+        match objects_of(&cluster.client, namespace, name).await {
+            Ok(found) => objects.extend(found),
+            // Helm says itself what it cannot do; the rights that were asked for here are an earlier word.
+            Err(_) => skipped.push(format!("preflight skips the objects of the release `{name}`: cannot read them")),
+        }
+    }
+    objects
 }
 
 /// Definitions and Gateways of others that `config` names, and whether each is there.

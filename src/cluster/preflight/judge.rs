@@ -206,12 +206,20 @@ pub fn accesses_of_records(namespace: &str) -> BTreeSet<Access> {
     ["create", "delete", "get", "list", "patch"].map(|verb| Access { kind: kind.clone(), verb }).into()
 }
 
-/// What helm does with the objects of the releases.
+/// What helm does with the objects of the releases that it installs or upgrades.
 pub fn accesses_of_objects(objects: &[Manifest]) -> BTreeSet<Access> {
+    accesses_of_kinds(objects, &["create", "get", "patch"])
+}
+
+/// What helm does with the objects of the releases that it takes away: one that it may not read it leaves behind.
+pub fn accesses_of_removed(objects: &[Manifest]) -> BTreeSet<Access> {
+    accesses_of_kinds(objects, &["delete", "get"])
+}
+
+fn accesses_of_kinds(objects: &[Manifest], verbs: &[&'static str]) -> BTreeSet<Access> {
     let kinds: BTreeSet<ObjectRef> =
         objects.iter().map(|object| ObjectRef { name: String::new(), ..object.reference() }).collect();
-    let verbs = ["create", "get", "patch"];
-    kinds.into_iter().flat_map(|kind| verbs.map(|verb| Access { kind: kind.clone(), verb })).collect()
+    kinds.into_iter().flat_map(|kind| verbs.iter().map(move |verb| Access { kind: kind.clone(), verb })).collect()
 }
 
 /// The StorageClasses that the claims among `objects` ask for.
@@ -385,7 +393,9 @@ mod tests {
         assert!(accesses_of_records("m").iter().all(|access| access.kind.kind == "Secret"));
         assert_eq!(accesses_of_records("m").len(), 5);
         assert!(secrets.iter().all(|access| access.kind.kind == "Secret") && secrets.len() == 5, "{secrets:?}");
-        assert_eq!(accesses_of_objects(&[Manifest(config_map.clone()), Manifest(config_map)]).len(), 3);
+        let two = [Manifest(config_map.clone()), Manifest(config_map)];
+        assert_eq!(accesses_of_objects(&two).len(), 3);
+        assert_eq!(accesses_of_removed(&two), BTreeSet::from([access("delete"), access("get")]));
     }
 
     #[test]

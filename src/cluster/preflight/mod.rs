@@ -64,6 +64,7 @@ pub async fn preflight(
     wanted.extend(judge::accesses_of_records(&config.namespaces.monitoring));
     wanted.extend(judge::accesses_of_objects(&rendered));
     let (mut skipped, mut unread) = (Vec::new(), Vec::new());
+    wanted.extend(judge::accesses_of_removed(&gather::unwanted(cluster, plan, &mut skipped).await));
     let (denied, storage_classes, terminating, taken, lossy, room, standing, refused) = tokio::try_join!(
         denied(cluster, wanted),
         storage_classes(&cluster.client),

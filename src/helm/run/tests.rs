@@ -107,7 +107,7 @@ async fn a_helm_that_ignores_sigterm_is_killed_after_the_grace() {
         stdout_limit: 1024,
     };
     let finished = helm.run(call, &CancellationToken::new()).await.unwrap();
-    let error = helm.judge(finished, "loki", "m").unwrap_err();
+    let error = helm.judge("deploy", finished, "loki", "m").unwrap_err();
     assert_eq!(exit_code_of(&error), 4);
     assert!(chain_of(&error).iter().any(|line| line.contains("still busy")), "{:?}", chain_of(&error));
 }
@@ -124,7 +124,7 @@ async fn a_flood_on_standard_error_is_cut_and_its_end_is_kept() {
     };
     let finished = helm.run(call, &CancellationToken::new()).await.unwrap();
     assert!(finished.stderr.len() <= 2 * STDERR_LIMIT, "{} bytes kept", finished.stderr.len());
-    let error = helm.judge(finished, "loki", "m").unwrap_err();
+    let error = helm.judge("deploy", finished, "loki", "m").unwrap_err();
     assert_eq!(chain_of(&error).last().unwrap(), "the reason");
 }
 

@@ -1,0 +1,48 @@
+//! What fields are called that hold secrets.
+
+/// What the names of secrets have in them, in small letters without `-` and `_`.
+const NAMES: &[&str] = &[
+    "apikey",
+    "authorization",
+    "credential",
+    "dsn",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "routingkey",
+    "secret",
+    "token",
+    "webhookurl",
+];
+/// Names that only tell where a secret stands.
+const PLACES: &[&str] = &["file", "key", "keys", "name", "namespace", "ref", "refs", "path"];
+
+/// Whether a field called `name` may hold a secret.
+pub fn is_secret_name(name: &str) -> bool {
+    let plain: String = name.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect();
+    let says_so = NAMES.iter().any(|word| plain.contains(word));
+    says_so
+        && !PLACES.iter().any(|end| {
+            plain.ends_with(end)
+                && !plain.ends_with("apikey")
+                && !plain.ends_with("privatekey")
+                && !plain.ends_with("routingkey")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known_and_those_that_tell_where_one_stands_are_not() {
+        for name in ["adminPassword", "api_key", "slack-webhook-url", "bearerToken", "secretKey2", "privateKey", "DSN"]
+        {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in ["passwordKey", "secretName", "tokenFile", "replicas", "user", "secretRef"] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+}
