@@ -1,8 +1,13 @@
 //! Tells when something in a namespace changed, by watches. What changed is read again by whoever
-//! is told: a watch only wakes, so one that is lost or lags costs time and never the truth.
+//! is told: a watch only wakes, so one that is lost or lags costs time and never the truth. Many are told at once, and
+//! share what is read.
 
 use crate::cluster::objects;
+use crate::cluster::shared::Shared;
+use crate::cluster::snapshot::snapshot;
 use crate::object::ObjectRef;
+use crate::ready::Snapshot;
+use anyhow::Result;
 use futures::StreamExt;
 use kube::Client;
 use kube::api::WatchParams;
@@ -32,6 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Changes {
     told: watch::Receiver<u64>,
     _watches: JoinSet<()>,
+    client: Client,
+    reads: Shared<Snapshot>,
 }
 
 impl Changes {
@@ -45,7 +52,15 @@ impl Changes {
                 watches.spawn(watch_kind(client.clone(), any, tell.clone()));
             }
         }
-        Changes { told, _watches: watches }
+        Changes { told, _watches: watches, client: client.clone(), reads: Shared::default() }
+    }
+
+    /// What `namespace` holds now or a little later.
+    ///
+    /// # Errors
+    /// As [`snapshot()`].
+    pub async fn read(&self, namespace: &str) -> Result<Snapshot> {
+        self.reads.get(namespace, async || snapshot(&self.client, namespace).await).await
     }
 
     /// One listener, told of every change from now on.

@@ -17,6 +17,7 @@ mod request;
 #[cfg(test)]
 mod script;
 pub mod secret;
+mod shared;
 pub mod snapshot;
 pub mod uninstall;
 pub mod wait;

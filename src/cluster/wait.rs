@@ -2,7 +2,7 @@
 
 use crate::cluster::changes::Changes;
 use crate::cluster::request::{NOT_ACCEPTED, ask};
-use crate::cluster::snapshot::{further, ready_endpoints, snapshot};
+use crate::cluster::snapshot::{further, ready_endpoints};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
 use crate::object::ObjectRef;
@@ -110,7 +110,7 @@ async fn follow(
         told.mark_unchanged();
         let read = async {
             match awaited {
-                Awaited::All(workloads) => wait.end_of(read(client, workloads).await, workloads),
+                Awaited::All(workloads) => wait.end_of(read(client, changes, workloads).await, workloads),
                 Awaited::Hooks { release, namespace } => {
                     let hooks = match hooks(client, release, namespace).await {
                         Ok(hooks) if hooks.is_empty() => return None,
@@ -118,7 +118,7 @@ async fn follow(
                         Err(error) => return wait.bear(error),
                     };
                     // Helm says when all of them are done.
-                    wait.end_of(read(client, &hooks).await, &hooks).filter(Result::is_err)
+                    wait.end_of(read(client, changes, &hooks).await, &hooks).filter(Result::is_err)
                 }
             }
         };
@@ -170,11 +170,11 @@ fn is_hook_of(job: &ObjectMeta, release: &str) -> bool {
 }
 
 /// What the namespaces of `workloads` hold; what has no namespace stands under the empty name.
-async fn read(client: &Client, workloads: &[ObjectRef]) -> Result<BTreeMap<String, Snapshot>> {
+async fn read(client: &Client, changes: &Changes, workloads: &[ObjectRef]) -> Result<BTreeMap<String, Snapshot>> {
     let namespaces: BTreeSet<String> = workloads.iter().filter_map(|workload| workload.namespace.clone()).collect();
     let mut seen: BTreeMap<String, Snapshot> = BTreeMap::new();
     for namespace in namespaces {
-        let found = snapshot(client, &namespace).await?;
+        let found = changes.read(&namespace).await?;
         seen.insert(namespace, found);
     }
     for reference in workloads.iter().filter(|reference| is_further(reference)) {

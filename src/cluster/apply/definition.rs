@@ -9,6 +9,7 @@ use crate::event::{Cause, Event};
 use crate::object::{Manifest, ObjectRef};
 use crate::ready::{Ready, crd};
 use anyhow::Result;
+use kube::Client;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -82,38 +83,46 @@ async fn is_listed(manifest: &Manifest, worker: &Worker) -> Result<bool> {
     let plural = manifest.0.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or_default();
     let versions = served_versions(&manifest.0);
     for version in &versions {
-        let found = ask(&format!("list the kinds of `{version}`"), || async {
-            match client.list_api_group_resources(version).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-                answer => answer.map(Some),
-            }
-        })
-        .await?;
-        if !found.is_some_and(|found| found.resources.iter().any(|resource| resource.name == plural)) {
+        let found = worker.kinds.get(version, async || kinds_of(client, version).await).await?;
+        if !found.contains(plural) {
             return Ok(false);
         }
     }
+    let all = worker.kinds.get("", async || all_kinds(client).await).await?;
+    Ok(all.is_empty() || versions.iter().all(|version| all.contains(&format!("{version}/{plural}"))))
+}
+
+/// The kinds in `version` (`apps/v1`), by their plurals; none where it is not served.
+async fn kinds_of(client: &Client, version: &str) -> Result<BTreeSet<String>> {
+    let found = ask(&format!("list the kinds of `{version}`"), || async {
+        match client.list_api_group_resources(version).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            answer => answer.map(Some),
+        }
+    })
+    .await?;
+    Ok(found.into_iter().flat_map(|found| found.resources).map(|resource| resource.name).collect())
+}
+
+/// The kinds of all groups (`apps/v1/deployments`); none where there is no such list, as before Kubernetes 1.26.
+async fn all_kinds(client: &Client) -> Result<BTreeSet<String>> {
     let groups = ask("list the API groups of the cluster", || async {
         match client.list_api_groups_aggregated().await {
-            // Servers before 1.26 have no such list.
             Err(kube::Error::SerdeError(_)) => Ok(None),
             answer => answer.map(Some),
         }
     })
     .await?;
-    let Some(groups) = groups.filter(|groups| !groups.items.is_empty()) else { return Ok(true) };
-    let listed: BTreeSet<String> = groups
-        .items
-        .iter()
-        .flat_map(|group| {
-            let name = group.metadata.as_ref().and_then(|metadata| metadata.name.as_deref()).unwrap_or_default();
-            group.versions.iter().filter_map(move |version| {
-                let has = version.resources.iter().any(|resource| resource.resource.as_deref() == Some(plural));
-                has.then(|| format!("{name}/{}", version.version.as_deref().unwrap_or_default()))
-            })
+    let groups = groups.into_iter().flat_map(|groups| groups.items);
+    let kinds = groups.flat_map(|group| {
+        let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+        group.versions.into_iter().flat_map(move |version| {
+            let place = format!("{name}/{}", version.version.unwrap_or_default());
+            let plurals = version.resources.into_iter().filter_map(|resource| resource.resource);
+            plurals.map(move |plural| format!("{place}/{plural}")).collect::<Vec<_>>()
         })
-        .collect();
-    Ok(versions.iter().all(|version| listed.contains(version)))
+    });
+    Ok(kinds.collect())
 }
 
 fn stopped(reference: &ObjectRef, cause: &Cause) -> anyhow::Error {

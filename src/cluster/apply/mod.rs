@@ -10,6 +10,7 @@ mod tests;
 
 use crate::cluster::Cluster;
 use crate::cluster::changes::Changes;
+use crate::cluster::shared::Shared;
 use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{Event, Events};
 use crate::helm::{self, Helm};
@@ -102,6 +103,8 @@ struct Worker {
     fail_after: Duration,
     api_digest: Arc<str>,
     changes: Arc<Changes>,
+    /// The names that the API server lists, of kinds in a version and of everything.
+    kinds: Arc<Shared<BTreeSet<String>>>,
     /// Ends waits.
     stop_waiting: CancellationToken,
     /// Ends helm.
@@ -138,6 +141,7 @@ impl<'a> Run<'a> {
             fail_after: context.fail_after,
             api_digest: plan.api_digest.as_str().into(),
             changes: Arc::new(Changes::watch(&context.cluster.client, namespaces)),
+            kinds: Arc::default(),
             cluster: context.cluster,
             stop_waiting: stop_helm.child_token(),
             stop_helm,

@@ -54,7 +54,7 @@ async fn list(cluster: &Cluster, api_version: &str, kind: &str) -> Result<Vec<Va
 }
 
 /// The metadata of an object; `None` where there is none, or where its kind is not served.
-async fn metadata(cluster: &Cluster, object: &ObjectRef) -> Result<Option<Value>> {
+pub(super) async fn metadata(cluster: &Cluster, object: &ObjectRef) -> Result<Option<Value>> {
     let api = api(&cluster.client, object);
     let found = ask(&format!("read `{object}`"), || async {
         match api.get_metadata_opt(&object.name).await {

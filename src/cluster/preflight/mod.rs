@@ -9,7 +9,8 @@ mod judge_standing;
 mod rehearsal;
 
 use crate::cluster::Cluster;
-use crate::cluster::objects::{api, resource};
+use crate::cluster::listed::{listed, unless_refused};
+use crate::cluster::objects::resource;
 use crate::cluster::request::ask;
 use crate::cluster::snapshot::storage_classes;
 use crate::config::model::Config;
@@ -27,7 +28,8 @@ use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::PostParams;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many questions go on at once.
@@ -122,7 +124,7 @@ fn written(step: &Step) -> Option<&Manifest> {
 }
 
 /// A namespace by its name, with the label of its name that the API server adds.
-fn with_its_name(namespace: &Manifest) -> (String, serde_json::Value) {
+fn with_its_name(namespace: &Manifest) -> (String, Value) {
     let name = namespace.reference().name;
     let mut object = namespace.0.clone();
     object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
@@ -149,47 +151,63 @@ async fn render<'p>(cluster: &Cluster, renders: &Renders, plan: &'p Plan) -> Res
 /// The objects that a release would make but that exist and belong to somebody else: helm would
 /// refuse that release after others are applied.
 async fn taken(cluster: &Cluster, releases: &[(&Release, Vec<Manifest>)]) -> Result<Vec<(ObjectRef, String)>> {
-    let wanted =
-        releases.iter().flat_map(|(release, objects)| objects.iter().map(move |object| (release, object.reference())));
-    let mut taken: Vec<(ObjectRef, String)> = stream::iter(wanted)
-        .map(|(release, reference)| async move {
+    let made = |(release, objects): &(&Release, Vec<Manifest>)| {
+        let ours = format!("{}/{}", release.namespace, release.name);
+        objects.iter().map(|object| (object.reference(), ours.clone())).collect::<Vec<_>>()
+    };
+    let wanted: BTreeMap<ObjectRef, String> = releases.iter().flat_map(made).collect();
+    let listed = listed(&cluster.client, "Helm", wanted.keys().cloned()).await?;
+    let single = stream::iter(listed.single)
+        .map(|reference| async move {
             // What may not be read is told as a missing permission.
-            let objects = api(&cluster.client, &reference);
-            let what = format!("read `{reference}`");
-            let found = ask(&what, || objects.get_metadata_opt(&reference.name)).await;
-            let metadata = found.ok().flatten()?.metadata;
-            let owner = judge::owner(&metadata.labels.unwrap_or_default(), &metadata.annotations.unwrap_or_default());
-            let ours = format!("{}/{}", release.namespace, release.name);
-            (owner.as_deref() != Some(&*ours)).then(|| (reference, owner.unwrap_or_default()))
+            let found = unless_refused(gather::metadata(cluster, &reference).await)?.flatten();
+            Ok::<_, anyhow::Error>(found.map(|found| (reference, found)))
         })
         .buffer_unordered(CONCURRENCY)
-        .filter_map(|taken| async move { taken })
-        .collect()
-        .await;
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect::<Vec<_>>()
+        .await?;
+    let owned = listed.objects.into_iter().chain(single).filter_map(|(reference, object)| {
+        let words = |pointer: &str| BTreeMap::deserialize(object.pointer(pointer)?).ok();
+        let [labels, annotations] =
+            ["/metadata/labels", "/metadata/annotations"].map(|at| words(at).unwrap_or_default());
+        let owner = judge::owner(&labels, &annotations);
+        (owner.as_ref() != wanted.get(&reference)).then(|| (reference, owner.unwrap_or_default()))
+    });
+    let mut taken: Vec<(ObjectRef, String)> = owned.collect();
     taken.sort();
     Ok(taken)
 }
 
 /// The accesses among `wanted` that the API server would refuse.
 async fn denied(cluster: &Cluster, wanted: BTreeSet<Access>) -> Result<BTreeSet<Access>> {
-    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
-    let api = &api;
+    // Who may do everything need not be asked about each.
+    if is_allowed(cluster, &json!({"group": "*", "resource": "*", "verb": "*"})).await? {
+        return Ok(BTreeSet::new());
+    }
     stream::iter(wanted)
         .map(|access| async move {
             let any = ObjectRef { namespace: None, name: String::new(), ..access.kind.clone() };
             let resource = resource(&any);
-            let review: SelfSubjectAccessReview = serde_json::from_value(json!({"spec": {"resourceAttributes": {
+            let attributes = json!({
                 "group": resource.group, "version": resource.version, "resource": resource.plural,
                 "namespace": access.kind.namespace, "verb": access.verb,
-            }}}))?;
-            let parameters = PostParams::default();
-            let answer = ask("ask for our own permissions", || api.create(&parameters, &review)).await?;
-            Ok::<_, anyhow::Error>(answer.status.is_none_or(|status| !status.allowed).then_some(access))
+            });
+            Ok::<_, anyhow::Error>((!is_allowed(cluster, &attributes).await?).then_some(access))
         })
         .buffer_unordered(CONCURRENCY)
         .try_filter_map(|denied| async move { Ok(denied) })
         .try_collect()
         .await
+}
+
+/// Whether we may do what `attributes` say.
+async fn is_allowed(cluster: &Cluster, attributes: &Value) -> Result<bool> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let review: SelfSubjectAccessReview = serde_json::from_value(json!({"spec": {"resourceAttributes": attributes}}))?;
+    let parameters = PostParams::default();
+    let answer = ask("ask for our own permissions", || api.create(&parameters, &review)).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 /// The namespaces of the bundle that are being deleted.

@@ -24,7 +24,7 @@ const HELM: &str = "helm";
 /// The refusals that `objects`, each with its namespace, would meet. Where nothing can be said, because the
 /// namespace is not there yet or the right is missing (which is told otherwise), nothing is.
 pub(super) async fn refusals(cluster: &Cluster, objects: &[Manifest]) -> Result<Vec<Failure>> {
-    let parameters = PatchParams::apply(HELM).force().dry_run();
+    let parameters = PatchParams::apply(HELM).force().dry_run().validation_strict();
     let parameters = &parameters;
     // Hooks are made anew each time.
     let is_hook = |object: &Manifest| {

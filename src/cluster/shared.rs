@@ -1,0 +1,88 @@
+//! Reads that many ask for at the same time, done once.
+
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// The last read of each place.
+#[derive(Debug)]
+pub(super) struct Shared<T> {
+    places: Mutex<BTreeMap<String, Arc<Place<T>>>>,
+}
+
+/// The last read of one place, and when it began; locked while one goes on.
+type Place<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Shared { places: Mutex::default() }
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    /// What `place` holds now or a little later, by `read`: a read that begins after the question serves everybody who
+    /// asked before it began.
+    ///
+    /// # Errors
+    /// Those of `read`, which are not shared.
+    pub(super) async fn get(&self, place: &str, read: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
+        let asked = Instant::now();
+        let place = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(places.entry(place.to_owned()).or_default())
+        };
+        let mut last = place.lock().await;
+        if let Some((begun, found)) = &*last
+            && *begun > asked
+        {
+            return Ok(found.clone());
+        }
+        let begun = Instant::now();
+        let found = read().await?;
+        *last = Some((begun, found.clone()));
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    /// One read, which takes 50 ms: the how manieth it is.
+    async fn next(count: &AtomicUsize) -> Result<usize> {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(number)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_ask_while_it_is_read_share_the_next_read() {
+        let (shared, count) = (Shared::default(), AtomicUsize::new(0));
+        let ask = async |after: u64, place: &str| {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            shared.get(place, async || next(&count).await).await.unwrap()
+        };
+        let found = tokio::join!(ask(0, "a"), ask(1, "a"), ask(30, "a"), ask(51, "a"), ask(49, "a"));
+        assert_eq!(found, (1, 2, 2, 3, 2));
+        assert_eq!(ask(0, "a").await, 4, "what was read before the question is no answer");
+        assert_eq!(ask(0, "b").await, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_fails_or_is_given_up_is_not_shared() {
+        let (shared, count) = (Shared::default(), AtomicUsize::new(0));
+        shared.get("a", async || anyhow::bail!("no")).await.unwrap_err();
+        let given_up = tokio::time::timeout(Duration::from_millis(10), shared.get("a", async || next(&count).await));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            shared.get("a", async || next(&count).await).await
+        };
+        let (given_up, later) = tokio::join!(given_up, later);
+        assert!(given_up.is_err());
+        assert_eq!(later.unwrap(), 2);
+    }
+}
