@@ -38,21 +38,26 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
     let started = Instant::now();
     loop {
         let look = async {
-            let is_listed = is_listed(manifest, worker).await?;
-            // Not read each time: a definition can be a megabyte.
-            let is_read = is_listed || started.elapsed() >= USUAL;
+            // What is listed is established, and known not to go away since it was written.
+            if is_listed(manifest, worker).await? {
+                return Ok(None);
+            }
+            // Read for its reasons, and late: a definition can be a megabyte.
+            let is_read = started.elapsed() >= USUAL;
             let found = if is_read { Some(ask(&what, || api.get(&reference.name)).await?) } else { None };
-            Ok::<_, anyhow::Error>((is_listed, found))
+            Ok::<_, anyhow::Error>(Some(found))
         };
-        let (is_listed, found) = tokio::select! {
+        let found = tokio::select! {
             biased;
             () = worker.stop_waiting.cancelled() => return Err(stopped(&reference, &cause)),
             () = tokio::time::sleep_until(worker.deadline) => return Err(unhealthy(&reference, &cause)),
-            seen = look => seen?,
+            seen = look => match seen? {
+                None => return Ok(()),
+                Some(found) => found,
+            },
         };
         if let Some(found) = found {
             cause = match crd::judge(&serde_json::to_value(&found)?) {
-                Ready::Ready if is_listed => return Ok(()),
                 Ready::Ready => not_listed(&reference),
                 Ready::Waiting(cause) => cause,
                 Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),

@@ -85,7 +85,8 @@ async fn write(step: &str, manifest: &Manifest, action: Action, worker: &Worker)
     let what = format!("apply `{reference}`");
     let written = loop {
         let answer = ask(&what, || async {
-            match api.patch(&reference.name, &parameters, &patch).await {
+            // A definition can be a megabyte, which need not come back.
+            match api.patch_metadata(&reference.name, &parameters, &patch).await {
                 Err(kube::Error::Api(status)) if is_webhook_away(&status) && Instant::now() < patience => {
                     Ok(Err(status))
                 }
