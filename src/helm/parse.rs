@@ -91,6 +91,9 @@ impl std::fmt::Display for ServerLost {
 
 impl std::error::Error for ServerLost {}
 
+/// All that helm says when it could not delete something of a release, whatever the reason.
+const NOT_DELETED: &str = "failed to delete release";
+
 /// What a failed helm means for the person, from what it wrote to its standard error when it was to `what` the
 /// release `name` in `namespace`.
 pub fn explain(what: &str, stderr: &str, name: &str, namespace: &str) -> anyhow::Error {
@@ -98,7 +101,10 @@ pub fn explain(what: &str, stderr: &str, name: &str, namespace: &str) -> anyhow:
     let all = reasons.join("; ");
     let lower = all.to_lowercase();
     let is_lost = is_lost(&lower);
-    let failure = if is_lost {
+    let failure = if is_lost && reasons.iter().all(|reason| reason.to_lowercase().starts_with(NOT_DELETED)) {
+        Failure::new(Kind::CouldNotAsk, format!("helm could not delete everything of the release `{name}`"))
+            .hint(format!("helm uninstall {name} -n {namespace} --debug"))
+    } else if is_lost {
         Failure::new(Kind::CouldNotAsk, format!("helm cannot reach the cluster for the release `{name}`"))
             .hint("kubectl get --raw /readyz?verbose")
     } else if lower.contains("another operation (install/upgrade/rollback) is in progress") {
@@ -157,8 +163,7 @@ fn is_lost(lower: &str) -> bool {
         "tls handshake timeout",
         "i/o timeout",
         "server is currently unable to handle the request",
-        // All that helm says when it could not delete something of a release.
-        "failed to delete release",
+        NOT_DELETED,
     ];
     let webhooks = ["failed calling webhook", "conversion webhook for"];
     !webhooks.iter().any(|mark| lower.contains(mark)) && marks.iter().any(|mark| lower.contains(mark))
@@ -346,6 +351,7 @@ mod tests {
     #[test]
     fn a_lost_server_is_in_the_chain_and_nothing_else_is_taken_for_one() {
         let lost = explain("uninstall", "Error: failed to delete release: loki", "loki", "m");
+        assert_eq!(chain_of(&lost)[0], "helm could not delete everything of the release `loki`");
         assert!(lost.is::<ServerLost>() && lost.context("above").is::<ServerLost>());
         assert!(ServerLost::at("loki", "m").is::<ServerLost>());
         assert!(!explain("uninstall", "Error: something new", "loki", "m").is::<ServerLost>());
