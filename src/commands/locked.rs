@@ -1,7 +1,7 @@
 //! Changing the cluster while nobody else does.
 
 use super::session::{Session, Target};
-use crate::cluster::lock::{DURATION, Lock, LockContext, lock};
+use crate::cluster::lock::{GOES_ON, Lock, LockContext, lock};
 use crate::error::{Failure, Kind, failure_of};
 use anyhow::Result;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) async fn give_back<T>(session: &Session<'_>, lock: Lock, work: Result
     lock.release().await;
     if let (Err(_), Some(trouble)) = (&work, trouble) {
         let hint = failure_of(&trouble).and_then(|failure| failure.hint.clone());
-        let message = format!("stopped: the lock could not be renewed for {} s", DURATION.as_secs());
+        let message = format!("stopped: the lock could not be renewed for {} s", GOES_ON.as_secs());
         let failure = Failure::new(Kind::CouldNotAsk, message);
         return Err(
             trouble.context(failure.hint(hint.unwrap_or_else(|| "run it again: what is done is kept".to_owned())))

@@ -30,7 +30,7 @@ pub const LEASE: &str = FIELD_MANAGER;
 pub const DURATION: Duration = Duration::from_secs(45);
 /// How long the holder goes on without a renewal: its helm, which is given [`crate::helm::run::GRACE`] to stop, is gone
 /// when somebody else may begin.
-const GOES_ON: Duration = Duration::from_secs(30);
+pub const GOES_ON: Duration = Duration::from_secs(30);
 /// How often the holder renews it.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
 /// How long after a renewal that failed the next one is tried.
