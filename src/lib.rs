@@ -19,6 +19,7 @@ pub mod helm;
 pub mod labels;
 pub mod object;
 pub mod plan;
+mod pointer;
 pub mod preview;
 pub mod process;
 pub mod promql;

@@ -4,7 +4,7 @@
 use crate::cluster::observe::releases;
 use crate::error::chain_of;
 use crate::event::{Event, Events};
-use crate::helm::{Helm, ServerLost};
+use crate::helm::{Helm, Transient};
 use anyhow::Result;
 use kube::Client;
 use std::time::Duration;
@@ -42,13 +42,13 @@ impl<'a> Outage<'a> {
         Outage { client, events, deadline, cancel, attempt: 1 }
     }
 
-    /// Returns `error` once the API server is ready again, where helm failed at `release` because it was lost, and
-    /// may be run once more.
+    /// Returns `error` once the API server is ready again, where helm failed at `release` for what may have gone away,
+    /// and may be run once more.
     ///
     /// # Errors
     /// `error` too where it has another cause, where it came too often, or where there is no time left.
     pub(super) async fn outlast(&mut self, release: &str, error: anyhow::Error) -> Result<anyhow::Error> {
-        if !error.is::<ServerLost>() || self.attempt == ATTEMPTS || self.is_over() {
+        if !error.is::<Transient>() || self.attempt == ATTEMPTS || self.is_over() {
             return Err(error);
         }
         self.attempt += 1;
@@ -95,7 +95,7 @@ impl<'a> Outage<'a> {
     /// Helm takes a release that it could not read for one that is not there.
     async fn is_gone(&self, name: &str, namespace: &str) -> Result<()> {
         let stands = releases(self.client, namespace).await?.iter().any(|((_, found), _)| found == name);
-        if stands { Err(ServerLost::at(name, namespace)) } else { Ok(()) }
+        if stands { Err(Transient::at(name, namespace)) } else { Ok(()) }
     }
 }
 

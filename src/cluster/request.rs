@@ -221,7 +221,7 @@ fn explain_status(what: &str, status: &Status) -> anyhow::Error {
 }
 
 /// Server-side apply answers an unknown field, or one of the wrong type, with 500 and no reason.
-fn is_invalid_field(status: &Status) -> bool {
+pub(crate) fn is_invalid_field(status: &Status) -> bool {
     status.reason.is_empty() && status.message.contains("typed patch object")
 }
 

@@ -3,6 +3,7 @@
 use super::locked;
 use super::session::{Session, Target};
 use crate::cli::UninstallArgs;
+use crate::cluster::preflight::may_remove;
 use crate::cluster::records::past;
 use crate::cluster::uninstall::{UninstallContext, UninstallPlan, survey, uninstall};
 use crate::config::Config;
@@ -32,6 +33,9 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
         );
         return Ok(());
     }
+    for message in session.unless_interrupted(may_remove(&target.cluster, &plan)).await? {
+        session.events.emit(Event::Note { message });
+    }
     session.terminal.say(&text(&plan));
     let question = format!("Remove this from context `{}`?", target.cluster.context);
     session.confirm(&target, arguments.yes, &question, "drivemaster-mon uninstall").await?;
@@ -52,6 +56,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
             }
             let (under_lock, last) = plan.clone().split_at(&monitoring);
             remove(session, &target, &under_lock, lock.lost()).await?;
+            // It may be lost in the last step, which ended well; what follows would hit another's deploy.
+            if lock.lost().is_cancelled() {
+                return Err(Failure::new(Kind::Interrupted, "stopped before the namespaces were removed").into());
+            }
             Ok(last)
         };
         let work = work.await;

@@ -1,6 +1,7 @@
 //! One YAML file as JSON, with the position of every key and value kept beside it.
 
 use super::Problem;
+use crate::pointer;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use saphyr_parser::Event;
 use serde_json::{Map, Number, Value};
@@ -145,7 +146,7 @@ impl Document {
         map: &mut Map<String, Value>,
         problems: &mut Vec<Problem>,
     ) {
-        let below = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        let below = pointer::below(pointer, name);
         self.positions.insert(below.clone(), position_of(key));
         let value = self.convert(item, &below, problems);
         map.insert(name.to_owned(), value);
@@ -255,7 +256,7 @@ pub fn key_path(pointer: &str) -> String {
             if !path.is_empty() {
                 path.push('.');
             }
-            path.push_str(&part.replace("~1", "/").replace("~0", "~"));
+            path.push_str(&pointer::unescaped(part));
         }
     }
     path

@@ -2,6 +2,7 @@
 //! or take for protected what is not.
 
 use super::model::{Config, Profile};
+use crate::pointer;
 use serde_json::Value;
 
 /// What the light charts of profile `local` leave out. A pointer stands for everything below it.
@@ -79,7 +80,7 @@ fn differences(built_in: Option<&Value>, merged: Option<&Value>, pointer: &str, 
         (built_in, merged) if built_in == merged => {}
         (Some(Value::Object(built_in)), Some(Value::Object(merged))) => {
             for (key, value) in merged {
-                let below = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+                let below = pointer::below(pointer, key);
                 differences(built_in.get(key), Some(value), &below, found);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::document::{Document, key_path};
 use super::{Config, Problem};
+use crate::pointer;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
@@ -34,7 +35,7 @@ pub fn judge(schema: &Value, document: &Document) -> Vec<Problem> {
                     .iter()
                     .map(|key| {
                         let known = known_keys(schema, &pointer);
-                        let below = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+                        let below = pointer::below(&pointer, key);
                         problem(document, &below, unknown(key, &known))
                     })
                     .collect(),
@@ -170,7 +171,7 @@ fn schema_at<'a>(schema: &'a Value, pointer: &str) -> Option<&'a Value> {
     for part in pointer.split('/').skip(1) {
         let below = here
             .get("properties")
-            .and_then(|properties| properties.get(part.replace("~1", "/").replace("~0", "~")))
+            .and_then(|properties| properties.get(pointer::unescaped(part)))
             .or_else(|| here.get("items"))
             .or_else(|| here.get("additionalProperties").filter(|value| value.is_object()))?;
         here = resolve(below)?;

@@ -54,8 +54,6 @@ pub fn upgrade(
         // A field that somebody else took over is put back, as Helm 3 does and as our own objects
         // are applied; without it the upgrade ends in a conflict and the release in `failed`.
         argv.extend(words(&["--server-side=true", "--force-conflicts"]));
-        // The API server judges strictly what is applied; helm would do it too, after it read the schema of each group.
-        argv.push("--disable-openapi-validation".to_owned());
     }
     argv
 }
@@ -144,7 +142,7 @@ mod tests {
             "upgrade --install loki /tmp/chart --namespace drivemaster-monitoring --values - --skip-crds \
              --timeout 90s --history-max 10 \
              --labels drivemaster-mon/chart=c,drivemaster-mon/values=v,drivemaster-mon/api=a \
-             --server-side=true --force-conflicts --disable-openapi-validation"
+             --server-side=true --force-conflicts"
         );
     }
 

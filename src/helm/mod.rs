@@ -10,6 +10,6 @@ pub mod run;
 pub mod stored;
 
 pub use argv::Labels;
-pub use parse::{ServerLost, Version};
+pub use parse::{Transient, Version};
 pub use renders::{RenderedFor, Renders};
 pub use run::{Context, Helm};

@@ -70,26 +70,27 @@ pub fn manifest(text: &str) -> Result<Vec<Manifest>> {
     Ok(objects)
 }
 
-/// In the chain of an error: helm did not get through as the API server was away, or went away at work.
+/// In the chain of an error: helm may get through when it is run again, as the API server was away or went away at
+/// work, or may have.
 #[derive(Debug)]
-pub struct ServerLost(String);
+pub struct Transient(String);
 
-impl ServerLost {
+impl Transient {
     /// Of a release `name` in `namespace` that stands although helm found none to uninstall.
     pub fn at(name: &str, namespace: &str) -> anyhow::Error {
         let failure = Failure::new(Kind::CouldNotAsk, format!("helm did not uninstall the release `{name}`"))
             .hint(format!("helm status {name} -n {namespace}"));
-        anyhow::Error::new(ServerLost("it stands, and helm could not read it".to_owned())).context(failure)
+        anyhow::Error::new(Transient("it stands, and helm could not read it".to_owned())).context(failure)
     }
 }
 
-impl std::fmt::Display for ServerLost {
+impl std::fmt::Display for Transient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-impl std::error::Error for ServerLost {}
+impl std::error::Error for Transient {}
 
 /// All that helm says when it could not delete something of a release, whatever the reason.
 const NOT_DELETED: &str = "failed to delete release";
@@ -100,11 +101,12 @@ pub fn explain(what: &str, stderr: &str, name: &str, namespace: &str) -> anyhow:
     let reasons = reasons(stderr);
     let all = reasons.join("; ");
     let lower = all.to_lowercase();
-    let is_lost = is_lost(&lower);
-    let failure = if is_lost && reasons.iter().all(|reason| reason.to_lowercase().starts_with(NOT_DELETED)) {
-        Failure::new(Kind::CouldNotAsk, format!("helm could not delete everything of the release `{name}`"))
+    let is_transient = is_transient(&lower);
+    let failure = if is_transient && reasons.iter().all(|reason| reason.to_lowercase().starts_with(NOT_DELETED)) {
+        // The server may have been lost, and then it is run again; as likely it is one word for every other reason.
+        Failure::new(Kind::Unhealthy, format!("helm could not delete everything of the release `{name}`"))
             .hint(format!("helm uninstall {name} -n {namespace} --debug"))
-    } else if is_lost {
+    } else if is_transient {
         Failure::new(Kind::CouldNotAsk, format!("helm cannot reach the cluster for the release `{name}`"))
             .hint("kubectl get --raw /readyz?verbose")
     } else if lower.contains("another operation (install/upgrade/rollback) is in progress") {
@@ -135,7 +137,7 @@ pub fn explain(what: &str, stderr: &str, name: &str, namespace: &str) -> anyhow:
     match reasons.next() {
         None => failure.caused_by(anyhow::anyhow!("helm ended without saying why")),
         Some(last) => {
-            let last = if is_lost { anyhow::Error::new(ServerLost(last)) } else { anyhow::anyhow!(last) };
+            let last = if is_transient { anyhow::Error::new(Transient(last)) } else { anyhow::anyhow!(last) };
             let chain = reasons.fold(last, anyhow::Error::context);
             chain.context(failure)
         }
@@ -149,8 +151,8 @@ pub fn left_behind(stdout: &str) -> Vec<String> {
     lines.skip(1).take_while(|line| line.starts_with('[')).map(str::to_owned).collect()
 }
 
-/// Whether the API server was away, or went away at work. A webhook that could not be asked is another matter.
-fn is_lost(lower: &str) -> bool {
+/// Whether the API server was away, or went away at work, or may have. A webhook that could not be asked is another matter.
+fn is_transient(lower: &str) -> bool {
     let marks = [
         "cluster unreachable",
         "connect: connection refused",
@@ -333,7 +335,7 @@ mod tests {
             ("Error: query: failed to query with labels: Get \"https://a/b\": EOF", 3),
             ("Error: http2: server sent GOAWAY and closed the connection; LastStreamID=1", 3),
             ("Error: the server is currently unable to handle the request (get secrets)", 3),
-            ("Error: failed to delete release: loki", 3),
+            ("Error: failed to delete release: loki", 4),
             (
                 "Error: conversion webhook for a.b/v1 failed: Post \"https://b\": dial tcp: connect: connection refused",
                 4,
@@ -349,12 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_server_is_in_the_chain_and_nothing_else_is_taken_for_one() {
+    fn what_may_go_away_is_in_the_chain_and_nothing_else_is_taken_for_it() {
         let lost = explain("uninstall", "Error: failed to delete release: loki", "loki", "m");
         assert_eq!(chain_of(&lost)[0], "helm could not delete everything of the release `loki`");
-        assert!(lost.is::<ServerLost>() && lost.context("above").is::<ServerLost>());
-        assert!(ServerLost::at("loki", "m").is::<ServerLost>());
-        assert!(!explain("uninstall", "Error: something new", "loki", "m").is::<ServerLost>());
+        assert!(lost.is::<Transient>() && lost.context("above").is::<Transient>());
+        assert!(Transient::at("loki", "m").is::<Transient>());
+        assert!(!explain("uninstall", "Error: something new", "loki", "m").is::<Transient>());
     }
 
     #[test]

@@ -127,10 +127,7 @@ fn object_changes(
         }
         kept.insert(reference);
     }
-    let gone = old.into_iter().filter(|(reference, object)| {
-        let policy = object.pointer("/metadata/annotations").and_then(|all| all.get(POLICY));
-        !kept.contains(reference) && policy.and_then(Value::as_str) != Some(KEEP)
-    });
+    let gone = old.into_iter().filter(|(reference, object)| !kept.contains(reference) && !is_kept(object));
     changes.extend(gone.map(|(object, _)| ObjectChange { object, action: Action::Delete, changes: Vec::new() }));
     changes.sort_by(|one, other| one.object.cmp(&other.object));
     changes
@@ -158,6 +155,12 @@ fn settle(new: &mut Value, again: &Value, old: &Value) {
         }
         (new, _, old) => *new = old.clone(),
     }
+}
+
+/// Whether Helm leaves `object` when it goes from a release, or its release goes.
+pub fn is_kept(object: &Value) -> bool {
+    let policy = object.pointer("/metadata/annotations").and_then(|all| all.get(POLICY));
+    policy.and_then(Value::as_str) == Some(KEEP)
 }
 
 fn annotation<'o>(object: &'o Manifest, key: &str) -> Option<&'o str> {

@@ -4,8 +4,8 @@ use super::Ready;
 use crate::object::ObjectRef;
 use serde_json::Value;
 
-/// Whether objects of the kind that the definition `crd` brings can be made: its names are accepted and
-/// it is established. Names that another definition has, and a schema without structure, are refused
+/// Whether objects of the kind that the definition `crd` brings can be made: its names, as they are now, are
+/// accepted and it is established. Names that another definition has, and a schema without structure, are refused
 /// for good.
 pub fn judge(crd: &Value) -> Ready {
     let name = crd.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
@@ -30,6 +30,9 @@ pub fn judge(crd: &Value) -> Ready {
     }
     if is("Terminating", "True").is_some() {
         return Ready::waiting(object, "Terminating", "it is being deleted");
+    }
+    if crd.pointer("/spec/names") != crd.pointer("/status/acceptedNames") {
+        return Ready::waiting(object, "NamesPending", "the API server has not accepted its names yet");
     }
     match is("Established", "True") {
         Some(_) => Ready::Ready,
@@ -58,6 +61,21 @@ mod tests {
         }
         let deleted = judged(&[("Established", "True"), ("Terminating", "True")]);
         assert!(matches!(deleted, Ready::Waiting(cause) if cause.reason == "Terminating"));
+    }
+
+    #[test]
+    fn changed_names_are_waited_for() {
+        let with = |accepted: &str| {
+            let established =
+                json!([{"type": "NamesAccepted", "status": "True"}, {"type": "Established", "status": "True"}]);
+            let status =
+                json!({"conditions": established, "acceptedNames": {"plural": "as", "shortNames": [accepted]}});
+            judge(
+                &json!({"metadata": {"name": "a.b"}, "spec": {"names": {"plural": "as", "shortNames": ["new"]}}, "status": status}),
+            )
+        };
+        assert_eq!(with("new"), Ready::Ready);
+        assert!(matches!(with("old"), Ready::Waiting(cause) if cause.reason == "NamesPending"));
     }
 
     #[test]

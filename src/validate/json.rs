@@ -1,5 +1,6 @@
 //! Where each value of a JSON text stands.
 
+use crate::pointer;
 use std::collections::BTreeMap;
 
 /// Values deeper than this are shown as a part of what they stand in.
@@ -55,7 +56,7 @@ pub(super) fn spans(text: &str) -> BTreeMap<String, Span> {
                     Some(frame) => {
                         frame.wants_key = false;
                         // A key with escapes keeps them: nobody asks for one.
-                        frame.key = text[start + 1..at - 1].replace('~', "~0").replace('/', "~1");
+                        frame.key = pointer::escaped(&text[start + 1..at - 1]);
                     }
                     None => remember(&mut spans, &open, pointer_of(&open), (start, at)),
                 }

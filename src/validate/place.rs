@@ -36,10 +36,12 @@ impl Place {
         self.excerpt.chars().skip(self.column.saturating_sub(1 + self.excerpt_start)).take(self.length).collect()
     }
 
-    /// The same without what stands behind the offending text in its line.
-    pub(super) fn without_rest(mut self) -> Self {
-        let shown = (self.column + self.length).saturating_sub(1 + self.excerpt_start);
-        self.excerpt = self.excerpt.chars().take(shown).collect();
+    /// The same with nothing shown of the line but the offending text, where that is one of `needles`; else with
+    /// nothing at all.
+    pub(super) fn alone(mut self, needles: &[&str]) -> Self {
+        let text = self.text();
+        let before = " ".repeat(self.column.saturating_sub(1 + self.excerpt_start));
+        self.excerpt = if needles.contains(&text.as_str()) { before + &text } else { String::new() };
         self
     }
 }

@@ -6,6 +6,7 @@ use super::rendered::Rendered;
 use crate::chart::Chart;
 use crate::config::merge;
 use crate::config::schema::nearest;
+use crate::pointer::{below, unescaped};
 use crate::render::Release;
 use crate::secrets::is_secret_name;
 use jsonschema::error::ValidationErrorKind;
@@ -79,14 +80,16 @@ fn findings(release: &Release, judged: &Judged, problems: Vec<Problem>) -> Vec<F
     }
     let rendered = Rendered::new(judged);
     let finding = |problem: Problem| {
-        let last = problem.pointer.rsplit('/').next().unwrap_or_default();
-        let place = rendered.place(&problem.pointer, &[&format!("{last}:")]);
+        let key = unescaped(problem.pointer.rsplit('/').next().unwrap_or_default());
+        let needles = [format!("{key}:"), format!("\"{key}\":"), format!("'{key}':")];
+        let needles = if key.is_empty() { Vec::new() } else { needles.iter().map(String::as_str).collect() };
         Finding {
             code: problem.code,
             severity: problem.code.severity,
             message: format!("values of the release `{}`: {}", release.name, problem.message),
             fix: problem.fix.unwrap_or_else(|| problem.code.fix.to_owned()),
-            place: if is_secret_name(last) || problem.code == &SECRET { place.without_rest() } else { place },
+            // Without the value, which may be a secret, and without its neighbours.
+            place: rendered.place(&problem.pointer, &needles).alone(&needles),
         }
     };
     problems.into_iter().map(finding).collect()
@@ -107,9 +110,9 @@ fn secrets(value: &Value, pointer: &str, problems: &mut Vec<Problem>) {
                 found(format!("{pointer}/value"), name);
             }
             for (name, _) in fields.iter().filter(|(name, value)| is_secret(name) && is_literal(value)) {
-                found(format!("{pointer}/{}", escaped(name)), name);
+                found(below(pointer, name), name);
             }
-            fields.iter().for_each(|(name, value)| secrets(value, &format!("{pointer}/{}", escaped(name)), problems));
+            fields.iter().for_each(|(name, value)| secrets(value, &below(pointer, name), problems));
         }
         Value::Array(items) => {
             let items = items.iter().enumerate();
@@ -131,13 +134,20 @@ fn is_literal(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with('$') && !text.contains("{{"))
 }
 
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+/// Whether what stands at `pointer` in `values` may be a secret by its name, or by the name of what it is part of;
+/// of environment variables by theirs.
+fn is_sensitive(values: &Value, pointer: &str) -> bool {
+    let mut at = String::new();
+    pointer.split('/').skip(1).any(|part| {
+        let name = values.pointer(&at).and_then(|above| above.get("name")?.as_str());
+        at = format!("{at}/{part}");
+        is_secret_name(&unescaped(part)) || name.is_some_and(is_secret_name)
+    })
 }
 
 /// A JSON pointer for people.
 fn told(pointer: &str) -> String {
-    pointer.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~")
+    unescaped(&pointer.trim_start_matches('/').replace('/', "."))
 }
 
 struct Problem {
@@ -169,7 +179,7 @@ fn unknown(values: &Value, defaults: &Value, chart: &Chart) -> Vec<Problem> {
         .filter(|key| !names.contains(key) && !is_read(chart, key))
         .map(|key| Problem {
             code: &UNKNOWN_VALUE,
-            pointer: format!("/{key}"),
+            pointer: below("", key),
             message: format!("the chart `{}` knows no value `{key}`", chart.name),
             fix: nearest(key, &names).map(|near| format!("did you mean `{near}`?")),
         })
@@ -225,14 +235,19 @@ fn by_schema(release: &Release, chart: &Chart, path: &str, defaults: &Value) -> 
     let problems = validator.iter_errors(&values).map(|error| {
         let at = format!("{pointer}{}", error.instance_path());
         let told = told(&at);
-        let is_masked = at.split('/').any(is_secret_name);
+        let path = error.instance_path().as_str();
+        // Of what holds others, a part may be a secret; and some errors are about a part of what they name.
+        let is_shown = values.pointer(path) == Some(error.instance())
+            && !error.instance().is_object()
+            && !error.instance().is_array()
+            && !is_sensitive(&values, path);
         let (code, at) = match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
-                (&UNKNOWN_VALUE, format!("{at}/{}", unexpected.first().map(String::as_str).unwrap_or_default()))
+                (&UNKNOWN_VALUE, below(&at, unexpected.first().map(String::as_str).unwrap_or_default()))
             }
             _ => (&REFUSED, at),
         };
-        let said = if is_masked { error.masked().to_string() } else { error.to_string() };
+        let said = if is_shown { error.to_string() } else { error.masked().to_string() };
         let said = crate::validate::objects::shortened(&said);
         let message = if told.is_empty() { said } else { format!("`{told}`: {said}") };
         Problem { code, pointer: at, message, fix: None }
@@ -249,12 +264,16 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn judged(values: &Value, schema: &Value) -> Verdict {
+        judged_as(values, schema, &serde_yaml::to_string(values).unwrap())
+    }
+
+    fn judged_as(values: &Value, schema: &Value, text: &str) -> Verdict {
         let files = [("values.yaml", json!({"a": {}, "env": [], "auth": {}})), (SCHEMA, schema.clone())];
         let files = files.map(|(path, content)| (path.to_owned(), content.to_string().into_bytes()));
         let (name, version) = ("x".to_owned(), "1".to_owned());
         let chart = Chart { name: name.clone(), app_version: version.clone(), version, files: BTreeMap::from(files) };
         let release = Release { name, namespace: "m".to_owned(), chart, values: values.clone(), needs: Vec::new() };
-        judge(&release, &Judged::file(Text::new("x.yaml", serde_yaml::to_string(values).unwrap())))
+        judge(&release, &Judged::file(Text::new("x.yaml", text)))
     }
 
     #[test]
@@ -275,11 +294,52 @@ mod tests {
 
     #[test]
     fn a_secret_that_the_schema_refuses_is_not_told_either() {
-        let schema = json!({"properties": {"auth": {"properties": {"password": {"type": "object"}}}}});
-        let verdict = judged(&json!({"auth": {"password": "s3cret"}}), &schema);
-        let mut codes: Vec<&str> = verdict.findings.iter().map(|finding| finding.code.id).collect();
-        codes.sort_unstable();
-        assert_eq!(codes, ["values/refused", "values/secret"]);
-        assert!(!format!("{verdict:?}").contains("s3cret"), "{verdict:?}");
+        let object = json!({"type": "object"});
+        let of_auth = |schema: Value| json!({"properties": {"auth": schema}});
+        let of_env = |schema: Value| json!({"properties": {"env": {"items": schema}}});
+        let password = json!({"auth": {"password": "s3cret"}});
+        let variable = json!({"env": [{"name": "API_TOKEN", "value": "s3cret"}]});
+        for (values, schema) in [
+            (&password, of_auth(json!({"properties": {"password": object}}))),
+            // Above the secret, and beside it.
+            (&password, of_auth(json!({"type": "array"}))),
+            (&password, of_auth(json!({"additionalProperties": false}))),
+            (&password, of_auth(json!({"required": ["user"]}))),
+            (&password, json!({"maxProperties": 0})),
+            (&variable, of_env(json!({"properties": {"value": object}}))),
+            (&variable, of_env(json!({"type": "string"}))),
+            (
+                &json!({"auth": {"tokens/a": ["s3cret"]}}),
+                of_auth(json!({"properties": {"tokens/a": {"items": object}}})),
+            ),
+        ] {
+            let verdict = judged(values, &schema);
+            assert!(verdict.findings.iter().any(|finding| finding.code == &REFUSED || finding.code == &UNKNOWN_VALUE));
+            assert!(!format!("{verdict:?}").contains("s3cret"), "{verdict:#?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_shown_alone_however_it_is_written() {
+        let schema =
+            json!({"properties": {"a": {"properties": {"x/y": {"type": "string"}, "port": {"type": "string"}}}}});
+        let values = json!({"a": {"x/y": 17, "port": 18, "adminPassword": "s3cret"}});
+        for text in [
+            "a:\n  adminPassword: s3cret\n  port: 18\n  x/y: 17\n",
+            "a: {adminPassword: s3cret, port: 18, \"x/y\": 17, more: s3cret}\n",
+            "a: {'adminPassword': s3cret, 'port': 18, 'x/y': 17}\n",
+        ] {
+            let verdict = judged_as(&values, &schema, text);
+            let shown: Vec<&str> = verdict
+                .findings
+                .iter()
+                .map(|finding| finding.place.excerpt.trim_matches([' ', '\'', '"', ':']))
+                .collect();
+            assert_eq!(shown, ["adminPassword", "port", "x/y"], "{text}");
+            assert!(verdict.findings.iter().all(|finding| finding.place.text() == finding.place.excerpt.trim()));
+            // What is no secret is told.
+            let message = &verdict.findings[1].message;
+            assert_eq!(message, "values of the release `x`: `a.port`: 18 is not of type \"string\"");
+        }
     }
 }

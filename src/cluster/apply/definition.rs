@@ -7,6 +7,7 @@ use crate::cluster::request::ask;
 use crate::error::{Failure, Kind};
 use crate::event::{Cause, Event};
 use crate::object::{Manifest, ObjectRef};
+use crate::plan::{Action, Step};
 use crate::ready::{Ready, crd};
 use anyhow::Result;
 use kube::Client;
@@ -27,8 +28,9 @@ pub(super) fn is_definition(reference: &ObjectRef) -> bool {
 }
 
 /// Waits until the API server serves the kind of the definition `manifest` and lists it, as everybody
-/// who makes objects of it looks there first.
-pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worker) -> Result<()> {
+/// who makes objects of it looks there first. One that is changed is listed all the time, under its old
+/// names and with its old schema: it is read and judged too.
+pub(super) async fn until_served(step: &Step, manifest: &Manifest, worker: &Worker) -> Result<()> {
     let reference = manifest.reference();
     let api = objects::api(&worker.cluster.client, &reference);
     let what = format!("read `{reference}`");
@@ -38,33 +40,29 @@ pub(super) async fn until_served(step: &str, manifest: &Manifest, worker: &Worke
     let started = Instant::now();
     loop {
         let look = async {
-            // What is listed is established, and known not to go away since it was written.
-            if is_listed(manifest, worker).await? {
-                return Ok(None);
-            }
+            // What is new and listed is established, and known not to go away since it was written.
+            let is_listed = is_listed(manifest, worker).await?;
             // Read for its reasons, and late: a definition can be a megabyte.
-            let is_read = started.elapsed() >= USUAL;
+            let is_read = if is_listed { step.action == Action::Update } else { started.elapsed() >= USUAL };
             let found = if is_read { Some(ask(&what, || api.get(&reference.name)).await?) } else { None };
-            Ok::<_, anyhow::Error>(Some(found))
+            Ok::<_, anyhow::Error>((is_listed, found))
         };
-        let found = tokio::select! {
+        let (is_listed, found) = tokio::select! {
             biased;
             () = worker.stop_waiting.cancelled() => return Err(stopped(&reference, &cause)),
             () = tokio::time::sleep_until(worker.deadline) => return Err(unhealthy(&reference, &cause)),
-            seen = look => match seen? {
-                None => return Ok(()),
-                Some(found) => found,
-            },
+            seen = look => seen?,
         };
-        if let Some(found) = found {
-            cause = match crd::judge(&serde_json::to_value(&found)?) {
-                Ready::Ready => not_listed(&reference),
-                Ready::Waiting(cause) => cause,
-                Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
-            };
+        let ready =
+            found.map_or(Ok(Ready::Ready), |found| serde_json::to_value(&found).map(|found| crd::judge(&found)));
+        match ready? {
+            Ready::Ready if is_listed => return Ok(()),
+            Ready::Ready => cause = not_listed(&reference),
+            Ready::Waiting(seen) => cause = seen,
+            Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
         }
         if told.as_ref() != Some(&cause) && started.elapsed() >= USUAL {
-            worker.events.emit(Event::StepWaiting { step: step.to_owned(), cause: cause.clone() });
+            worker.events.emit(Event::StepWaiting { step: step.id.clone(), cause: cause.clone() });
             told = Some(cause.clone());
         }
         tokio::select! {

@@ -54,7 +54,7 @@ pub(super) async fn carry_out(step: &Step, worker: &Worker, slot: OwnedSemaphore
             let summary = write(&step.id, manifest, step.action, worker).await?;
             drop(slot);
             if is_definition(&manifest.reference()) {
-                until_served(&step.id, manifest, worker).await?;
+                until_served(step, manifest, worker).await?;
             } else if is_awaited(manifest) && !leads_to_services(&manifest.reference()) {
                 // What leads to a Service of a release would be waited for before that release.
                 until_ready(step, &[manifest.reference()], worker).await?;

@@ -246,6 +246,63 @@ async fn a_cancelled_run_stops_helm_and_tells_what_stands() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_does_not_end_by_itself_is_cut_off_before_the_next_deploy_begins() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    // The object may be written at any time from now, and no answer comes.
+    let answer = move |asked: &Asked| {
+        if asked.method == Method::PATCH {
+            stop.cancel();
+            return Answer::Silence;
+        }
+        willing(asked)
+    };
+    let begun = Instant::now();
+    let ran = run(vec![object("rules", &[])], &helm, cancel, answer).await;
+    let left = crate::cluster::lock::DURATION - crate::cluster::lock::GOES_ON;
+    assert!(begun.elapsed() < left, "cut off after {:?}", begun.elapsed());
+    assert_eq!(notes(&ran), ["cut short: rules"]);
+    assert_eq!(exit_code_of(&ran.result.unwrap_err()), 130);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_stands_is_judged_although_it_is_listed() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let name = "widgets.example.com";
+    let manifest = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name},
+        "spec": {"group": "example.com", "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["cm"]},
+            "versions": [{"name": "v1", "served": true}]},
+    });
+    let definition =
+        |action| Step { action, ..step("widgets", &[], Target::Object { manifest: Manifest(manifest.clone()) }) };
+    let mut seen = manifest.clone();
+    seen["status"] = json!({"acceptedNames": {"plural": "widgets", "kind": "Widget"}, "conditions": [
+        {"type": "Established", "status": "True"},
+        {"type": "NamesAccepted", "status": "False", "reason": "ShortNamesConflict", "message": "it is already in use"},
+    ]});
+    let answer = move |asked: &Asked| match asked.path.as_str() {
+        "/apis/example.com/v1" => {
+            let resources =
+                json!([{"name": "widgets", "singularName": "", "namespaced": true, "kind": "Widget", "verbs": []}]);
+            Answer::Json(
+                200,
+                json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": resources}),
+            )
+        }
+        "/apis" => Answer::Json(200, json!({"metadata": {}, "items": []})),
+        path if asked.method == Method::GET && path.contains(name) => Answer::Json(200, seen.clone()),
+        _ => willing(asked),
+    };
+    let ran = run(vec![definition(Action::Update)], &helm, CancellationToken::new(), answer.clone()).await;
+    let error = ran.result.unwrap_err();
+    assert_eq!((exit_code_of(&error), chain_of(&error).last().unwrap().as_str()), (4, "it is already in use"));
+    let ran = run(vec![definition(Action::Create)], &helm, CancellationToken::new(), answer).await;
+    assert_eq!(done(&ran), ["widgets created"], "a new one is listed once its names are accepted");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_busy_server_is_asked_again() {
     let (_folder, helm) = fake_helm("exit 0");
     let mut attempts = 0;

@@ -132,9 +132,21 @@ pub(super) async fn standing(
 
 /// The objects of the releases that `plan` takes away.
 pub(super) async fn unwanted(cluster: &Cluster, plan: &Plan, skipped: &mut Skipped) -> Vec<Manifest> {
+    let releases = plan.steps.iter().filter_map(|step| match &step.target {
+        Target::UnwantedRelease { namespace, name } => Some((namespace.as_str(), name.as_str())),
+        _ => None,
+    });
+    objects_of_releases(cluster, releases, skipped).await
+}
+
+/// The objects of `releases`, each a namespace and a name, that go with them.
+pub(super) async fn objects_of_releases(
+    cluster: &Cluster,
+    releases: impl Iterator<Item = (&'_ str, &'_ str)>,
+    skipped: &mut Skipped,
+) -> Vec<Manifest> {
     let mut objects = Vec::new();
-    for step in &plan.steps {
-        let Target::UnwantedRelease { namespace, name } = &step.target else { continue };
+    for (namespace, name) in releases {
         match objects_of(&cluster.client, namespace, name).await {
             Ok(found) => objects.extend(found),
             // Helm says itself what it cannot do; the rights that were asked for here are an earlier word.

@@ -4,6 +4,7 @@ use crate::error::{Failure, Kind};
 use crate::helm::Version;
 use crate::helm::parse::{NEWEST_MAJOR, OLDEST, version};
 use crate::object::{Manifest, ObjectRef};
+use crate::plan::change::is_kept;
 use crate::plan::{Action, Reason, Step, Target};
 use crate::ready::snapshot::StorageClassSeen;
 use anyhow::Result;
@@ -145,7 +146,8 @@ fn judge_storage(facts: &Facts, configured_class: &str) -> Vec<Failure> {
     messages.map(|message| Failure::new(Kind::Refused, message).hint(hint.clone())).collect()
 }
 
-fn judge_access(denied: &BTreeSet<Access>) -> Vec<Failure> {
+/// The rights that are missing, by kind.
+pub fn judge_access(denied: &BTreeSet<Access>) -> Vec<Failure> {
     let mut verbs: BTreeMap<&ObjectRef, Vec<&str>> = BTreeMap::new();
     for access in denied {
         verbs.entry(&access.kind).or_default().push(access.verb);
@@ -211,14 +213,15 @@ pub fn accesses_of_objects(objects: &[Manifest]) -> BTreeSet<Access> {
     accesses_of_kinds(objects, &["create", "get", "patch"])
 }
 
-/// What helm does with the objects of the releases that it takes away: one that it may not read it leaves behind.
+/// What helm does with the objects of the releases that it takes away, except those that it keeps: one that it may
+/// not read it leaves behind.
 pub fn accesses_of_removed(objects: &[Manifest]) -> BTreeSet<Access> {
-    accesses_of_kinds(objects, &["delete", "get"])
+    accesses_of_kinds(objects.iter().filter(|object| !is_kept(&object.0)), &["delete", "get"])
 }
 
-fn accesses_of_kinds(objects: &[Manifest], verbs: &[&'static str]) -> BTreeSet<Access> {
+fn accesses_of_kinds<'o>(objects: impl IntoIterator<Item = &'o Manifest>, verbs: &[&'static str]) -> BTreeSet<Access> {
     let kinds: BTreeSet<ObjectRef> =
-        objects.iter().map(|object| ObjectRef { name: String::new(), ..object.reference() }).collect();
+        objects.into_iter().map(|object| ObjectRef { name: String::new(), ..object.reference() }).collect();
     kinds.into_iter().flat_map(|kind| verbs.iter().map(move |verb| Access { kind: kind.clone(), verb })).collect()
 }
 
@@ -396,6 +399,9 @@ mod tests {
         let two = [Manifest(config_map.clone()), Manifest(config_map)];
         assert_eq!(accesses_of_objects(&two).len(), 3);
         assert_eq!(accesses_of_removed(&two), BTreeSet::from([access("delete"), access("get")]));
+        let mut kept = two[0].clone();
+        kept.0["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
+        assert!(accesses_of_removed(&[kept]).is_empty());
     }
 
     #[test]

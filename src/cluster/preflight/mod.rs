@@ -7,6 +7,9 @@ pub mod judge;
 mod judge_capacity;
 mod judge_standing;
 mod rehearsal;
+mod removal;
+
+pub use removal::may_remove;
 
 use crate::cluster::Cluster;
 use crate::cluster::listed::{listed, unless_refused};
@@ -182,9 +185,15 @@ async fn taken(cluster: &Cluster, releases: &[(&Release, Vec<Manifest>)]) -> Res
 /// The accesses among `wanted` that the API server would refuse.
 async fn denied(cluster: &Cluster, wanted: BTreeSet<Access>) -> Result<BTreeSet<Access>> {
     // Who may do everything need not be asked about each.
-    if is_allowed(cluster, &json!({"group": "*", "resource": "*", "verb": "*"})).await? {
-        return Ok(BTreeSet::new());
-    }
+    if is_allowed_everything(cluster).await? { Ok(BTreeSet::new()) } else { refused_of(cluster, wanted).await }
+}
+
+async fn is_allowed_everything(cluster: &Cluster) -> Result<bool> {
+    is_allowed(cluster, &json!({"group": "*", "resource": "*", "verb": "*"})).await
+}
+
+/// The same, each asked by itself.
+async fn refused_of(cluster: &Cluster, wanted: BTreeSet<Access>) -> Result<BTreeSet<Access>> {
     stream::iter(wanted)
         .map(|access| async move {
             let any = ObjectRef { namespace: None, name: String::new(), ..access.kind.clone() };

@@ -3,7 +3,7 @@
 
 use crate::cluster::Cluster;
 use crate::cluster::objects::api;
-use crate::cluster::request::{ask, status_message};
+use crate::cluster::request::{ask, is_invalid_field, status_message};
 use crate::error::{Failure, Kind};
 use crate::object::{Manifest, ObjectRef};
 use anyhow::Result;
@@ -24,7 +24,7 @@ const HELM: &str = "helm";
 /// The refusals that `objects`, each with its namespace, would meet. Where nothing can be said, because the
 /// namespace is not there yet or the right is missing (which is told otherwise), nothing is.
 pub(super) async fn refusals(cluster: &Cluster, objects: &[Manifest]) -> Result<Vec<Failure>> {
-    let parameters = PatchParams::apply(HELM).force().dry_run().validation_strict();
+    let parameters = PatchParams::apply(HELM).force().dry_run();
     let parameters = &parameters;
     // Hooks are made anew each time.
     let is_hook = |object: &Manifest| {
@@ -43,7 +43,10 @@ pub(super) async fn refusals(cluster: &Cluster, objects: &[Manifest]) -> Result<
                     Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => {
                         Ok(Some(status))
                     }
-                    Err(kube::Error::Api(status)) if status.code == 500 => Ok(None),
+                    // An unknown field is one too; what else goes wrong in there says nothing about the object.
+                    Err(kube::Error::Api(status)) if status.code == 500 => {
+                        Ok(Some(status).filter(|status| is_invalid_field(status)))
+                    }
                     Err(error) => Err(error),
                 }
             });
@@ -78,6 +81,7 @@ fn is_refusal(status: &Status) -> bool {
     let lower = status.message.to_lowercase();
     match status.code {
         422 => true,
+        500 => is_invalid_field(status),
         400 | 403 => lower.contains("denied the request") || lower.contains("denied request"),
         _ => false,
     }
@@ -190,5 +194,7 @@ mod tests {
         ] {
             assert_eq!(is_refusal(&status(code, message)), expected, "{message}");
         }
+        let typed = "failed to create typed patch object (m/a; apps/v1, Kind=Deployment): .spec.replica: field not declared in schema";
+        assert!(is_refusal(&Status::failure(typed, "").with_code(500)));
     }
 }

@@ -70,6 +70,8 @@ fn group(finding: &Finding) -> Group<'_> {
     let title = level.primary_title(one_line(&finding.message)).id(finding.code.id);
     let group = if place.line == 0 {
         title.element(Origin::path(one_line(&file)))
+    } else if place.excerpt.is_empty() {
+        title.element(Origin::path(one_line(&file)).line(place.line).char_column(place.column))
     } else {
         let excerpt = one_line(&place.excerpt);
         let before: String = excerpt.chars().take(place.column - 1 - place.excerpt_start).collect();

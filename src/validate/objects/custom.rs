@@ -2,6 +2,7 @@
 
 use super::{Problem, shortened};
 use crate::object::Manifest;
+use crate::pointer;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
@@ -59,7 +60,7 @@ fn problems(validator: &Validator, object: &Value) -> Vec<Problem> {
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 found.extend(unexpected.iter().map(|key| {
-                    let at = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+                    let at = pointer::below(&pointer, key);
                     let message = format!("there is no field `{}`", at.trim_start_matches('/').replace('/', "."));
                     Problem { is_unknown: true, pointer: at, message }
                 }));

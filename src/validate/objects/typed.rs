@@ -2,6 +2,7 @@
 
 use super::{Problem, shortened};
 use crate::object::Manifest;
+use crate::pointer;
 use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -62,7 +63,7 @@ fn lost(given: &Value, known: &Value, pointer: &str, problems: &mut Vec<Problem>
     match (given, known) {
         (Value::Object(given), Value::Object(known)) => {
             for (key, value) in given.iter().filter(|(_, value)| !value.is_null()) {
-                let at = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+                let at = pointer::below(pointer, key);
                 match known.get(key) {
                     Some(known) => lost(value, known, &at, problems),
                     None => {
