@@ -207,9 +207,12 @@ fn a_disturbed_api_server_costs_time_and_never_the_truth() {
     });
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "failed: {failed:?}");
-    what_could_not_be_read_is_never_passed(&sandbox);
-    credentials_that_end_in_the_middle_are_told(&sandbox);
-    an_uninstall_is_done_or_told(&sandbox);
+    std::thread::scope(|scope| {
+        scope.spawn(|| an_uninstall_that_loses_its_lock_leaves_the_namespace(&sandbox));
+        what_could_not_be_read_is_never_passed(&sandbox);
+        credentials_that_end_in_the_middle_are_told(&sandbox);
+        an_uninstall_is_done_or_told(&sandbox);
+    });
     a_restarted_api_server_is_waited_for(&sandbox, &undisturbed);
 }
 
@@ -326,6 +329,25 @@ fn an_uninstall_is_done_or_told(sandbox: &Sandbox) {
     assert_eq!(sandbox.kubectl(&["get", "deployments", "-n", done, "-o", "name"]).trim(), "");
     let answer = uninstall(told, "/deployments/", u32::MAX).exits(4);
     answer.says("left objects of it that it could not read").says("[Deployment]");
+}
+
+/// Its last step under the lock ends well, and the lock is somebody else's by then.
+fn an_uninstall_that_loses_its_lock_leaves_the_namespace(sandbox: &Sandbox) {
+    let namespace = "api-fault-deaf";
+    let proxy = FaultProxy::start(&sandbox.kubeconfig());
+    let kubeconfig = proxy.kubeconfig(sandbox.run.home.path());
+    proxy.script(SEED, &[Rule::new(Fault::Stall).of("DELETE", "/persistentvolumeclaims/").most(1)]);
+    let verb = ["uninstall", "--all", "--yes"];
+    let uninstall = spawn(command(sandbox, &verb, namespace, kubeconfig.to_str().unwrap()));
+    until("the claim is being deleted", || proxy.struck().iter().all(|count| *count > 0));
+    let holder = r#"{"spec": {"holderIdentity": "somebody else"}}"#;
+    sandbox.kubectl(&["patch", "lease", "drivemaster-mon", "-n", namespace, "--type", "merge", "-p", holder]);
+    let answer = Answer::from(uninstall.wait_with_output().unwrap()).exits(4);
+    answer.says("the lock was lost, another deploy may be at work").says("stopped before the namespaces were removed");
+    let phase = sandbox.kubectl(&["get", "namespace", namespace, "-o", "jsonpath={.status.phase}"]);
+    assert_eq!(phase, "Active");
+    let claims = sandbox.kubectl(&["get", "persistentvolumeclaims", "-n", namespace, "-o", "name"]);
+    assert_eq!(claims.trim(), "", "the step itself ended well");
 }
 
 /// The API server of the sandbox, started anew; it ends when this is dropped.
