@@ -210,8 +210,8 @@ fn a_release_that_may_not_be_taken_away_is_told_before_anything_is_written(sandb
     assert!(objects.contains("grafana") && !objects.contains("loki"), "{objects}");
     let answer = as_account(sandbox, &["uninstall", "--yes"], "fault-keeper", kubeconfig, &sandbox.path()).exits(5);
     answer.says("not allowed to delete objects of kind `Deployment` in namespace `fault-keeper`");
-    let releases = sandbox.kubectl(&["get", "secrets", "-n", "fault-keeper", "-l", "owner=helm", "-o", "name"]);
-    assert!(releases.contains("grafana"), "{releases}");
+    let left = sandbox.kubectl(&["get", "deployments,secrets", "-n", "fault-keeper", "-o", "name"]);
+    assert!(left.contains("/prometheus-grafana") && left.contains("sh.helm.release.v1.prometheus."), "{left}");
 }
 
 fn a_missing_helm_is_told(sandbox: &Sandbox) {

@@ -9,7 +9,7 @@ use crate::config::{Config, Profile};
 use crate::error::{Failure, Kind, chain_of};
 use crate::event::{Event, Stage};
 use crate::helm::RenderedFor;
-use crate::plan::change::Rendered;
+use crate::plan::change::{Rendered, makes_keys};
 use crate::plan::{
     Action, Bookkeeping, Drifted, Frozen, Plan, ReleaseChange, Step, StoredRelease, Target as PlanTarget, limit,
     narrow, plan_within, release_change,
@@ -142,7 +142,9 @@ impl Planned {
             PlanTarget::Release { release } if step.action != Action::Delete => Some((&step.id, release)),
             _ => None,
         });
-        let releases: Vec<_> = releases.collect();
+        let mut releases: Vec<_> = releases.collect();
+        // To make a key takes a second: behind the others it would be waited for alone.
+        releases.sort_by_cached_key(|(_, release)| !makes_keys(release));
         if releases.is_empty() {
             return Ok(());
         }

@@ -180,14 +180,12 @@ pub fn problems_of(object: &Manifest, definitions: &[Manifest]) -> Vec<String> {
     fields.map(|field| format!("{} {field}: its definition knows no such field", object.reference())).collect()
 }
 
-/// What makes something else each time it is asked, in the templates of charts.
+/// What makes keys, in the templates of charts.
+const KEYS: &[&str] = &["genCA", "genPrivateKey", "genSelfSignedCert", "genSignedCert"];
+/// What else makes something else each time it is asked.
 const RANDOM: &[&str] = &[
     "bcrypt",
     "encryptAES",
-    "genCA",
-    "genPrivateKey",
-    "genSelfSignedCert",
-    "genSignedCert",
     "htpasswd",
     "randAlpha",
     "randAscii",
@@ -203,10 +201,19 @@ const RANDOM: &[&str] = &[
 
 /// Whether two renderings of the chart of `release` may differ.
 pub fn is_random(release: &Release) -> bool {
+    has_any(release, RANDOM) || makes_keys(release)
+}
+
+/// Whether the chart of `release` may make keys when it is rendered.
+pub fn makes_keys(release: &Release) -> bool {
+    has_any(release, KEYS)
+}
+
+fn has_any(release: &Release, words: &[&str]) -> bool {
     let templates = release.chart.files.iter().filter(|(path, _)| path.contains("templates/"));
     templates
         .map(|(_, content)| String::from_utf8_lossy(content))
-        .any(|text| RANDOM.iter().any(|word| text.contains(word)))
+        .any(|text| words.iter().any(|word| text.contains(word)))
 }
 
 #[cfg(test)]
@@ -312,6 +319,7 @@ mod tests {
         let with = |path: &str, text: &str| {
             let mut release = release();
             release.chart.files.insert(path.to_owned(), text.as_bytes().to_vec());
+            assert_eq!(makes_keys(&release), path.ends_with(".tpl"), "{path}");
             is_random(&release)
         };
         assert!(with("templates/secret.yaml", "{{ randAlphaNum 40 }}"));

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 /// The pause between two looks; doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long it takes as a rule: until then nothing is told.
-const USUAL: Duration = Duration::from_secs(1);
+/// How long it takes as a rule, many at once on a small machine: until then nothing is read or told.
+const USUAL: Duration = Duration::from_secs(3);
 
 /// Whether `reference` names a definition.
 pub(super) fn is_definition(reference: &ObjectRef) -> bool {
