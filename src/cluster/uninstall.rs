@@ -5,9 +5,10 @@ use crate::cluster::objects;
 use crate::cluster::observe::{Owned, labelled, owned_objects, releases};
 use crate::cluster::outage::Outage;
 use crate::cluster::request::ask;
-use crate::error::{Failure, Kind, chain_of};
+use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{Event, Events};
 use crate::helm::Helm;
+use crate::helm::run::ended;
 use crate::object::{FIELD_MANAGER, MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::Inventory;
 use crate::render::Bundle;
@@ -53,6 +54,14 @@ impl UninstallPlan {
     pub fn mentions(&self, reference: &ObjectRef) -> bool {
         let goes = |removal: &Removal| matches!(removal, Removal::Object { reference: gone, .. } if gone == reference);
         self.removes.iter().any(goes) || self.keeps.iter().any(|(kept, _)| kept == reference)
+    }
+
+    /// Whether the object of the removal at `index` must be gone before the next one: a controller of a release that
+    /// goes later may have to take it away, and with a namespace its content goes.
+    pub(crate) fn is_waited_for(&self, index: usize) -> bool {
+        let is_namespace =
+            |removal: &Removal| matches!(removal, Removal::Object { reference, .. } if reference.kind == "Namespace");
+        self.removes.get(index).is_some_and(is_namespace) || before_releases(self, index)
     }
 
     /// What goes before `reference`, and what goes from it on.
@@ -373,11 +382,13 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
                 outage.uninstall(&helm, name, namespace, &context.cancel).await
             }
             Removal::Object { reference, uid } => {
-                let deleted = delete(client, reference, Some(uid)).await;
-                // What a controller takes away must be gone before its release is, which is after it.
-                let is_waited_for = reference.kind == "Namespace" || before_releases(plan, index);
+                let deleted = tokio::select! {
+                    biased;
+                    deleted = delete(client, reference, Some(uid)) => deleted,
+                    () = ended(&context.cancel) => Err(Failure::new(Kind::Interrupted, "it was cut off").into()),
+                };
                 match deleted {
-                    Ok(()) if is_waited_for => {
+                    Ok(()) if plan.is_waited_for(index) => {
                         until_gone(client, reference, uid, Instant::now() + TIMEOUT, &context.cancel).await
                     }
                     deleted => deleted,
@@ -444,6 +455,7 @@ pub(crate) async fn until_gone(
             Ok(None) => return Ok(()),
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => return Ok(()),
             Ok(Some(found)) => last = remaining(&found.data),
+            Err(error) if failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused) => return Err(error),
             Err(error) => last = error.to_string(),
         }
         tokio::select! {

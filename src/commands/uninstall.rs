@@ -33,9 +33,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
         );
         return Ok(());
     }
-    for message in session.unless_interrupted(may_remove(&target.cluster, &plan)).await? {
-        session.events.emit(Event::Note { message });
-    }
+    ask_rights(session, &target, &plan).await?;
     session.terminal.say(&text(&plan));
     let question = format!("Remove this from context `{}`?", target.cluster.context);
     session.confirm(&target, arguments.yes, &question, "drivemaster-mon uninstall").await?;
@@ -50,6 +48,9 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
             let now = now?;
             if arguments.yes {
                 // Nobody agreed to anything: what goes is what is there now.
+                if now != plan {
+                    ask_rights(session, &target, &now).await?;
+                }
                 plan = now;
             } else {
                 unmoved(&target, &plan, &now)?;
@@ -57,7 +58,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
             let (under_lock, last) = plan.clone().split_at(&monitoring);
             remove(session, &target, &under_lock, lock.lost()).await?;
             // It may be lost in the last step, which ended well; what follows would hit another's deploy.
-            if lock.lost().is_cancelled() {
+            if !last.removes.is_empty() && lock.lost().is_cancelled() {
                 return Err(Failure::new(Kind::Interrupted, "stopped before the namespaces were removed").into());
             }
             Ok(last)
@@ -87,6 +88,15 @@ async fn look(
 ) -> anyhow::Result<UninstallPlan> {
     let past = past(&target.cluster, &config.namespaces.monitoring).await?;
     survey(&target.cluster, bundle, &past.effect.inventory, arguments.all).await
+}
+
+/// Refuses what may not be taken away, before anything is.
+async fn ask_rights(session: &Session<'_>, target: &Target, plan: &UninstallPlan) -> anyhow::Result<()> {
+    let helm = session.helm(target)?;
+    for message in session.unless_interrupted(may_remove(&target.cluster, &helm, plan)).await? {
+        session.events.emit(Event::Note { message });
+    }
+    Ok(())
 }
 
 /// Whether `shown` still holds now that nobody else deploys.

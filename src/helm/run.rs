@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long helm may go on after SIGTERM, to record the release as `failed`, before SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(10);
+/// How long after helm's end its word is still waited for.
+const AFTER_GRACE: Duration = Duration::from_secs(1);
 /// How long the calls that only ask something may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much later than helm's own `--timeout` we end it, so that its own message comes first.
@@ -374,6 +376,13 @@ impl Capture {
         }
         self.kept.lock().map(|kept| [kept.head.as_slice(), kept.tail.as_slice()].concat()).unwrap_or_default()
     }
+}
+
+/// Returns once a helm that `stop` ends is gone, with or without its word, and with it everything else that `stop`
+/// is to end: nothing may be sent any more.
+pub async fn ended(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE + AFTER_GRACE).await;
 }
 
 fn capture(stream: Option<impl AsyncRead + Unpin + Send + 'static>, limit: usize) -> Capture {

@@ -2,6 +2,7 @@
 
 /// What the names of secrets have in them, in small letters without `-` and `_`.
 const NAMES: &[&str] = &[
+    "accountkey",
     "apikey",
     "authorization",
     "credential",
@@ -15,6 +16,8 @@ const NAMES: &[&str] = &[
     "token",
     "webhookurl",
 ];
+/// Those of [`NAMES`] that end as the name of a place does.
+const KEYS: &[&str] = &["accesskey", "accountkey", "apikey", "privatekey", "routingkey"];
 /// Names that only tell where a secret stands.
 const PLACES: &[&str] = &["file", "key", "keys", "name", "namespace", "ref", "refs", "path"];
 
@@ -22,13 +25,8 @@ const PLACES: &[&str] = &["file", "key", "keys", "name", "namespace", "ref", "re
 pub fn is_secret_name(name: &str) -> bool {
     let plain: String = name.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect();
     let says_so = NAMES.iter().any(|word| plain.contains(word));
-    says_so
-        && !PLACES.iter().any(|end| {
-            plain.ends_with(end)
-                && !plain.ends_with("apikey")
-                && !plain.ends_with("privatekey")
-                && !plain.ends_with("routingkey")
-        })
+    let is_key = KEYS.iter().any(|key| plain.ends_with(key));
+    says_so && (is_key || !PLACES.iter().any(|end| plain.ends_with(end)))
 }
 
 #[cfg(test)]
@@ -37,8 +35,16 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_known_and_those_that_tell_where_one_stands_are_not() {
-        for name in ["adminPassword", "api_key", "slack-webhook-url", "bearerToken", "secretKey2", "privateKey", "DSN"]
-        {
+        for name in [
+            "adminPassword",
+            "api_key",
+            "slack-webhook-url",
+            "bearerToken",
+            "secretKey2",
+            "privateKey",
+            "DSN",
+            "secretAccessKey",
+        ] {
             assert!(is_secret_name(name), "{name}");
         }
         for name in ["passwordKey", "secretName", "tokenFile", "replicas", "user", "secretRef"] {

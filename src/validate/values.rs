@@ -236,11 +236,9 @@ fn by_schema(release: &Release, chart: &Chart, path: &str, defaults: &Value) -> 
         let at = format!("{pointer}{}", error.instance_path());
         let told = told(&at);
         let path = error.instance_path().as_str();
-        // Of what holds others, a part may be a secret; and some errors are about a part of what they name.
-        let is_shown = values.pointer(path) == Some(error.instance())
-            && !error.instance().is_object()
-            && !error.instance().is_array()
-            && !is_sensitive(&values, path);
+        // A text may hold a secret whatever it is called, and some errors are about a part of what they name.
+        let is_plain = matches!(error.instance().as_ref(), Value::Number(_) | Value::Bool(_) | Value::Null);
+        let is_shown = is_plain && values.pointer(path) == Some(error.instance()) && !is_sensitive(&values, path);
         let (code, at) = match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 (&UNKNOWN_VALUE, below(&at, unexpected.first().map(String::as_str).unwrap_or_default()))

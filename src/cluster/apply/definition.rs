@@ -28,8 +28,7 @@ pub(super) fn is_definition(reference: &ObjectRef) -> bool {
 }
 
 /// Waits until the API server serves the kind of the definition `manifest` and lists it, as everybody
-/// who makes objects of it looks there first. One that is changed is listed all the time, under its old
-/// names and with its old schema: it is read and judged too.
+/// who makes objects of it looks there first. One that is changed is listed all the time: its names are judged too.
 pub(super) async fn until_served(step: &Step, manifest: &Manifest, worker: &Worker) -> Result<()> {
     let reference = manifest.reference();
     let api = objects::api(&worker.cluster.client, &reference);
@@ -59,6 +58,8 @@ pub(super) async fn until_served(step: &Step, manifest: &Manifest, worker: &Work
             Ready::Ready if is_listed => return Ok(()),
             Ready::Ready => cause = not_listed(&reference),
             Ready::Waiting(seen) => cause = seen,
+            // That of its former names may still stand there.
+            Ready::Failed(seen) if started.elapsed() < USUAL => cause = seen,
             Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
         }
         if told.as_ref() != Some(&cause) && started.elapsed() >= USUAL {

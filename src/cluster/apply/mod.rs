@@ -26,9 +26,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long after helm's end a step goes on that was told to stop: so long helm's own word is waited for.
-const AFTER_HELM: Duration = Duration::from_secs(1);
-
 /// What a plan is carried out with.
 #[derive(Clone)]
 pub struct ApplyContext {
@@ -70,8 +67,7 @@ pub struct Done {
 ///
 /// After the first failure no step is started any more; waits end, and a helm that is at work may
 /// finish within [`helm::run::GRACE`] before it is stopped. When `cancel` comes, helm is stopped at
-/// once, and so is, a moment after helm's end, every other step: the next deploy must not meet a write of
-/// ours. Either way a note tells what is done, what was cut short and what was not started.
+/// once, and no step sends anything after [`helm::run::ended`]. Either way a note tells what is done, what was cut short and what was not started.
 ///
 /// # Errors
 /// The first failure; [`Kind::Interrupted`] when it was cancelled.
@@ -95,12 +91,6 @@ pub async fn apply(plan: &Plan, context: ApplyContext) -> Result<Applied> {
             () = run.grace_over() => run.worker.stop_helm.cancel(),
         }
     }
-}
-
-/// Returns when helm was told to stop and has been ended, if not by itself.
-async fn cut_off(stop_helm: &CancellationToken) {
-    stop_helm.cancelled().await;
-    tokio::time::sleep(helm::run::GRACE + AFTER_HELM).await;
 }
 
 /// What every step works with.
@@ -187,7 +177,7 @@ impl<'a> Run<'a> {
             let result = tokio::select! {
                 biased;
                 result = step::carry_out(&step, &worker, slot) => result,
-                () = cut_off(&worker.stop_helm) => {
+                () = helm::run::ended(&worker.stop_helm) => {
                     Err(Failure::new(Kind::Interrupted, format!("`{}` was cut off", step.id)).into())
                 }
             };

@@ -14,13 +14,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The oldest Kubernetes that is supported: the first whose Pod Security admission is stable.
 const OLDEST_SERVER: (u64, u64) = (1, 25);
 
-/// Leave to do something with every object of a kind in a namespace, or in the cluster.
+/// Leave to do something with an object, or with every one of a kind in a namespace or in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Access {
-    /// The kind and namespace; the name is empty.
+    /// The kind and namespace; the name is empty where every one is meant.
     pub kind: ObjectRef,
     /// The verb, such as `create`.
     pub verb: &'static str,
+}
+
+impl Access {
+    /// The same with every object of the kind.
+    pub fn of_kind(&self) -> Self {
+        Access { kind: ObjectRef { name: String::new(), ..self.kind.clone() }, verb: self.verb }
+    }
 }
 
 /// What was gathered.
@@ -213,10 +220,15 @@ pub fn accesses_of_objects(objects: &[Manifest]) -> BTreeSet<Access> {
     accesses_of_kinds(objects, &["create", "get", "patch"])
 }
 
-/// What helm does with the objects of the releases that it takes away, except those that it keeps: one that it may
-/// not read it leaves behind.
-pub fn accesses_of_removed(objects: &[Manifest]) -> BTreeSet<Access> {
-    accesses_of_kinds(objects.iter().filter(|object| !is_kept(&object.0)), &["delete", "get"])
+/// What helm does with the objects of the releases that it takes away, except those that it keeps.
+pub fn accesses_of_removed(objects: &[Manifest], helm: Version) -> BTreeSet<Access> {
+    accesses_of_kinds(objects.iter().filter(|object| !is_kept(&object.0)), verbs_of_removal(helm))
+}
+
+/// What helm does with an object that goes with its release. Helm 4 leaves behind what it may not read, and says that
+/// the release is gone.
+pub fn verbs_of_removal(helm: Version) -> &'static [&'static str] {
+    if helm.major >= 4 { &["delete", "get"] } else { &["delete"] }
 }
 
 fn accesses_of_kinds<'o>(objects: impl IntoIterator<Item = &'o Manifest>, verbs: &[&'static str]) -> BTreeSet<Access> {
@@ -398,10 +410,12 @@ mod tests {
         assert!(secrets.iter().all(|access| access.kind.kind == "Secret") && secrets.len() == 5, "{secrets:?}");
         let two = [Manifest(config_map.clone()), Manifest(config_map)];
         assert_eq!(accesses_of_objects(&two).len(), 3);
-        assert_eq!(accesses_of_removed(&two), BTreeSet::from([access("delete"), access("get")]));
+        let helm = |major| Version { major, minor: 14, patch: 0 };
+        assert_eq!(accesses_of_removed(&two, helm(4)), BTreeSet::from([access("delete"), access("get")]));
+        assert_eq!(accesses_of_removed(&two, helm(3)), BTreeSet::from([access("delete")]));
         let mut kept = two[0].clone();
         kept.0["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
-        assert!(accesses_of_removed(&[kept]).is_empty());
+        assert!(accesses_of_removed(&[kept], helm(4)).is_empty());
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub async fn preflight(
     wanted.extend(judge::accesses_of_records(&config.namespaces.monitoring));
     wanted.extend(judge::accesses_of_objects(&rendered));
     let (mut skipped, mut unread) = (Vec::new(), Vec::new());
-    wanted.extend(judge::accesses_of_removed(&gather::unwanted(cluster, plan, &mut skipped).await));
+    wanted.extend(judge::accesses_of_removed(&gather::unwanted(cluster, plan, &mut skipped).await, helm_version));
     let (denied, storage_classes, terminating, taken, lossy, room, standing, refused) = tokio::try_join!(
         denied(cluster, wanted),
         storage_classes(&cluster.client),
@@ -200,7 +200,7 @@ async fn refused_of(cluster: &Cluster, wanted: BTreeSet<Access>) -> Result<BTree
             let resource = resource(&any);
             let attributes = json!({
                 "group": resource.group, "version": resource.version, "resource": resource.plural,
-                "namespace": access.kind.namespace, "verb": access.verb,
+                "namespace": access.kind.namespace, "name": access.kind.name, "verb": access.verb,
             });
             Ok::<_, anyhow::Error>((!is_allowed(cluster, &attributes).await?).then_some(access))
         })

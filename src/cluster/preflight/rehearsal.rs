@@ -81,7 +81,8 @@ fn is_refusal(status: &Status) -> bool {
     let lower = status.message.to_lowercase();
     match status.code {
         422 => true,
-        500 => is_invalid_field(status),
+        // What is there twice Helm 3 deploys, which does not apply.
+        500 => is_invalid_field(status) && !lower.contains("duplicate entries"),
         400 | 403 => lower.contains("denied the request") || lower.contains("denied request"),
         _ => false,
     }
@@ -196,5 +197,7 @@ mod tests {
         }
         let typed = "failed to create typed patch object (m/a; apps/v1, Kind=Deployment): .spec.replica: field not declared in schema";
         assert!(is_refusal(&Status::failure(typed, "").with_code(500)));
+        let twice = "failed to create typed patch object (m/a; apps/v1, Kind=Deployment): .spec: duplicate entries for key [name=\"X\"]";
+        assert!(!is_refusal(&Status::failure(twice, "").with_code(500)));
     }
 }
