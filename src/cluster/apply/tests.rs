@@ -266,40 +266,69 @@ async fn what_does_not_end_by_itself_is_cut_off_before_the_next_deploy_begins() 
     assert_eq!(exit_code_of(&ran.result.unwrap_err()), 130);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_definition_that_stands_is_judged_although_it_is_listed() {
-    let (_folder, helm) = fake_helm("exit 0");
+/// The definition `widgets`, and a server that lists its kind and answers `seen` of it, the last one for good.
+fn widgets(seen: &[(&str, &[&str])]) -> (impl Fn(Action) -> Step, impl FnMut(&Asked) -> Answer + Send + 'static) {
     let name = "widgets.example.com";
     let manifest = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name},
-        "spec": {"group": "example.com", "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["cm"]},
+        "spec": {"group": "example.com", "names": {"plural": "widgets", "shortNames": ["w"]},
             "versions": [{"name": "v1", "served": true}]},
     });
-    let definition =
-        |action| Step { action, ..step("widgets", &[], Target::Object { manifest: Manifest(manifest.clone()) }) };
-    let mut seen = manifest.clone();
-    seen["status"] = json!({"acceptedNames": {"plural": "widgets", "kind": "Widget"}, "conditions": [
-        {"type": "Established", "status": "True"},
-        {"type": "NamesAccepted", "status": "False", "reason": "ShortNamesConflict", "message": "it is already in use"},
-    ]});
+    let with = |(accepted, short): &(&str, &[&str])| {
+        let mut found = manifest.clone();
+        found["status"] = json!({"acceptedNames": {"plural": "widgets", "shortNames": short}, "conditions": [
+            {"type": "Established", "status": "True"},
+            {"type": "NamesAccepted", "status": accepted, "reason": "ShortNamesConflict", "message": "already in use"},
+        ]});
+        found
+    };
+    let mut seen: std::collections::VecDeque<Value> = seen.iter().map(with).collect();
+    let definition = move |action| {
+        let target = Target::Object { manifest: Manifest(manifest.clone()) };
+        Step { action, ..step("widgets", &[], target) }
+    };
     let answer = move |asked: &Asked| match asked.path.as_str() {
         "/apis/example.com/v1" => {
-            let resources =
-                json!([{"name": "widgets", "singularName": "", "namespaced": true, "kind": "Widget", "verbs": []}]);
-            Answer::Json(
-                200,
-                json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": resources}),
-            )
+            let resource = json!({"name": "widgets", "singularName": "", "namespaced": true, "kind": "W", "verbs": []});
+            let list = json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": [resource]});
+            Answer::Json(200, list)
         }
         "/apis" => Answer::Json(200, json!({"metadata": {}, "items": []})),
-        path if asked.method == Method::GET && path.contains(name) => Answer::Json(200, seen.clone()),
+        path if asked.method == Method::GET && path.contains(name) => {
+            let found = if seen.len() > 1 { seen.pop_front() } else { seen.front().cloned() };
+            Answer::Json(200, found.unwrap())
+        }
         _ => willing(asked),
     };
-    let ran = run(vec![definition(Action::Update)], &helm, CancellationToken::new(), answer.clone()).await;
+    (definition, answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_stands_is_judged_although_it_is_listed() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let (definition, answer) = widgets(&[("False", &[])]);
+    let ran = run(vec![definition(Action::Update)], &helm, CancellationToken::new(), answer).await;
     let error = ran.result.unwrap_err();
-    assert_eq!((exit_code_of(&error), chain_of(&error).last().unwrap().as_str()), (4, "it is already in use"));
+    assert_eq!((exit_code_of(&error), chain_of(&error).last().unwrap().as_str()), (4, "already in use"));
+    let (definition, answer) = widgets(&[("False", &[])]);
     let ran = run(vec![definition(Action::Create)], &helm, CancellationToken::new(), answer).await;
     assert_eq!(done(&ran), ["widgets created"], "a new one is listed once its names are accepted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_of_the_former_names_of_a_definition_is_not_taken_for_the_last_word() {
+    let (_folder, helm) = fake_helm("exit 0");
+    let (definition, answer) = widgets(&[("False", &["former"]), ("True", &["former"]), ("True", &["w"])]);
+    let ran = run(vec![definition(Action::Update)], &helm, CancellationToken::new(), answer).await;
+    assert_eq!(done(&ran), ["widgets updated"]);
+    let reads = ran
+        .log
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|asked| asked.path.contains("/widgets.") && asked.method == Method::GET)
+        .count();
+    assert_eq!(reads, 3);
 }
 
 #[tokio::test(start_paused = true)]

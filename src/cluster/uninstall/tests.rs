@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::script::{Answer, empty, list, scripted};
+use crate::cluster::script::{Answer, empty, list, refusal, scripted};
 use crate::render::bundle::{Chart, Expected, Release};
 use serde_json::json;
 
@@ -121,6 +121,48 @@ async fn a_release_of_the_same_name_elsewhere_keeps_its_volumes_and_its_namespac
     let plan = survey(&cluster, &bundle, &Inventory::default(), true).await.unwrap();
     assert_eq!(texts(&plan), ["PersistentVolumeClaim m/x", "Namespace m"]);
     assert_eq!(plan.keeps[0].0.to_string(), "Namespace platform");
+}
+
+fn context(client: Client, cancel: &CancellationToken) -> UninstallContext {
+    UninstallContext {
+        cluster: Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2"),
+        helm: Helm::locate(Some(std::path::Path::new("/bin/true")), None).unwrap(),
+        events: std::sync::Arc::new(crate::event::Recorder::default()),
+        cancel: cancel.clone(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_does_not_end_is_cut_off_before_the_next_deploy_begins() {
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let (client, _log) = scripted(move |_| {
+        stop.cancel();
+        Answer::Silence
+    });
+    let plan = UninstallPlan {
+        removes: vec![Removal::Object {
+            reference: ObjectRef::namespaced("v1", "ConfigMap", "m", "rules"),
+            uid: "u".to_owned(),
+        }],
+        keeps: Vec::new(),
+    };
+    let begun = Instant::now();
+    let error = uninstall(&plan, context(client, &cancel)).await.unwrap_err();
+    let left = crate::cluster::lock::DURATION - crate::cluster::lock::GOES_ON;
+    assert!(begun.elapsed() < left, "cut off after {:?}", begun.elapsed());
+    assert_eq!(crate::error::exit_code_of(&error), 130);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_read_is_not_waited_for() {
+    let message = "configmaps \"a\" is forbidden: User \"jane\" cannot get resource \"configmaps\"";
+    let (client, _log) = scripted(move |_| refusal(403, "Forbidden", message));
+    let reference = ObjectRef::namespaced("v1", "ConfigMap", "m", "a");
+    let (begun, cancel) = (Instant::now(), CancellationToken::new());
+    let error = until_gone(&client, &reference, "u", begun + TIMEOUT, &cancel).await.unwrap_err();
+    assert_eq!(crate::error::exit_code_of(&error), 5);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[test]
