@@ -385,7 +385,11 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
                 let deleted = tokio::select! {
                     biased;
                     deleted = delete(client, reference, Some(uid)) => deleted,
-                    () = ended(&context.cancel) => Err(Failure::new(Kind::Interrupted, "it was cut off").into()),
+                    () = ended(&context.cancel) => {
+                        let message = format!("the removal of `{reference}` was cut off; it may still go");
+                        let failure = Failure::new(Kind::Interrupted, message);
+                        Err(failure.hint("run it again: what is gone stays gone").into())
+                    }
                 };
                 match deleted {
                     Ok(()) if plan.is_waited_for(index) => {

@@ -59,7 +59,8 @@ pub(super) async fn run(session: &Session<'_>, arguments: &UninstallArgs) -> any
             remove(session, &target, &under_lock, lock.lost()).await?;
             // It may be lost in the last step, which ended well; what follows would hit another's deploy.
             if !last.removes.is_empty() && lock.lost().is_cancelled() {
-                return Err(Failure::new(Kind::Interrupted, "stopped before the namespaces were removed").into());
+                let stopped = Failure::new(Kind::Interrupted, "stopped before the namespaces were removed");
+                return Err(stopped.hint("run it again: what is gone stays gone").into());
             }
             Ok(last)
         };

@@ -67,7 +67,8 @@ pub struct Done {
 ///
 /// After the first failure no step is started any more; waits end, and a helm that is at work may
 /// finish within [`helm::run::GRACE`] before it is stopped. When `cancel` comes, helm is stopped at
-/// once, and no step sends anything after [`helm::run::ended`]. Either way a note tells what is done, what was cut short and what was not started.
+/// once, and no step sends anything after [`helm::run::ended`]. Either way a note tells what is done, what was
+/// cut short and what was not started.
 ///
 /// # Errors
 /// The first failure; [`Kind::Interrupted`] when it was cancelled.
@@ -178,7 +179,8 @@ impl<'a> Run<'a> {
                 biased;
                 result = step::carry_out(&step, &worker, slot) => result,
                 () = helm::run::ended(&worker.stop_helm) => {
-                    Err(Failure::new(Kind::Interrupted, format!("`{}` was cut off", step.id)).into())
+                    let message = format!("`{}` was cut off; what it asked for last may still be done", step.id);
+                    Err(Failure::new(Kind::Interrupted, message).into())
                 }
             };
             (index, result)

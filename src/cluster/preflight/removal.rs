@@ -27,12 +27,16 @@ pub async fn may_remove(cluster: &Cluster, helm: &Helm, plan: &UninstallPlan) ->
     });
     let objects = gather::objects_of_releases(cluster, releases, &mut skipped).await;
     let wanted = accesses(plan, &objects, verbs_of_removal(helm.version().await?));
+    refuse(judge_access(&denied(cluster, wanted).await?))?;
+    Ok(skipped)
+}
+
+/// The kinds among `wanted` of which something would be refused.
+async fn denied(cluster: &Cluster, wanted: BTreeSet<Access>) -> Result<BTreeSet<Access>> {
     let refused = refused_of(cluster, wanted.iter().map(Access::of_kind).collect()).await?;
     // A role may allow single objects, by their names.
     let single = wanted.into_iter().filter(|access| refused.contains(&access.of_kind())).collect();
-    let denied = refused_of(cluster, single).await?.iter().map(Access::of_kind).collect();
-    refuse(judge_access(&denied))?;
-    Ok(skipped)
+    Ok(refused_of(cluster, single).await?.iter().map(Access::of_kind).collect())
 }
 
 /// What `plan` takes, with the `objects` of its releases, with which helm does what `verbs` say.
@@ -63,7 +67,23 @@ fn accesses(plan: &UninstallPlan, objects: &[Manifest], verbs: &'static [&'stati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::script::{Answer, scripted};
     use serde_json::json;
+
+    #[tokio::test]
+    async fn a_right_on_a_single_object_is_a_right() {
+        let (client, log) = scripted(|asked| {
+            let is_allowed = asked.body["spec"]["resourceAttributes"]["name"] == "a";
+            Answer::Json(201, json!({"metadata": {}, "spec": {}, "status": {"allowed": is_allowed}}))
+        });
+        let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
+        let delete =
+            |kind: &str, name: &str| Access { kind: ObjectRef::namespaced("v1", kind, "m", name), verb: "delete" };
+        let wanted = [delete("ConfigMap", "a"), delete("Service", "a"), delete("Service", "b"), delete("Secret", "")];
+        let denied = denied(&cluster, wanted.into()).await.unwrap();
+        assert_eq!(denied, BTreeSet::from([delete("Secret", ""), delete("Service", "")]));
+        assert_eq!(log.lock().unwrap().len(), 3 + 4, "by kind first");
+    }
 
     #[test]
     fn what_is_taken_away_asks_for_its_rights() {
