@@ -4,6 +4,7 @@ pub use crate::telemetry::alertmanager::HeldAlert;
 pub use crate::telemetry::http::Readiness;
 pub use crate::telemetry::prometheus::{ActiveTarget, Rule, RuleGroup, Targets};
 
+pub use crate::cluster::kinds::KindNames;
 pub use crate::dashboard::Cause;
 use crate::ready::Snapshot;
 use crate::stack::WorkloadKind;
@@ -44,6 +45,8 @@ pub type Fact<T> = Result<T, CannotAsk>;
 pub enum Need {
     /// [`Facts::api_server`].
     ApiServer,
+    /// [`Facts::kinds`].
+    Kinds,
     /// [`Facts::releases`].
     Releases,
     /// [`Facts::namespaces`] of the stack.
@@ -228,6 +231,8 @@ pub struct PodSecurityFact {
 pub struct Facts {
     /// Version of the API server.
     pub api_server: Fact<String>,
+    /// What the API server calls the kinds that it lists, by group, version and plural.
+    pub kinds: Fact<BTreeMap<String, KindNames>>,
     /// The newest revision of each Helm release.
     pub releases: Fact<Vec<ReleaseFact>>,
     /// What each namespace holds, by name.
@@ -313,6 +318,7 @@ impl Default for Facts {
         }
         Facts {
             api_server: not_asked(),
+            kinds: not_asked(),
             releases: not_asked(),
             namespaces: BTreeMap::new(),
             services: not_asked(),

@@ -56,6 +56,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
     let cluster_facts = async {
         tokio::join!(
             when!(ApiServer, async { cluster::api_server(cluster.clone()?).await }),
+            when!(Kinds, async { cluster::kinds(cluster.clone()?).await }),
             when!(Releases, async { releases(cluster.clone()?, bundle).await }),
             namespaces(cluster.clone(), &wanted),
             when!(Services, async { cluster::services(cluster.clone()?, bundle).await }),
@@ -104,6 +105,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
     let (cluster_facts, program_facts) = tokio::join!(cluster_facts, program_facts);
     let (
         api_server,
+        kinds,
         releases,
         namespaces,
         services,
@@ -132,6 +134,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
     ) = program_facts;
     Facts {
         api_server,
+        kinds,
         releases,
         namespaces,
         services,

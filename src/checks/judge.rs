@@ -7,6 +7,7 @@ mod api_server;
 mod chaos_paused;
 mod dashboards;
 mod dashboards_answered;
+mod definitions;
 mod logs_retention;
 mod logs_round_trip;
 mod logs_scrubbed;
@@ -37,6 +38,7 @@ use super::{Again, Check, Facts, Scope, Severity, Verdict, expected, facts, roun
 /// All checks, in the order people see them: what the later ones stand on comes first.
 pub(super) const REGISTRY: &[Check] = &[
     api_server::CHECK,
+    definitions::CHECK,
     releases::CHECK,
     workloads::CHECK,
     volumes::CHECK,

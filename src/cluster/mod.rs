@@ -6,6 +6,7 @@ pub mod changes;
 pub mod connect;
 mod deployed;
 pub mod forward;
+pub mod kinds;
 mod listed;
 pub mod lock;
 mod objects;

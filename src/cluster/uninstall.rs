@@ -8,7 +8,7 @@ use crate::cluster::request::ask;
 use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{Event, Events};
 use crate::helm::Helm;
-use crate::helm::run::ended;
+use crate::helm::run::{CutOff, ended};
 use crate::object::{FIELD_MANAGER, MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::Inventory;
 use crate::render::Bundle;
@@ -37,6 +37,8 @@ pub struct UninstallContext {
     pub events: Events,
     /// Stops it in order.
     pub cancel: CancellationToken,
+    /// Raised when a removal is cut off.
+    pub cut_off: CutOff,
 }
 
 /// What goes and what stays.
@@ -386,6 +388,7 @@ pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Resul
                     biased;
                     deleted = delete(client, reference, Some(uid)) => deleted,
                     () = ended(&context.cancel) => {
+                        context.cut_off.raise();
                         let message = format!("the removal of `{reference}` was cut off; it may still go");
                         let failure = Failure::new(Kind::Interrupted, message);
                         Err(failure.hint("run it again: what is gone stays gone").into())

@@ -219,6 +219,7 @@ impl Change<'_> {
             fail_after: Duration::from_secs(options.fail_after.unwrap_or(config.deploy.fail_after_seconds)),
             concurrency: config.deploy.concurrency,
             cancel,
+            cut_off: session.cut_off.clone(),
         };
         apply(plan, context).await
     }

@@ -1,8 +1,9 @@
 //! Changing the cluster while nobody else does.
 
 use super::session::{Session, Target};
-use crate::cluster::lock::{GOES_ON, Lock, LockContext, lock};
+use crate::cluster::lock::{DURATION, GOES_ON, Lock, LockContext, lock};
 use crate::error::{Failure, Kind, failure_of};
+use crate::event::Event;
 use anyhow::Result;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,14 +26,24 @@ pub(super) async fn take(session: &Session<'_>, target: &Target, namespace: &str
     .await
 }
 
-/// Gives the lock back, however `work` ended; says so where it ended because the lock was lost.
+/// Gives the lock back, however `work` ended; says so where it ended because the lock was lost. Where something was cut
+/// off that may still be carried out, the lock is left to end by itself.
 ///
 /// # Errors
 /// That of `work`.
 pub(super) async fn give_back<T>(session: &Session<'_>, lock: Lock, work: Result<T>) -> Result<T> {
     let lost = lock.lost().is_cancelled() && !session.cancel.is_cancelled();
     let trouble = lock.trouble();
-    lock.release().await;
+    if session.cut_off.is_raised() {
+        lock.leave();
+        if !lost {
+            let held = DURATION.as_secs();
+            let message = format!("the lock ends by itself within {held} s: what was cut off may be done until then");
+            session.events.emit(Event::Note { message });
+        }
+    } else {
+        lock.release().await;
+    }
     if let (Err(_), Some(trouble)) = (&work, trouble) {
         let hint = failure_of(&trouble).and_then(|failure| failure.hint.clone());
         let message = format!("stopped: the lock could not be renewed for {} s", GOES_ON.as_secs());

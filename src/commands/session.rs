@@ -8,6 +8,7 @@ use crate::config::{Config, Layer, Profile, resolve};
 use crate::error::{Failure, Kind};
 use crate::event::Events;
 use crate::helm::charts::{PATIENCE, Store};
+use crate::helm::run::CutOff;
 use crate::helm::{Helm, Renders};
 use crate::render::{Bundle, Sources, needed_charts, render_from};
 use crate::report::Terminal;
@@ -30,6 +31,8 @@ pub(super) struct Session<'a> {
     pub(super) events: Events,
     /// Cancelled by Ctrl-C.
     pub(super) cancel: CancellationToken,
+    /// Raised when something was cut off that may still be carried out.
+    pub(super) cut_off: CutOff,
 }
 
 /// Where pulled charts are kept; nowhere without a home.
@@ -70,7 +73,7 @@ pub(super) struct Target {
 
 impl<'a> Session<'a> {
     pub(super) fn new(global: GlobalArgs, terminal: &'a Terminal, cancel: CancellationToken) -> Self {
-        Session { global, terminal, events: terminal.events(), cancel }
+        Session { global, terminal, events: terminal.events(), cancel, cut_off: CutOff::default() }
     }
 
     /// The resolved configuration.

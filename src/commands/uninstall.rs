@@ -119,7 +119,13 @@ async fn remove(
         return Ok(());
     }
     let helm = session.helm(target)?;
-    let context = UninstallContext { cluster: target.cluster.clone(), helm, events: session.events.clone(), cancel };
+    let context = UninstallContext {
+        cluster: target.cluster.clone(),
+        helm,
+        events: session.events.clone(),
+        cancel,
+        cut_off: session.cut_off.clone(),
+    };
     uninstall(plan, context).await
 }
 

@@ -14,6 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -269,6 +270,10 @@ impl Helm {
         }
         // Releases are looked for in Secrets; another driver would hide them from the next plan.
         command.env("HELM_DRIVER", "secret");
+        if std::env::var_os("GOGC").is_none() {
+            // It lives for seconds: a tenth of its time would go into collecting what ends with it.
+            command.env("GOGC", "400");
+        }
         command.envs(self.context.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C at the terminal reaches us alone, and we end helm in order.
@@ -375,6 +380,22 @@ impl Capture {
             abort.abort();
         }
         self.kept.lock().map(|kept| [kept.head.as_slice(), kept.tail.as_slice()].concat()).unwrap_or_default()
+    }
+}
+
+/// Raised when something was cut off whose last request may still be carried out.
+#[derive(Debug, Clone, Default)]
+pub struct CutOff(Arc<AtomicBool>);
+
+impl CutOff {
+    /// Raises it, for good.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was raised.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

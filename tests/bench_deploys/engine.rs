@@ -115,6 +115,7 @@ pub fn in_the_child() {
             fail_after: Duration::from_secs(60),
             concurrency: CONCURRENCY,
             cancel: tokio_util::sync::CancellationToken::new(),
+            cut_off: drivemaster_mon::helm::run::CutOff::default(),
         };
         apply(&plan, context).await.unwrap();
     });

@@ -1,6 +1,6 @@
 //! Facts that the API server knows.
 
-use super::super::facts::{CannotAsk, Fact, ReleaseFact, ServiceFact};
+use super::super::facts::{CannotAsk, Fact, KindNames, ReleaseFact, ServiceFact};
 use crate::cluster::forward::message_of;
 use crate::cluster::observe;
 use crate::cluster::snapshot::snapshot;
@@ -56,6 +56,12 @@ where
 
 pub(super) async fn api_server(client: &Client) -> Fact<String> {
     Ok(answer(client.apiserver_version()).await?.git_version)
+}
+
+/// The kinds that the API server lists.
+pub(super) async fn kinds(client: &Client) -> Fact<BTreeMap<String, KindNames>> {
+    let found = read(crate::cluster::kinds::kinds(client)).await?;
+    found.ok_or_else(|| CannotAsk::lasting("the API server is older than Kubernetes 1.26: it does not list all kinds"))
 }
 
 /// The newest revision of each release of the bundle's namespaces.

@@ -2,6 +2,7 @@
 
 use super::Worker;
 use crate::chart::crds::served_versions;
+use crate::cluster::kinds::kinds;
 use crate::cluster::objects;
 use crate::cluster::request::ask;
 use crate::error::{Failure, Kind};
@@ -92,7 +93,7 @@ async fn is_listed(manifest: &Manifest, worker: &Worker) -> Result<bool> {
             return Ok(false);
         }
     }
-    let all = worker.kinds.get("", async || all_kinds(client).await).await?;
+    let all = worker.kinds.get("", async || Ok(kinds(client).await?.unwrap_or_default().into_keys().collect())).await?;
     Ok(all.is_empty() || versions.iter().all(|version| all.contains(&format!("{version}/{plural}"))))
 }
 
@@ -106,27 +107,6 @@ async fn kinds_of(client: &Client, version: &str) -> Result<BTreeSet<String>> {
     })
     .await?;
     Ok(found.into_iter().flat_map(|found| found.resources).map(|resource| resource.name).collect())
-}
-
-/// The kinds of all groups (`apps/v1/deployments`); none where there is no such list, as before Kubernetes 1.26.
-async fn all_kinds(client: &Client) -> Result<BTreeSet<String>> {
-    let groups = ask("list the API groups of the cluster", || async {
-        match client.list_api_groups_aggregated().await {
-            Err(kube::Error::SerdeError(_)) => Ok(None),
-            answer => answer.map(Some),
-        }
-    })
-    .await?;
-    let groups = groups.into_iter().flat_map(|groups| groups.items);
-    let kinds = groups.flat_map(|group| {
-        let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
-        group.versions.into_iter().flat_map(move |version| {
-            let place = format!("{name}/{}", version.version.unwrap_or_default());
-            let plurals = version.resources.into_iter().filter_map(|resource| resource.resource);
-            plurals.map(move |plural| format!("{place}/{plural}")).collect::<Vec<_>>()
-        })
-    });
-    Ok(kinds.collect())
 }
 
 fn stopped(reference: &ObjectRef, cause: &Cause) -> anyhow::Error {

@@ -13,6 +13,7 @@ use crate::cluster::changes::Changes;
 use crate::cluster::shared::Shared;
 use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{Event, Events};
+use crate::helm::run::CutOff;
 use crate::helm::{self, Helm};
 use crate::plan::{Plan, Step, Target};
 use anyhow::Result;
@@ -43,6 +44,8 @@ pub struct ApplyContext {
     pub concurrency: usize,
     /// Stops everything in order.
     pub cancel: CancellationToken,
+    /// Raised when a step is cut off.
+    pub cut_off: CutOff,
 }
 
 /// What was done.
@@ -110,6 +113,7 @@ struct Worker {
     stop_waiting: CancellationToken,
     /// Ends helm.
     stop_helm: CancellationToken,
+    cut_off: CutOff,
 }
 
 /// One run of a plan.
@@ -146,6 +150,7 @@ impl<'a> Run<'a> {
             cluster: context.cluster,
             stop_waiting: stop_helm.child_token(),
             stop_helm,
+            cut_off: context.cut_off,
         };
         Run {
             plan,
@@ -179,6 +184,7 @@ impl<'a> Run<'a> {
                 biased;
                 result = step::carry_out(&step, &worker, slot) => result,
                 () = helm::run::ended(&worker.stop_helm) => {
+                    worker.cut_off.raise();
                     let message = format!("`{}` was cut off; what it asked for last may still be done", step.id);
                     Err(Failure::new(Kind::Interrupted, message).into())
                 }

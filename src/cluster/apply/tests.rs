@@ -96,6 +96,7 @@ struct Ran {
     result: Result<Applied>,
     events: Vec<Event>,
     log: Log,
+    is_cut_off: bool,
 }
 
 async fn run(
@@ -115,7 +116,7 @@ async fn run_with(
     answer: impl FnMut(&Asked) -> Answer + Send + 'static,
 ) -> Ran {
     let (client, log) = scripted(answer);
-    let recorder = Arc::new(Recorder::default());
+    let (recorder, cut_off) = (Arc::new(Recorder::default()), CutOff::default());
     let context = ApplyContext {
         cluster: Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2"),
         helm: helm.clone(),
@@ -124,10 +125,11 @@ async fn run_with(
         fail_after: Duration::ZERO,
         concurrency,
         cancel,
+        cut_off: cut_off.clone(),
     };
     let plan = Plan { steps, api_digest: "api".to_owned(), ..Plan::default() };
     let result = apply(&plan, context).await;
-    Ran { result, events: recorder.events(), log }
+    Ran { result, events: recorder.events(), log, is_cut_off: cut_off.is_raised() }
 }
 
 fn notes(ran: &Ran) -> Vec<String> {
@@ -242,6 +244,7 @@ async fn a_cancelled_run_stops_helm_and_tells_what_stands() {
     };
     let ran = run(steps, &helm, cancel, answer).await;
     assert_eq!(notes(&ran), ["done: good", "cut short: loki", "not started: never"]);
+    assert!(!ran.is_cut_off, "helm ended with a word");
     assert_eq!(exit_code_of(&ran.result.unwrap_err()), 130);
 }
 
@@ -263,6 +266,7 @@ async fn what_does_not_end_by_itself_is_cut_off_before_the_next_deploy_begins() 
     let left = crate::cluster::lock::DURATION - crate::cluster::lock::GOES_ON;
     assert!(begun.elapsed() < left, "cut off after {:?}", begun.elapsed());
     assert_eq!(notes(&ran), ["cut short: rules"]);
+    assert!(ran.is_cut_off, "the lock is not given back");
     assert_eq!(exit_code_of(&ran.result.unwrap_err()), 130);
 }
 

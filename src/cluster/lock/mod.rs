@@ -195,6 +195,11 @@ impl Lock {
         let _ = tokio::time::timeout(RENEWED_EVERY, self.give_back()).await;
     }
 
+    /// Leaves it to end by itself, [`DURATION`] after its last renewal.
+    pub fn leave(self) {
+        self.renewal.abort();
+    }
+
     async fn give_back(&self) {
         let found = ask("read the lock", || self.api.get_opt(LEASE)).await;
         let Ok(Some(lease)) = found else { return };

@@ -166,6 +166,17 @@ async fn one_that_somebody_took_is_lost_and_left_to_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_left_stands_and_is_not_renewed() {
+    let store = Store::default();
+    let (context, _) = context(&store, None);
+    lock(context).await.unwrap().leave();
+    let left = store.0.lock().unwrap().clone();
+    tokio::time::sleep(DURATION).await;
+    assert_eq!(*store.0.lock().unwrap(), left);
+    assert_eq!(store.holder(), Some(Holder::own().name));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_cannot_be_renewed_is_lost_with_the_reason() {
     let store = Store::default();
     let (server, mut written) = (store.clone(), 0);

@@ -129,6 +129,7 @@ fn context(client: Client, cancel: &CancellationToken) -> UninstallContext {
         helm: Helm::locate(Some(std::path::Path::new("/bin/true")), None).unwrap(),
         events: std::sync::Arc::new(crate::event::Recorder::default()),
         cancel: cancel.clone(),
+        cut_off: CutOff::default(),
     }
 }
 
@@ -148,7 +149,10 @@ async fn a_deletion_that_does_not_end_is_cut_off_before_the_next_deploy_begins()
         keeps: Vec::new(),
     };
     let begun = Instant::now();
-    let error = uninstall(&plan, context(client, &cancel)).await.unwrap_err();
+    let context = context(client, &cancel);
+    let cut_off = context.cut_off.clone();
+    let error = uninstall(&plan, context).await.unwrap_err();
+    assert!(cut_off.is_raised(), "the lock is not given back");
     let left = crate::cluster::lock::DURATION - crate::cluster::lock::GOES_ON;
     assert!(begun.elapsed() < left, "cut off after {:?}", begun.elapsed());
     assert_eq!(crate::error::exit_code_of(&error), 130);
