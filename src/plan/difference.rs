@@ -5,7 +5,7 @@
 
 use super::model::FIELD_MANAGER;
 use crate::secrets::is_secret_name;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use similar::TextDiff;
 
 /// Lines kept of one long text's difference.
@@ -14,27 +14,38 @@ const DIFF_LINES: usize = 40;
 /// What of a document is not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mask {
-    /// Everything may be seen.
-    Nothing,
     /// The content of a Secret.
     Secret,
     /// Whatever is called as secrets are.
     Names,
+    /// Everything.
+    All,
 }
 
 impl Mask {
     /// What of `object` is not shown.
     pub(super) fn of(object: &Value) -> Self {
-        if object.get("kind").and_then(Value::as_str) == Some("Secret") { Mask::Secret } else { Mask::Nothing }
+        if object.get("kind").and_then(Value::as_str) == Some("Secret") { Mask::Secret } else { Mask::Names }
+    }
+
+    /// What is not shown of the field `key` of `fields`: the value of a variable goes by the name of the variable.
+    fn below(self, key: &str, fields: &Map<String, Value>) -> Self {
+        if self == Mask::Names && key == "value" && names_secret(fields) { Mask::All } else { self }
     }
 
     fn hides(self, path: &str) -> bool {
         match self {
-            Mask::Nothing => false,
+            Mask::All => true,
             Mask::Secret => path.starts_with("data.") || path.starts_with("stringData."),
-            Mask::Names => path.split('.').any(is_secret_name),
+            // A volume says which Secret it is.
+            Mask::Names => path.strip_suffix(".secret.secretName").unwrap_or(path).split('.').any(is_secret_name),
         }
     }
+}
+
+/// Whether `fields` are those of something that is called as secrets are.
+fn names_secret(fields: &Map<String, Value>) -> bool {
+    fields.get("name").and_then(Value::as_str).is_some_and(is_secret_name)
 }
 
 /// The differences between `wanted` and `live`, one line each; empty when nothing of ours differs.
@@ -107,7 +118,7 @@ fn compare(wanted: &Value, live: &Value, path: &str, mask: Mask, lines: &mut Vec
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => {
             for (key, value) in wanted {
-                let below = join(path, key);
+                let (below, mask) = (join(path, key), mask.below(key, live).below(key, wanted));
                 match live.get(key) {
                     Some(other) => compare(value, other, &below, mask, lines),
                     // The API server drops empty maps and lists.
@@ -173,11 +184,18 @@ fn masked_line(line: &str, mask: Mask) -> String {
     }
 }
 
+/// A text without what its lines say of secrets.
+fn masked_text(text: &str) -> String {
+    text.split('\n').map(|line| masked_line(line, Mask::Names)).collect::<Vec<_>>().join("\n")
+}
+
 fn show(value: &Value, path: &str, mask: Mask) -> String {
-    if mask.hides(path) || (mask == Mask::Secret && matches!(path, "data" | "stringData")) {
+    let is_text = !matches!(value, Value::Bool(_) | Value::Null);
+    if mask.hides(path) && is_text || (mask == Mask::Secret && matches!(path, "data" | "stringData")) {
         return "(masked)".to_owned();
     }
     let text = match value {
+        Value::String(text) if mask == Mask::Names => masked_text(text),
         Value::String(text) => text.clone(),
         other if mask == Mask::Names => without_secrets(other).to_string(),
         other => other.to_string(),
@@ -197,12 +215,14 @@ fn without_secrets(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let masked = map.iter().map(|(name, value)| {
-                let value = if is_secret_name(name) { "(masked)".into() } else { without_secrets(value) };
+                let is_secret = is_secret_name(name) || Mask::Names.below(name, map) == Mask::All;
+                let value = if is_secret { "(masked)".into() } else { without_secrets(value) };
                 (name.clone(), value)
             });
             Value::Object(masked.collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(without_secrets).collect()),
+        Value::String(text) => Value::String(masked_text(text)),
         other => other.clone(),
     }
 }
@@ -306,6 +326,40 @@ mod tests {
             assert!(lines.iter().any(|line| line == told), "no `{told}` in {text}");
         }
         assert_eq!(cut(vec![String::new(); 50]).len(), DIFF_LINES + 1);
+    }
+
+    #[test]
+    fn in_other_objects_what_is_called_a_secret_is_masked_too() {
+        let object = |secret: &str, plain: &str| {
+            json!({"kind": "Deployment", "spec": {
+                "env": [{"name": "GF_CLIENT_SECRET", "value": secret}, {"name": "MODE", "value": plain}],
+                "automountServiceAccountToken": plain == "new",
+                "volumes": [{"secret": {"secretName": plain}}],
+                "grafana.ini": format!("client_secret = {secret}\nmode = {plain}\n"),
+            }})
+        };
+        let (new, old) = (object("s3cret-1", "new"), object("s3cret-0", "old"));
+        let lines = whole_difference(&new, &old, Mask::of(&old));
+        assert!(!lines.join("\n").contains("s3cret"), "{lines:?}");
+        for told in [
+            "~ spec.env[0].value: (masked) -> (masked)",
+            "~ spec.env[1].value: old -> new",
+            "~ spec.automountServiceAccountToken: false -> true",
+            "~ spec.volumes[0].secret.secretName: old -> new",
+            "    +mode = new",
+        ] {
+            assert!(lines.iter().any(|line| line == told), "no `{told}` in {lines:?}");
+        }
+        // One that is new, and a list of which one item is.
+        for old in [json!({"spec": {}}), json!({"spec": {"env": []}})] {
+            let lines = whole_difference(&new, &old, Mask::Names).join("\n");
+            assert!(!lines.contains("s3cret") && lines.contains("MODE"), "{lines}");
+        }
+        let named = |name: &str| json!({"name": name, "value": "s3cret"});
+        let lines = whole_difference(&named("TOKEN"), &named("MODE"), Mask::Names);
+        assert_eq!(lines, ["~ name: MODE -> TOKEN"]);
+        let lines = whole_difference(&json!({"name": "MODE", "value": "x"}), &named("TOKEN"), Mask::Names);
+        assert!(lines.contains(&"~ value: (masked) -> (masked)".to_owned()), "{lines:?}");
     }
 
     #[test]

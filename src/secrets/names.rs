@@ -25,7 +25,8 @@ const PLACES: &[&str] = &["file", "key", "keys", "name", "namespace", "ref", "re
 pub fn is_secret_name(name: &str) -> bool {
     let plain: String = name.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect();
     let says_so = NAMES.iter().any(|word| plain.contains(word));
-    let is_key = KEYS.iter().any(|key| plain.ends_with(key));
+    // As Grafana and Thanos call a secret; `secretKey` is the name of a key in many charts.
+    let is_key = name.to_lowercase().ends_with("secret_key") || KEYS.iter().any(|key| plain.ends_with(key));
     says_so && (is_key || !PLACES.iter().any(|end| plain.ends_with(end)))
 }
 
@@ -44,10 +45,11 @@ mod tests {
             "privateKey",
             "DSN",
             "secretAccessKey",
+            "secret_key",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in ["passwordKey", "secretName", "tokenFile", "replicas", "user", "secretRef"] {
+        for name in ["passwordKey", "secretKey", "secretName", "tokenFile", "replicas", "user", "secretRef"] {
             assert!(!is_secret_name(name), "{name}");
         }
     }
