@@ -16,6 +16,7 @@ pub(crate) struct Asked {
 }
 
 /// What it is answered with.
+#[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// Status and JSON.
     Json(u16, Value),

@@ -1,5 +1,7 @@
 //! Takes the stack away, and keeps what holds data.
 
+mod foreign;
+
 use crate::cluster::Cluster;
 use crate::cluster::objects;
 use crate::cluster::observe::{Owned, labelled, owned_objects, releases};
@@ -13,9 +15,10 @@ use crate::object::{FIELD_MANAGER, MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::Inventory;
 use crate::render::Bundle;
 use anyhow::Result;
+use foreign::{Known, in_namespace, namespaced_kinds, of_definition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Preconditions};
-use kube::{Api, Client};
+use kube::Client;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -207,13 +210,13 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, inventory: &Inventory, a
         let namespace = std::slice::from_ref(namespace);
         standing.claims.extend(labelled(cluster, &[("v1", "PersistentVolumeClaim")], namespace, &selector).await?);
     }
-    standing.crds = crds(cluster, all, &standing, &instances).await?;
+    standing.crds = crds(cluster, all, &Known { standing: &standing, instances: &instances }).await?;
+    let kinds = if all { namespaced_kinds(&cluster.client).await? } else { Vec::new() };
     for (owned, made_by) in existing {
+        let known = Known { standing: &standing, instances: &instances };
         let reason = match made_by {
             Some(manager) => Some(format!("made by `{manager}`")),
-            None if all => foreign_object(cluster, &owned.reference.name, &standing, &instances)
-                .await?
-                .map(|foreign| format!("`{foreign}` in it is not ours")),
+            None if all => in_namespace(&cluster.client, &owned.reference.name, &kinds, &known).await?,
             None => None,
         };
         standing.namespaces.push((owned, reason));
@@ -241,12 +244,7 @@ fn other_maker(meta: &ObjectMeta) -> Option<String> {
 
 /// The CRDs with our label. When `all` is to go, each with who made it where that was not us, or an
 /// object of its kind that is not ours: with its definition every object of a kind goes.
-async fn crds(
-    cluster: &Cluster,
-    all: bool,
-    standing: &Standing,
-    instances: &BTreeMap<String, BTreeSet<String>>,
-) -> Result<Vec<(Owned, Option<String>)>> {
+async fn crds(cluster: &Cluster, all: bool, known: &Known<'_>) -> Result<Vec<(Owned, Option<String>)>> {
     let any = ObjectRef::cluster_scoped("apiextensions.k8s.io/v1", "CustomResourceDefinition", "");
     let api = objects::api(&cluster.client, &any);
     let parameters = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}"));
@@ -265,100 +263,14 @@ async fn crds(
         let reference = ObjectRef::cluster_scoped(&any.api_version, &any.kind, &name);
         let reason = match made_by {
             Some(manager) => Some(format!("made by `{manager}`")),
-            None if all => foreign_resource(cluster, &reference, standing, instances)
-                .await?
-                .map(|foreign| format!("`{foreign}` is not ours")),
+            None if all => {
+                of_definition(cluster, &reference, known).await?.map(|foreign| format!("`{foreign}` is not ours"))
+            }
             None => None,
         };
         found.push((Owned { reference, uid }, reason));
     }
     Ok(found)
-}
-
-/// An object of the kind that the CRD brings which neither we nor our releases made, where there is one.
-async fn foreign_resource(
-    cluster: &Cluster,
-    crd: &ObjectRef,
-    standing: &Standing,
-    instances: &BTreeMap<String, BTreeSet<String>>,
-) -> Result<Option<ObjectRef>> {
-    let definitions = objects::api(&cluster.client, crd);
-    let Some(definition) = ask(&format!("read `{crd}`"), || definitions.get_opt(&crd.name)).await? else {
-        return Ok(None);
-    };
-    let definition = serde_json::to_value(definition)?;
-    let Some(resource) = objects::defined(&definition) else { return Ok(None) };
-    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
-    let parameters = ListParams::default();
-    let what = format!("list the objects of kind `{}`", resource.kind);
-    for item in ask(&what, || api.list_metadata(&parameters)).await?.items {
-        let meta = item.metadata;
-        let namespace = meta.namespace.clone().unwrap_or_default();
-        if !is_known(&meta, &namespace, standing, instances) {
-            let name = meta.name.unwrap_or_default();
-            let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
-            return Ok(Some(ObjectRef { api_version: resource.api_version, kind: resource.kind, namespace, name }));
-        }
-    }
-    Ok(None)
-}
-
-/// The kinds by which a namespace is seen to hold somebody else's things.
-const FOREIGN_KINDS: &[(&str, &str)] = &[
-    ("apps/v1", "Deployment"),
-    ("apps/v1", "StatefulSet"),
-    ("apps/v1", "DaemonSet"),
-    ("batch/v1", "CronJob"),
-    ("batch/v1", "Job"),
-    ("v1", "Pod"),
-    ("v1", "Service"),
-    ("v1", "PersistentVolumeClaim"),
-    ("v1", "ConfigMap"),
-    ("v1", "Secret"),
-];
-
-/// An object in `namespace` that neither we nor our releases made, where there is one.
-async fn foreign_object(
-    cluster: &Cluster,
-    namespace: &str,
-    standing: &Standing,
-    instances: &BTreeMap<String, BTreeSet<String>>,
-) -> Result<Option<ObjectRef>> {
-    for (api_version, kind) in FOREIGN_KINDS {
-        let any = ObjectRef::namespaced(api_version, kind, namespace, "");
-        let api = objects::api(&cluster.client, &any);
-        let what = format!("list the objects of kind `{kind}` in namespace `{namespace}`");
-        let parameters = ListParams::default();
-        for item in ask(&what, || api.list_metadata(&parameters)).await?.items {
-            let meta = item.metadata;
-            if !is_known(&meta, namespace, standing, instances) {
-                let name = meta.name.unwrap_or_default();
-                return Ok(Some(ObjectRef::namespaced(api_version, kind, namespace, &name)));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Whether we, one of our releases, or a controller on behalf of something made the object with `meta`.
-fn is_known(
-    meta: &ObjectMeta,
-    namespace: &str,
-    standing: &Standing,
-    instances: &BTreeMap<String, BTreeSet<String>>,
-) -> bool {
-    let ours = [&standing.late, &standing.objects, &standing.secrets, &standing.claims];
-    let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
-    let annotation = |key: &str| meta.annotations.as_ref().and_then(|all| all.get(key));
-    let is_release = |namespace: &str, name: Option<&String>| {
-        instances.get(namespace).zip(name).is_some_and(|(releases, name)| releases.contains(name))
-    };
-    let made_from = annotation("meta.helm.sh/release-namespace").map_or(namespace, String::as_str);
-    meta.uid.as_ref().is_some_and(|uid| ours.into_iter().flatten().any(|owned| owned.uid == *uid))
-        || meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
-        || meta.name.as_deref() == Some("kube-root-ca.crt")
-        || is_release(made_from, annotation("meta.helm.sh/release-name"))
-        || (label("owner").is_some_and(|owner| owner == "helm") && is_release(namespace, label("name")))
 }
 
 /// Carries out `plan`, one removal after the other.

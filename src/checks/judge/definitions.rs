@@ -3,8 +3,10 @@
 use super::facts::{KindNames, Need};
 use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
 use crate::chart::crds::served_versions;
+use crate::event::Outcome;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// How long a definition that was just written may take.
@@ -30,39 +32,64 @@ fn judge_definitions(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
         Ok(served) => served,
         Err(why) => return vec![Verdict::unknown(why)],
     };
-    let wrong: Vec<(&str, String)> = definitions
+    let wrong: Vec<(&str, Lack)> = definitions
         .iter()
         .filter_map(|definition| {
-            let reason = lacking(&definition.0, served)?;
-            Some((definition.0.pointer("/metadata/name")?.as_str()?, reason))
+            let lack = lacking(&definition.0, served)?;
+            Some((definition.0.pointer("/metadata/name")?.as_str()?, lack))
         })
         .collect();
     let all = counted(definitions.len(), "definition");
-    vec![match wrong.first() {
-        None => Verdict::pass().evidence(vec![all]),
-        Some((name, _)) => Verdict::fail(format!("{} of {all} not served as they ask for", wrong.len()))
-            .evidence(wrong.iter().map(|(name, reason)| format!("`{name}` {reason}")).collect())
-            .hint(format!("kubectl describe customresourcedefinition {name}"))
-            .again(Again::Within(ESTABLISHED_WITHIN)),
-    }]
+    let Some((name, _)) = wrong.first() else { return vec![Verdict::pass().evidence(vec![all])] };
+    let reason = format!("{} of {all} not served as they ask for", wrong.len());
+    let works = wrong.iter().all(|(_, lack)| matches!(lack, Lack::Name { .. }));
+    let verdict = if works { Verdict::new(Outcome::Warn, reason) } else { Verdict::fail(reason) };
+    let evidence = wrong.iter().map(|(name, lack)| format!("`{name}` {lack}")).collect();
+    let hint = format!("kubectl describe customresourcedefinition {name}");
+    vec![verdict.evidence(evidence).hint(hint).again(Again::Within(ESTABLISHED_WITHIN))]
 }
 
-/// What the API server does not serve of `definition`; `None` when it serves all of it. Names that another
-/// definition has already are refused without an error, and the former ones stay.
-fn lacking(definition: &Value, served: &BTreeMap<String, KindNames>) -> Option<String> {
+/// What of a definition is not served.
+enum Lack {
+    /// A version, or its kind in it.
+    Version(String),
+    /// A name that people may use for its kind.
+    Name { version: String, name: String },
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lack::Version(version) => write!(formatter, "is not served in `{version}`"),
+            Lack::Name { version, name } => {
+                write!(formatter, "is served in `{version}`, but not under its name `{name}`")
+            }
+        }
+    }
+}
+
+/// The first thing that the API server does not serve of `definition`. Names that another definition has already are
+/// refused without an error, and the former ones stay.
+fn lacking(definition: &Value, served: &BTreeMap<String, KindNames>) -> Option<Lack> {
     let names = definition.pointer("/spec/names")?;
     let text = |key: &str| names.get(key).and_then(Value::as_str);
-    let plural = text("plural")?;
-    served_versions(definition).into_iter().find_map(|version| {
-        let Some(found) = served.get(&format!("{version}/{plural}")) else {
-            return Some(format!("is not served in `{version}`"));
-        };
-        let other = |wanted: Option<&str>, found: &str| wanted.filter(|wanted| *wanted != found).map(str::to_owned);
-        let short = names.get("shortNames").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let refused = other(text("kind"), &found.kind)
-            .or_else(|| other(text("singular"), &found.singular))
-            .or_else(|| short.map(str::to_owned).find(|name| !found.short.contains(name)))?;
-        Some(format!("is served in `{version}`, but not under its name `{refused}`"))
+    let (plural, kind) = (text("plural")?, text("kind")?);
+    let found: Vec<(String, Option<&KindNames>)> = served_versions(definition)
+        .into_iter()
+        .map(|version| {
+            let found = served.get(&format!("{version}/{plural}")).filter(|found| found.kind == kind);
+            (version, found)
+        })
+        .collect();
+    if let Some((version, _)) = found.iter().find(|(_, found)| found.is_none()) {
+        return Some(Lack::Version(version.clone()));
+    }
+    let short = names.get("shortNames").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let wanted: Vec<&str> = text("singular").into_iter().chain(short).collect();
+    found.into_iter().find_map(|(version, found)| {
+        let has = |name: &str| found.is_some_and(|found| found.singular == name || found.short.contains(name));
+        let name = wanted.iter().find(|name| !has(name))?;
+        Some(Lack::Name { version, name: (*name).to_owned() })
     })
 }
 
@@ -71,7 +98,6 @@ mod tests {
     use super::super::testing::{outcomes, scope};
     use super::*;
     use crate::checks::CannotAsk;
-    use crate::event::Outcome;
     use crate::object::Manifest;
     use serde_json::json;
 
@@ -107,9 +133,9 @@ mod tests {
             names.short.insert("more".to_owned());
         }));
         assert_eq!((good.outcome, good.evidence), (Outcome::Pass, vec!["1 definition".to_owned()]));
-        let evidence = |facts: &Facts| {
+        let evidence = |facts: &Facts, outcome: Outcome| {
             let bad = verdict(facts);
-            assert_eq!(bad.outcome, Outcome::Fail);
+            assert_eq!(bad.outcome, outcome);
             assert_eq!(bad.reason, "1 of 1 definition not served as they ask for");
             assert_eq!(
                 bad.hint.as_deref(),
@@ -118,17 +144,17 @@ mod tests {
             bad.evidence.join("\n")
         };
         let not_served = "`probes.monitoring.coreos.com` is not served in `monitoring.coreos.com/v1`";
-        assert_eq!(evidence(&serving("monitoring.coreos.com/v1alpha1/probes", |_| {})), not_served);
-        let mut refusals = Vec::new();
-        for change in [
-            (|names: &mut KindNames| names.kind = "Former".to_owned()) as fn(&mut KindNames),
-            |names| names.singular = "former".to_owned(),
-            |names| names.short.clear(),
-        ] {
-            refusals.push(evidence(&serving("monitoring.coreos.com/v1/probes", change)));
+        let in_another_version = serving("monitoring.coreos.com/v1alpha1/probes", |_| {});
+        let of_another_kind = serving("monitoring.coreos.com/v1/probes", |names| names.kind = "Other".to_owned());
+        for facts in [in_another_version, of_another_kind] {
+            assert_eq!(evidence(&facts, Outcome::Fail), not_served);
         }
+        // It works, only not under every name that people know.
         let under = "`probes.monitoring.coreos.com` is served in `monitoring.coreos.com/v1`, but not under its name";
-        assert_eq!(refusals, ["Probe", "probe", "prb"].map(|name| format!("{under} `{name}`")));
+        let former = serving("monitoring.coreos.com/v1/probes", |names| names.singular = "former".to_owned());
+        assert_eq!(evidence(&former, Outcome::Warn), format!("{under} `probe`"));
+        let none = serving("monitoring.coreos.com/v1/probes", |names| names.short.clear());
+        assert_eq!(evidence(&none, Outcome::Warn), format!("{under} `prb`"));
     }
 
     #[test]

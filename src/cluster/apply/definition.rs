@@ -61,6 +61,11 @@ pub(super) async fn until_served(step: &Step, manifest: &Manifest, worker: &Work
             Ready::Waiting(seen) => cause = seen,
             // That of its former names may still stand there.
             Ready::Failed(seen) if started.elapsed() < USUAL => cause = seen,
+            // It goes on being served under its former names, and nothing is gained by stopping everything.
+            Ready::Failed(seen) if is_listed => {
+                worker.events.emit(Event::Warning { message: format!("`{reference}`: {}", seen.message) });
+                return Ok(());
+            }
             Ready::Failed(cause) => return Err(unhealthy(&reference, &cause)),
         }
         if told.as_ref() != Some(&cause) && started.elapsed() >= USUAL {

@@ -133,6 +133,48 @@ fn context(client: Client, cancel: &CancellationToken) -> UninstallContext {
     }
 }
 
+/// A server that serves the kind `Rule`, and answers `rules` to its list in the namespace `m`.
+fn serving_rules(rules: Answer) -> Client {
+    let (client, _log) = scripted(move |asked| {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        let names = |verbs: serde_json::Value| {
+            json!({"resource": "rules", "singularResource": "rule", "scope": "Namespaced", "verbs": verbs,
+                "responseKind": {"group": "example.com", "version": "v1", "kind": "Rule"}})
+        };
+        let metrics = json!({"resource": "podmetrics", "scope": "Namespaced", "verbs": ["get", "list"],
+            "responseKind": {"group": "example.com", "version": "v1", "kind": "PodMetrics"}});
+        match path {
+            "/apis" => list(json!([{"metadata": {"name": "example.com"}, "versions": [
+                {"version": "v1", "resources": [names(json!(["get", "list", "delete"])), metrics]}]}])),
+            "/apis/example.com/v1/namespaces/m/rules" => rules.clone(),
+            "/apis/example.com/v1/namespaces/m/podmetrics" => list(json!([{"metadata": {"name": "measured"}}])),
+            "/api/v1/namespaces/m/configmaps" => list(json!([{"metadata": {"name": "kube-root-ca.crt"}}])),
+            _ => empty(),
+        }
+    });
+    client
+}
+
+#[tokio::test]
+async fn a_namespace_stays_for_what_somebody_else_made_of_any_kind() {
+    let reason = async |rules: Answer| {
+        let client = serving_rules(rules);
+        let standing = Standing { objects: vec![owned("Rule", "ours")], ..Standing::default() };
+        let instances = BTreeMap::from([("m".to_owned(), BTreeSet::from(["loki".to_owned()]))]);
+        let known = Known { standing: &standing, instances: &instances };
+        let kinds = namespaced_kinds(&client).await.unwrap();
+        in_namespace(&client, "m", &kinds, &known).await.unwrap()
+    };
+    let ours = json!({"metadata": {"name": "ours", "uid": owned("Rule", "ours").uid}});
+    let released = json!({"metadata": {"name": "released", "annotations": {"meta.helm.sh/release-name": "loki"}}});
+    assert_eq!(reason(list(json!([ours, released]))).await, None);
+    let theirs = list(json!([ours, released, {"metadata": {"name": "theirs"}}]));
+    assert_eq!(reason(theirs).await.as_deref(), Some("`Rule m/theirs` in it is not ours"));
+    let forbidden = reason(refusal(403, "Forbidden", "rules.example.com is forbidden")).await;
+    assert_eq!(forbidden.as_deref(), Some("objects of kind `Rule` in it may not be listed"));
+    assert_eq!(reason(refusal(404, "NotFound", "the server could not find the requested resource")).await, None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deletion_that_does_not_end_is_cut_off_before_the_next_deploy_begins() {
     let cancel = CancellationToken::new();
