@@ -2,6 +2,7 @@
 //! asks once, so it is run again. Under the lock an outage of up to 25 s is outlasted: a longer one loses it.
 
 use crate::cluster::observe::releases;
+use crate::cluster::request::FORBIDDEN_FOR;
 use crate::error::chain_of;
 use crate::event::{Event, Events};
 use crate::helm::{Helm, Transient};
@@ -19,8 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(5);
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a server that has just started may forbid the question; one that does so longer means it.
-const FORBIDDEN_FOR: Duration = Duration::from_secs(10);
 
 /// The attempts of helm at one release.
 pub(super) struct Outage<'a> {

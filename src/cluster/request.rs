@@ -23,6 +23,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause where the server asks for none.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
+/// How long a server that has just started may forbid what is allowed, as it has not read the roles yet; one that does
+/// so longer means it.
+pub(crate) const FORBIDDEN_FOR: Duration = Duration::from_secs(10);
+
+/// The pause before such a server is asked again.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(2);
+
 /// How the message of a request ends whose credentials were refused.
 pub(crate) const NOT_ACCEPTED: &str = "the API server does not accept the credentials";
 
@@ -61,11 +68,20 @@ where
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut attempt = 1;
+    let mut away: Option<Instant> = None;
     loop {
         let answer = tokio::time::timeout(if attempt == 1 { FIRST_TIMEOUT } else { TIMEOUT }, call()).await;
         let (attempts, next) = match &answer {
             Ok(Ok(_)) => (0, pause),
-            Ok(Err(error)) => (attempts(error, is_there), asked_pause(error).unwrap_or(pause)),
+            Ok(Err(error)) if is_not_allowed(error) && away.is_some_and(|since| since.elapsed() < FORBIDDEN_FOR) => {
+                (ATTEMPTS, FORBIDDEN_PAUSE)
+            }
+            Ok(Err(error)) => {
+                if is_away(error) {
+                    away = Some(Instant::now());
+                }
+                (attempts(error, is_there), asked_pause(error).unwrap_or(pause))
+            }
             Err(_) => (TIMEOUTS, pause),
         };
         if attempt < attempts && begun.elapsed() + next <= PATIENCE {
@@ -100,6 +116,24 @@ fn attempts(error: &kube::Error, is_there: bool) -> u32 {
         500 if !is_invalid_field(status) && !status.message.contains("failed calling webhook") => FEW_ATTEMPTS,
         _ => 1,
     }
+}
+
+/// Whether `error` says that there is no server, or that it is not ready.
+fn is_away(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 502..=504),
+        error => is_lost(&root_cause(error)),
+    }
+}
+
+fn is_not_allowed(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.code == 403 && says_not_allowed(&status_message(status).to_lowercase())
+}
+
+/// Whether a refusal says that a right is missing.
+fn says_not_allowed(lower: &str) -> bool {
+    lower.contains("cannot ") && lower.contains("user ")
 }
 
 fn no_answer(what: &str, waited: Duration) -> anyhow::Error {
@@ -196,7 +230,7 @@ fn explain_status(what: &str, status: &Status) -> anyhow::Error {
         403 | 409 if is_terminating(status, &lower) => {
             failure(Kind::Refused, "its namespace is being deleted").hint("wait until it is gone, then run again")
         }
-        403 if lower.contains("cannot ") && lower.contains("user ") => {
+        403 if says_not_allowed(&lower) => {
             failure(Kind::Refused, "not allowed").hint("ask for a role with this verb and resource")
         }
         // The client made this status up from an answer that holds none.
@@ -378,6 +412,32 @@ mod tests {
         ] {
             assert_eq!(sent(100, || broken(root)).await.0, most, "{root}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_server_forbids_that_was_just_away_it_is_asked_again() {
+        let forbidden =
+            || api_error(403, "Forbidden", "pods is forbidden: User \"jane\" cannot list resource \"pods\"");
+        let server = async |away: usize, forbids: usize| {
+            let (mut calls, begun) = (0, Instant::now());
+            let answer = ask("list the pods", || {
+                calls += 1;
+                let answer = match calls {
+                    call if call <= away => Err(broken("Connection refused (os error 111)")),
+                    call if call <= away + forbids => Err(forbidden()),
+                    _ => Ok(()),
+                };
+                async move { answer }
+            })
+            .await;
+            (answer.map_err(|error| exit_code_of(&error)), begun.elapsed())
+        };
+        assert_eq!(server(2, 3).await.0, Ok(()));
+        // One that goes on means it.
+        let (answer, took) = server(2, 100).await;
+        assert_eq!(answer, Err(5));
+        assert!(took < FORBIDDEN_FOR + 2 * FORBIDDEN_PAUSE, "{took:?}");
+        assert_eq!(server(0, 1).await, (Err(5), Duration::ZERO), "it was not away");
     }
 
     #[tokio::test(start_paused = true)]

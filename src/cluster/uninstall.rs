@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::cluster::objects;
 use crate::cluster::observe::{Owned, labelled, owned_objects, releases};
 use crate::cluster::outage::Outage;
-use crate::cluster::request::ask;
+use crate::cluster::request::{FORBIDDEN_FOR, ask};
 use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{Event, Events};
 use crate::helm::Helm;
@@ -361,6 +361,8 @@ pub(crate) async fn until_gone(
 ) -> Result<()> {
     let api = objects::api(client, reference);
     let mut last = "it was not seen yet".to_owned();
+    // That a namespace goes was accepted, so that it is there.
+    let (mut was_seen, mut forbidden) = (reference.kind == "Namespace", None);
     let stopped = || Failure::new(Kind::Interrupted, format!("stopped waiting until `{reference}` is gone"));
     loop {
         let what = format!("read `{reference}`");
@@ -373,8 +375,21 @@ pub(crate) async fn until_gone(
         match found {
             Ok(None) => return Ok(()),
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => return Ok(()),
-            Ok(Some(found)) => last = remaining(&found.data),
-            Err(error) if failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused) => return Err(error),
+            Ok(Some(found)) => {
+                (was_seen, forbidden) = (true, None);
+                last = remaining(&found.data);
+            }
+            // What was allowed before may be forbidden for a moment: the server has just started.
+            Err(error) if failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused) => {
+                if was_seen && forbidden.get_or_insert_with(Instant::now).elapsed() < FORBIDDEN_FOR {
+                    last = error.to_string();
+                } else if was_seen && reference.kind == "Namespace" {
+                    // The role that allowed it was in the namespace, and went first.
+                    return Ok(());
+                } else {
+                    return Err(error);
+                }
+            }
             Err(error) => last = error.to_string(),
         }
         tokio::select! {

@@ -1,7 +1,7 @@
 //! Waits until workloads are ready, and says all the while what they wait for.
 
 use crate::cluster::changes::Changes;
-use crate::cluster::request::{NOT_ACCEPTED, ask};
+use crate::cluster::request::{FORBIDDEN_FOR, NOT_ACCEPTED, ask};
 use crate::cluster::snapshot::{further, ready_endpoints};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
@@ -102,6 +102,7 @@ async fn follow(
         started: Instant::now(),
         held: BTreeMap::new(),
         trouble: None,
+        forbidden: None,
         not_accepted: None,
         seen: BTreeMap::new(),
     };
@@ -204,6 +205,8 @@ struct Wait<'a> {
     held: BTreeMap<(ObjectRef, String), Instant>,
     /// Why the last read failed.
     trouble: Option<String>,
+    /// Since when the API server forbids to read.
+    forbidden: Option<Instant>,
     /// Since when the API server does not accept the credentials.
     not_accepted: Option<Instant>,
     seen: BTreeMap<String, Snapshot>,
@@ -217,6 +220,7 @@ impl Wait<'_> {
             Err(error) => return self.bear(error),
         }
         self.trouble = None;
+        self.forbidden = None;
         self.not_accepted = None;
         let causes = self.judge(workloads);
         if causes.is_empty() {
@@ -251,7 +255,13 @@ impl Wait<'_> {
     /// A read that failed ends the wait only where a repetition cannot help.
     fn bear(&mut self, error: anyhow::Error) -> Option<Result<()>> {
         if failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused) {
-            return Some(Err(error));
+            // What was allowed before may be forbidden for a moment: the server has just started.
+            let is_new = self.seen.is_empty() && self.trouble.is_none();
+            if is_new || self.forbidden.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_FOR {
+                return Some(Err(error));
+            }
+        } else {
+            self.forbidden = None;
         }
         let message = error.to_string();
         if !message.ends_with(NOT_ACCEPTED) {

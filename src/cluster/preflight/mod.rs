@@ -198,9 +198,11 @@ async fn refused_of(cluster: &Cluster, wanted: BTreeSet<Access>) -> Result<BTree
         .map(|access| async move {
             let any = ObjectRef { namespace: None, name: String::new(), ..access.kind.clone() };
             let resource = resource(&any);
+            // A namespace counts as being in itself: a role in it may allow to delete it.
+            let itself = Some(&access.kind.name).filter(|name| access.kind.kind == "Namespace" && !name.is_empty());
             let attributes = json!({
                 "group": resource.group, "version": resource.version, "resource": resource.plural,
-                "namespace": access.kind.namespace, "name": access.kind.name, "verb": access.verb,
+                "namespace": access.kind.namespace.as_ref().or(itself), "name": access.kind.name, "verb": access.verb,
             });
             Ok::<_, anyhow::Error>((!is_allowed(cluster, &attributes).await?).then_some(access))
         })

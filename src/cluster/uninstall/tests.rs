@@ -211,6 +211,32 @@ async fn what_may_not_be_read_is_not_waited_for() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_before_may_be_forbidden_for_a_moment() {
+    let ended = async |kind: &str, forbids: usize| {
+        let mut reads = 0;
+        let (client, _log) = scripted(move |_| {
+            reads += 1;
+            match reads {
+                1 => Answer::Json(200, json!({"metadata": {"name": "a", "uid": "u"}})),
+                read if read <= 1 + forbids => {
+                    refusal(403, "Forbidden", "a is forbidden: User \"jane\" cannot get resource \"a\"")
+                }
+                _ => refusal(404, "NotFound", "a not found"),
+            }
+        });
+        let (begun, cancel) = (Instant::now(), CancellationToken::new());
+        let reference = ObjectRef::cluster_scoped("v1", kind, "a");
+        let gone = until_gone(&client, &reference, "u", begun + TIMEOUT, &cancel).await;
+        (gone.map_err(|error| crate::error::exit_code_of(&error)), begun.elapsed())
+    };
+    assert_eq!(ended("ConfigMap", 3).await.0, Ok(()));
+    let (result, took) = ended("ConfigMap", 1000).await;
+    assert_eq!(result, Err(5));
+    assert!(took >= FORBIDDEN_FOR && took < TIMEOUT, "{took:?}");
+    assert_eq!(ended("Namespace", 1000).await.0, Ok(()), "with it went the role that allowed to read it");
+}
+
 #[test]
 fn nothing_there_is_nothing_to_do() {
     assert_eq!(uninstall_plan(Standing::default(), true), UninstallPlan::default());

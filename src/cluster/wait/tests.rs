@@ -192,6 +192,32 @@ async fn credentials_that_are_refused_for_good_end_it_and_for_a_moment_do_not() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_allowed_before_ends_it_only_when_it_is_forbidden_for_good() {
+    let forbidden = || refusal(403, "Forbidden", "pods is forbidden: User \"jane\" cannot list resource \"pods\"");
+    let ended = async |from: usize, until: usize| {
+        let mut lists = 0;
+        let (client, _) = scripted(move |asked| {
+            lists += usize::from(!asked.path.contains("watch=true"));
+            match lists {
+                list if (from..until).contains(&list) => forbidden(),
+                list => answer(asked, json!([stateful_set(i32::from(list >= until))]), json!([])),
+            }
+        });
+        let before = Instant::now();
+        let result = wait(&client, 0, 600, CancellationToken::new()).await.0;
+        (result.map_err(|error| exit_code_of(&error)), before.elapsed())
+    };
+    assert_eq!(ended(20, 30).await.0, Ok(()));
+    let (result, took) = ended(20, usize::MAX).await;
+    assert_eq!(result, Err(5));
+    assert!(took >= FORBIDDEN_FOR, "{took:?}");
+    // Who may not read from the beginning is told at once.
+    let (result, took) = ended(0, usize::MAX).await;
+    assert_eq!(result, Err(5));
+    assert!(took < FORBIDDEN_FOR / 2, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_cannot_outlast_the_deadline() {
     let (client, _) = scripted(|_| Answer::Silence);
     let before = Instant::now();
