@@ -262,7 +262,7 @@ pub async fn definitions(cluster: &Cluster, references: &[ObjectRef]) -> Result<
             let api = objects::api(&cluster.client, reference);
             let found = ask(&format!("read `{reference}`"), || api.get_opt(&reference.name)).await?;
             let found = found.ok_or_else(|| {
-                Failure::new(Kind::Refused, format!("`{reference}` is gone; nothing was changed"))
+                Failure::new(Kind::Refused, format!("`{reference}` is gone"))
                     .hint("drivemaster-mon deploy brings it back")
             })?;
             Ok(Manifest(serde_json::to_value(found)?))

@@ -10,15 +10,19 @@ use crate::cli::{ChangeArgs, OnFailure};
 use crate::cluster::apply::{Applied, ApplyContext, apply};
 use crate::cluster::lock::{Lock, own_name};
 use crate::cluster::preflight::{Fit, preflight};
-use crate::cluster::records::{begin, effect, end};
+use crate::cluster::records::{begin, definitions, effect, end};
 use crate::config::Config;
 use crate::error::{Failure, Kind, chain_of, failure_of};
 use crate::event::{self, Event, Events, Stage, Tee};
-use crate::object::ObjectRef;
+use crate::helm::run::ended;
+use crate::object::{Manifest, ObjectRef};
 use crate::plan::{Plan, moved, narrow};
-use crate::record::{DoneStep, Effect, Head, Outcome, Reversal, Trigger, changed_releases, done_steps, started_steps};
+use crate::record::{
+    DoneStep, Effect, Head, Outcome, Reversal, Trigger, changed_releases, done_steps, open_objects, started_steps,
+};
 use crate::render::Bundle;
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +112,13 @@ impl Change<'_> {
             reversal: None,
         };
         let namespace = &self.config.namespaces.monitoring;
-        Box::pin(begin(&self.target.cluster, namespace, &past, &head, &self.intent, &expected)).await?;
+        let lost = lock.lost();
+        tokio::select! {
+            biased;
+            begun = Box::pin(begin(&self.target.cluster, namespace, &past, &head, &self.intent, &expected)) => begun?,
+            // Only what is not answered is cut short by it: a record is written in a moment.
+            () = ended(&lost) => return Err(super::interrupted("nothing was changed")),
+        }
         let work = async {
             applied.done.extend(self.apply(&plan, deadline, lock.lost(), events.clone()).await?.done);
             let summary = format!("{} steps done", applied.done.len());
@@ -123,7 +133,8 @@ impl Change<'_> {
         head.outcome = outcome(&work, &judged);
         head.ended = Some(Timestamp::now());
         let (seen, steps) = (events.events(), &whole.steps);
-        self.finish(&head, expected.clone(), done_steps(steps, &seen)).await;
+        let open = if session.cut_off.is_raised() { open_objects(steps, &seen) } else { BTreeSet::new() };
+        self.finish(&head, expected.clone(), done_steps(steps, &seen), &open).await;
         if let Outcome::Failed { why } = &head.outcome
             && self.on_failure != OnFailure::Keep
             && !lock.lost().is_cancelled()
@@ -142,7 +153,7 @@ impl Change<'_> {
             let (reversal, expected) = Box::pin(failed.reverse(self.on_failure)).await;
             head.reversal = Some(reversal);
             head.ended = Some(Timestamp::now());
-            self.finish(&head, expected, done_steps(steps, &seen)).await;
+            self.finish(&head, expected, done_steps(steps, &seen), &open).await;
         }
         work?;
         Ok(Changed { applied, report: judged?, record: Some(head.number), reversal: head.reversal })
@@ -153,11 +164,12 @@ impl Change<'_> {
         Instant::now() + Duration::from_secs(self.options.timeout.unwrap_or(self.config.deploy.timeout_seconds))
     }
 
-    /// Writes how it ended. Where that fails, the deploy itself did not.
-    async fn finish(&self, head: &Head, expected: Effect, steps: Vec<DoneStep>) {
+    /// Writes how it ended; the `open` objects may still come. Where that fails, the deploy itself did not.
+    async fn finish(&self, head: &Head, expected: Effect, steps: Vec<DoneStep>, open: &BTreeSet<ObjectRef>) {
         let Change { target, config, session, .. } = self;
         let written = async {
-            let effect = effect(&target.cluster, expected, steps).await?;
+            let inventory = expected.inventory.clone();
+            let effect = effect(&target.cluster, expected, steps).await?.with_open(inventory, open);
             end(&target.cluster, &config.namespaces.monitoring, head, &effect).await
         };
         let why = match tokio::time::timeout(END_PATIENCE, written).await {
@@ -184,7 +196,10 @@ impl Change<'_> {
 
     /// The plan as the cluster is now that nobody else deploys, and whether it is fit where that changed.
     async fn again(&self, shown: &Plan, fit: Fit, applied: &Applied) -> anyhow::Result<(Planned, Fit, bool)> {
-        let planned = plan_command::make(self.session, self.target, self.config, self.bundle, self.limit);
+        let planned = async {
+            let bundle = self.standing_bundle().await?;
+            plan_command::make(self.session, self.target, self.config, &bundle, self.limit).await
+        };
         let planned = self.session.unless_interrupted(planned).await?;
         let done: BTreeSet<String> = applied.done.iter().map(|done| done.id.clone()).collect();
         let moved = moved(&shown.outlines(), &planned.plan, &done);
@@ -198,6 +213,16 @@ impl Change<'_> {
         self.session.events.emit(Event::Note { message });
         let fit = self.preflight(&planned.plan).await?;
         Ok((planned, fit, false))
+    }
+
+    /// What is to stand. A rollback leaves definitions as they are, and another deploy may have changed them.
+    async fn standing_bundle(&self) -> anyhow::Result<Cow<'_, Bundle>> {
+        if !matches!(self.trigger, Trigger::Rollback { .. }) {
+            return Ok(Cow::Borrowed(self.bundle));
+        }
+        let references: Vec<ObjectRef> = self.bundle.crds.iter().map(Manifest::reference).collect();
+        let crds = definitions(&self.target.cluster, &references).await?;
+        Ok(Cow::Owned(Bundle { crds, ..self.bundle.clone() }))
     }
 
     pub(super) async fn apply(

@@ -137,6 +137,6 @@ async fn published(session: &Session<'_>, lock: &Lock, number: u64, intent: &Int
             gone.push(format!("`{}` {}: {}", chart.name, chart.version, chain_of(&error).join(": ")));
         }
     }
-    let message = format!("charts of record {number} cannot be had; nothing was changed:\n  {}", gone.join("\n  "));
+    let message = format!("charts of record {number} cannot be had:\n  {}", gone.join("\n  "));
     Err(Failure::new(Kind::Refused, message).hint("`--charts DIR` names a folder with their archives").caused_by(error))
 }

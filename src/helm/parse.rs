@@ -127,7 +127,9 @@ pub fn explain(what: &str, stderr: &str, name: &str, namespace: &str) -> anyhow:
         Failure::new(Kind::Unhealthy, format!("a hook of the release `{name}` did not finish"))
             .hint(format!("kubectl get pods,jobs -n {namespace}"))
     } else if is_template_error(&lower) {
-        Failure::new(Kind::Usage, format!("the chart of the release `{name}` does not accept its values"))
+        // Other releases may stand by the time that one is deployed.
+        let kind = if what == "render" { Kind::Usage } else { Kind::Unhealthy };
+        Failure::new(kind, format!("the chart of the release `{name}` does not accept its values"))
     } else {
         Failure::new(Kind::Unhealthy, format!("helm could not {what} the release `{name}`"))
             .hint(format!("helm status {name} -n {namespace}"))
@@ -320,7 +322,7 @@ mod tests {
             ),
             ("Error: configmaps is forbidden: User \"jane\" cannot create resource \"configmaps\"", 5),
             ("Error: failed pre-install: resource Pod/t/six-hook not ready\ncontext deadline exceeded", 4),
-            ("Error: execution error at (loki/templates/a.yaml:3:4): size is required", 64),
+            ("Error: execution error at (loki/templates/a.yaml:3:4): size is required", 4),
             ("Error: release pend failed: Release \"pend\" has been cancelled", 130),
             (
                 "Error: query: failed to query: Get \"https://a/b\": dial tcp 1.2.3.4:6443: connect: connection refused",
@@ -341,13 +343,15 @@ mod tests {
                 4,
             ),
             ("Error: failed calling webhook \"a\": Post \"https://b.c.svc\": connect: connection refused", 4),
-            ("Error: parse error at (loki/templates/a.yaml:3): unexpected EOF", 64),
+            ("Error: parse error at (loki/templates/a.yaml:3): unexpected EOF", 4),
             ("Error: something new", 4),
             ("", 4),
         ];
         for (stderr, expected) in cases {
             assert_eq!(exit_code_of(&explain("deploy", stderr, "loki", "m")), expected, "{stderr}");
         }
+        let stderr = "Error: execution error at (loki/templates/a.yaml:3:4): size is required";
+        assert_eq!(exit_code_of(&explain("render", stderr, "loki", "m")), 64, "nothing stands yet");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Intent {
 }
 
 fn missing(chart: &Chart, why: &str) -> Failure {
-    Failure::new(Kind::Refused, format!("the chart `{}` {} {why}; nothing was changed", chart.name, chart.version))
+    Failure::new(Kind::Refused, format!("the chart `{}` {} {why}", chart.name, chart.version))
         .hint("`--charts DIR` names a folder with its archive as it was")
 }
 
@@ -184,10 +184,7 @@ pub(super) mod tests {
     fn a_chart_that_is_gone_or_another_is_named() {
         let intent = || Intent::of(json!({}), &bundle(), &lock());
         let error = intent().bundle(&BTreeMap::new(), Vec::new()).unwrap_err();
-        assert_eq!(
-            (error.to_string(), exit_code_of(&error)),
-            ("the chart `loki` 6.0.0 is gone; nothing was changed".to_owned(), 5)
-        );
+        assert_eq!((error.to_string(), exit_code_of(&error)), ("the chart `loki` 6.0.0 is gone".to_owned(), 5));
         let mut other = bundle().releases[1].chart.clone();
         other.files.insert("values.yaml".to_owned(), Vec::new());
         let error = intent().bundle(&BTreeMap::from([("loki".to_owned(), other)]), Vec::new()).unwrap_err();

@@ -8,7 +8,7 @@ pub use intent::{ChartSource, Intent, RecordedChart};
 
 use crate::event::Event;
 use crate::object::ObjectRef;
-use crate::plan::{Action, Inventory, ObservedRelease, Plan, Reason, Step, Target};
+use crate::plan::{Action, Inventory, InventoryObject, ObservedRelease, Plan, Reason, Step, Target};
 use crate::render::Bundle;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,10 @@ pub struct Reversal {
 impl fmt::Display for Reversal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps = self.steps.join(", ");
+        if let (Some(why), true) = (&self.failure, self.steps.is_empty()) {
+            let to = self.to.map(|to| format!(" to record {to}")).unwrap_or_default();
+            return write!(formatter, "nothing could be put back{to}: {why}");
+        }
         match self.to {
             Some(to) if self.steps.is_empty() => write!(formatter, "nothing had to be put back to record {to}")?,
             Some(to) => write!(formatter, "put back to record {to}: {steps}")?,
@@ -258,6 +262,17 @@ impl Effect {
         self.steps = steps;
         self
     }
+
+    /// The same with those `open` objects of `expected` that were not seen: what was asked for last may still be done.
+    #[must_use]
+    pub fn with_open(mut self, expected: Inventory, open: &BTreeSet<ObjectRef>) -> Self {
+        let seen: BTreeSet<ObjectRef> = self.inventory.objects.iter().map(|object| object.reference.clone()).collect();
+        let is_open = |reference: &ObjectRef| open.contains(reference) && !seen.contains(reference);
+        let missing = expected.objects.into_iter().filter(|object| is_open(&object.reference));
+        let missing = missing.map(|object| InventoryObject { uid: None, ..object });
+        self.inventory.objects.extend(missing);
+        self
+    }
 }
 
 /// The releases that `plan` changes, where `before` says what stood.
@@ -287,6 +302,17 @@ pub fn done_steps(steps: &[Step], events: &[Event]) -> Vec<DoneStep> {
         Some(DoneStep { id, action, reason, summary: summary.clone() })
     };
     events.iter().filter_map(done).collect()
+}
+
+/// The objects of those of `steps` that `events` say were begun and did not get done.
+pub fn open_objects(steps: &[Step], events: &[Event]) -> BTreeSet<ObjectRef> {
+    let (started, done) = (started_steps(steps, events), done_steps(steps, events));
+    let open = steps.iter().filter(|step| started.contains(&step.id) && !done.iter().any(|done| done.id == step.id));
+    let objects = open.filter_map(|step| match &step.target {
+        Target::Object { manifest } => Some(manifest.reference()),
+        _ => None,
+    });
+    objects.collect()
 }
 
 /// Ids of those of `steps` that `events` say were begun.
@@ -321,7 +347,8 @@ pub fn verified_before(heads: &[Head], number: u64) -> Option<&Head> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::plan::{InventoryObject, InventoryRelease};
+    use crate::object::Manifest;
+    use crate::plan::InventoryRelease;
     use serde_json::json;
 
     pub(super) fn head(number: u64, outcome: Outcome) -> Head {
@@ -405,5 +432,69 @@ mod tests {
         assert_eq!(effect.inventory.objects, [object("new", Some("n")), object("kept", Some("k"))]);
         assert_eq!(effect.inventory.releases, [release("a")]);
         assert_eq!(effect.releases, [RecordedRelease { revision: Some(4), ..recorded("a") }]);
+    }
+
+    #[test]
+    fn what_was_cut_off_stays_in_the_inventory_as_it_may_still_come() {
+        let object = |name: &str, uid: Option<&str>| InventoryObject {
+            reference: ObjectRef::namespaced("v1", "ConfigMap", "m", name),
+            uid: uid.map(str::to_owned),
+            late: false,
+        };
+        let step = |name: &str| Step {
+            id: name.to_owned(),
+            action: Action::Create,
+            reason: Reason::New,
+            needs: Vec::new(),
+            changes: Vec::new(),
+            target: Target::Object {
+                manifest: Manifest(
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "m"}}),
+                ),
+            },
+        };
+        let steps: Vec<Step> = ["done", "cut", "changed", "never"].map(step).into();
+        let started = |name: &str| Event::StepStarted { step: name.to_owned() };
+        let finished = Event::StepFinished { step: "done".to_owned(), summary: "created".to_owned() };
+        let open = open_objects(&steps, &[started("done"), started("cut"), finished, started("changed")]);
+        assert_eq!(open.iter().map(|reference| reference.name.as_str()).collect::<Vec<_>>(), ["changed", "cut"]);
+
+        let names = |objects: &[InventoryObject]| -> Vec<(String, Option<String>)> {
+            objects.iter().map(|object| (object.reference.name.clone(), object.uid.clone())).collect()
+        };
+        let expected = Inventory {
+            objects: vec![
+                object("done", None),
+                object("cut", None),
+                object("changed", Some("gone")),
+                object("never", None),
+            ],
+            releases: Vec::new(),
+        };
+        let seen = Effect {
+            inventory: Inventory { objects: vec![object("done", Some("d"))], releases: Vec::new() },
+            ..Effect::default()
+        };
+        let told = names(&seen.with_open(expected, &open).inventory.objects);
+        let expected = [("done", Some("d")), ("cut", None), ("changed", None)];
+        assert_eq!(told, expected.map(|(name, uid)| (name.to_owned(), uid.map(str::to_owned))));
+    }
+
+    #[test]
+    fn what_was_put_back_is_told_and_what_could_not_be() {
+        let told = |to, steps: &[&str], failure: Option<&str>| {
+            let steps = steps.iter().map(|step| (*step).to_owned()).collect();
+            Reversal { to, steps, failure: failure.map(str::to_owned) }.to_string()
+        };
+        assert_eq!(told(Some(3), &["release loki"], None), "put back to record 3: release loki");
+        assert_eq!(told(Some(3), &["a"], Some("no")), "put back to record 3: a; not all of it could be: no");
+        assert_eq!(told(Some(3), &[], None), "nothing had to be put back to record 3");
+        assert_eq!(
+            told(Some(3), &[], Some("the chart is gone")),
+            "nothing could be put back to record 3: the chart is gone"
+        );
+        assert_eq!(told(None, &[], Some("no answer")), "nothing could be put back: no answer");
+        assert_eq!(told(None, &["a"], None), "taken away again: a");
+        assert_eq!(told(None, &[], None), "there is no verified record to go back to");
     }
 }

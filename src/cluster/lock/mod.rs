@@ -80,19 +80,28 @@ pub async fn lock(context: LockContext) -> Result<Lock> {
     let what = format!("read the lock `{}`", reference(&context.namespace));
     // The version last seen, and since when it stands unchanged.
     let mut seen: Option<(String, Instant)> = None;
+    // Whether somebody was seen to write it while we waited.
+    let mut is_alive = false;
     let mut told = false;
     loop {
-        let found = ask(&what, || api.get_opt(LEASE)).await?;
+        let found = tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => return Err(interrupted()),
+            found = ask(&what, || api.get_opt(LEASE)) => found?,
+        };
         let version = found.as_ref().and_then(|lease| lease.metadata.resource_version.clone()).unwrap_or_default();
         let since = match &seen {
             Some((known, since)) if *known == version => *since,
-            _ => seen.insert((version, Instant::now())).1,
+            before => {
+                is_alive = before.is_some();
+                seen.insert((version, Instant::now())).1
+            }
         };
         let other = match standing(found.as_ref(), &holder, Timestamp::now()) {
             Standing::Free => None,
             Standing::Stale(_) | Standing::Held(_) if since.elapsed() > DURATION => None,
             // It may be that only the clocks differ: one renewal more would show it.
-            Standing::Stale(other) => Some((other, true)),
+            Standing::Stale(other) => Some((other, !is_alive)),
             Standing::Held(other) => Some((other, false)),
         };
         let Some((other, is_stale)) = other else {
@@ -116,12 +125,15 @@ pub async fn lock(context: LockContext) -> Result<Lock> {
             context.events.emit(Event::StepWaiting { step: "lock".to_owned(), cause });
         }
         tokio::select! {
-            () = context.cancel.cancelled() => {
-                return Err(Failure::new(Kind::Interrupted, "interrupted while waiting for another deploy; nothing was changed").into());
-            }
+            () = context.cancel.cancelled() => return Err(interrupted()),
             () = tokio::time::sleep(LOOKS_EVERY) => {}
         }
     }
+}
+
+fn interrupted() -> anyhow::Error {
+    let message = "interrupted while waiting for another deploy; nothing was changed";
+    Failure::new(Kind::Interrupted, message).into()
 }
 
 /// Who holds the lock in `namespace` and is still there, as far as can be told from here.
@@ -190,9 +202,15 @@ impl Lock {
 
     /// Gives it back. One that somebody else has by now is left. Where that fails, or takes long, the lock ends
     /// by itself.
-    pub async fn release(self) {
-        self.renewal.abort();
-        let _ = tokio::time::timeout(RENEWED_EVERY, self.give_back()).await;
+    pub async fn release(mut self) {
+        self.lost.cancel();
+        let given_back = async {
+            // A renewal on its way would change the version that is deleted.
+            let _ = tokio::time::timeout(TRIED_AGAIN, &mut self.renewal).await;
+            self.renewal.abort();
+            self.give_back().await;
+        };
+        let _ = tokio::time::timeout(RENEWED_EVERY, given_back).await;
     }
 
     /// Leaves it to end by itself, [`DURATION`] after its last renewal.
@@ -201,17 +219,17 @@ impl Lock {
     }
 
     async fn give_back(&self) {
-        let found = ask("read the lock", || self.api.get_opt(LEASE)).await;
-        let Ok(Some(lease)) = found else { return };
-        if !self.holder.holds(&lease) {
-            return;
-        }
-        let preconditions = Preconditions {
-            uid: lease.metadata.uid.clone(),
-            resource_version: lease.metadata.resource_version.clone(),
-        };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let _ = ask("give back the lock", || self.api.delete(LEASE, &parameters)).await;
+        // Read anew each time: a renewal that was thought lost may still have been carried out.
+        let _ = ask("give back the lock", || async {
+            let Some(lease) = self.api.get_opt(LEASE).await?.filter(|lease| self.holder.holds(lease)) else {
+                return Ok(());
+            };
+            let preconditions =
+                Preconditions { uid: lease.metadata.uid, resource_version: lease.metadata.resource_version };
+            let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            self.api.delete(LEASE, &parameters).await.map(drop)
+        })
+        .await;
     }
 }
 

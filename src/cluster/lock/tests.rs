@@ -139,6 +139,53 @@ async fn one_who_no_longer_renews_loses_it_by_our_clock() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_whose_clock_is_behind_and_who_renews_is_named_and_not_waited_for() {
+    let renewed = || {
+        let behind = Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_hours(1);
+        other().lease(None, DURATION, behind)
+    };
+    for wait in [None, Some(RENEWED_EVERY * 4)] {
+        let store = Store::default();
+        store.put(&renewed());
+        let (context, _) = context(&store, wait);
+        let begun = Instant::now();
+        let waiting = tokio::spawn(lock(context));
+        while !waiting.is_finished() {
+            assert!(begun.elapsed() < DURATION, "{wait:?}");
+            tokio::time::sleep(RENEWED_EVERY).await;
+            store.put(&renewed());
+        }
+        assert_eq!(exit_code_of(&waiting.await.unwrap().unwrap_err()), 5);
+        assert!(begun.elapsed() >= wait.unwrap_or_default());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_late_renewal_changes_is_given_back() {
+    let store = Store::default();
+    // A renewal whose answer got lost is carried out after the Lease was read to be deleted.
+    let (server, mut late) = (store.clone(), None);
+    let (client, _) = scripted(move |asked| match asked.method {
+        Method::PUT => {
+            late = serde_json::from_value::<Lease>(asked.body.clone()).ok();
+            Answer::Silence
+        }
+        Method::GET => {
+            let answer = server.answer(asked);
+            late.take().iter().for_each(|lease| server.put(lease));
+            answer
+        }
+        _ => server.answer(asked),
+    });
+    let (mut context, _) = context(&store, None);
+    context.cluster = Cluster::new(client, "c", "https://s", "v1.37.2");
+    let lock = lock(context).await.unwrap();
+    tokio::time::sleep(RENEWED_EVERY + Duration::from_millis(100)).await;
+    lock.release().await;
+    assert_eq!(store.holder(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_process_of_this_machine_is_not_waited_for() {
     let store = Store::default();
     let own = Holder::own();

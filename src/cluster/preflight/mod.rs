@@ -78,7 +78,7 @@ pub async fn preflight(
         definitions::problems(cluster, &plan.steps),
         gather::room(cluster, &mut skipped),
         gather::standing(cluster, bundle, plan, config, &rendered, &mut unread),
-        rehearsal::refusals(cluster, &rendered),
+        rehearsal::refusals(cluster, &rendered, helm_version),
     )?;
     let facts = Facts {
         server_version: cluster.server_version.clone(),

@@ -5,6 +5,7 @@ use crate::cluster::Cluster;
 use crate::cluster::objects::api;
 use crate::cluster::request::{ask, is_invalid_field, status_message};
 use crate::error::{Failure, Kind};
+use crate::helm::Version;
 use crate::object::{Manifest, ObjectRef};
 use anyhow::Result;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -23,7 +24,7 @@ const HELM: &str = "helm";
 
 /// The refusals that `objects`, each with its namespace, would meet. Where nothing can be said, because the
 /// namespace is not there yet or the right is missing (which is told otherwise), nothing is.
-pub(super) async fn refusals(cluster: &Cluster, objects: &[Manifest]) -> Result<Vec<Failure>> {
+pub(super) async fn refusals(cluster: &Cluster, objects: &[Manifest], helm: Version) -> Result<Vec<Failure>> {
     let parameters = PatchParams::apply(HELM).force().dry_run();
     let parameters = &parameters;
     // Hooks are made anew each time.
@@ -50,7 +51,7 @@ pub(super) async fn refusals(cluster: &Cluster, objects: &[Manifest]) -> Result<
                     Err(error) => Err(error),
                 }
             });
-            let Some(status) = status.await?.filter(|status| is_refusal(status)) else { return Ok(None) };
+            let Some(status) = status.await?.filter(|status| is_refusal(status, helm)) else { return Ok(None) };
             let live = ask(&format!("read `{reference}`"), || objects.get_opt(&reference.name)).await?;
             let live = live.map(serde_json::to_value).transpose()?;
             Ok::<_, anyhow::Error>(Some(refusal(&reference, &object.0, live.as_ref(), &status)))
@@ -77,12 +78,12 @@ pub(super) fn unserved(objects: &[Manifest], api_versions: &BTreeSet<String>) ->
 }
 
 /// Whether the API server judged the object itself, and a policy or the schema refuses it.
-fn is_refusal(status: &Status) -> bool {
+fn is_refusal(status: &Status, helm: Version) -> bool {
     let lower = status.message.to_lowercase();
     match status.code {
         422 => true,
-        // What is there twice Helm 3 deploys, which does not apply.
-        500 => is_invalid_field(status) && !lower.contains("duplicate entries"),
+        // What is there twice Helm 3 deploys: it does not apply on the server.
+        500 => is_invalid_field(status) && (helm.major > 3 || !lower.contains("duplicate entries")),
         400 | 403 => lower.contains("denied the request") || lower.contains("denied request"),
         _ => false,
     }
@@ -140,6 +141,7 @@ fn changed_claims(wanted: &Value, live: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::helm::parse::OLDEST;
     use serde_json::json;
 
     fn status(code: u16, message: &str) -> Status {
@@ -182,6 +184,8 @@ mod tests {
         assert_eq!(told, ["the cluster does not serve `example.com/v1`, and a release makes `Widget b`"]);
     }
 
+    const NEW: Version = Version { major: 4, minor: 0, patch: 0 };
+
     #[test]
     fn only_a_judgement_on_the_object_itself_is_a_refusal() {
         for (code, message, expected) in [
@@ -193,11 +197,12 @@ mod tests {
             (404, "namespaces \"m\" not found", false),
             (409, "conflict", false),
         ] {
-            assert_eq!(is_refusal(&status(code, message)), expected, "{message}");
+            assert_eq!(is_refusal(&status(code, message), NEW), expected, "{message}");
         }
         let typed = "failed to create typed patch object (m/a; apps/v1, Kind=Deployment): .spec.replica: field not declared in schema";
-        assert!(is_refusal(&Status::failure(typed, "").with_code(500)));
+        assert!(is_refusal(&Status::failure(typed, "").with_code(500), OLDEST));
         let twice = "failed to create typed patch object (m/a; apps/v1, Kind=Deployment): .spec: duplicate entries for key [name=\"X\"]";
-        assert!(!is_refusal(&Status::failure(twice, "").with_code(500)));
+        let twice = Status::failure(twice, "").with_code(500);
+        assert!(is_refusal(&twice, NEW) && !is_refusal(&twice, OLDEST));
     }
 }
