@@ -5,6 +5,10 @@
 
 mod support;
 
+use serde_json::Value;
+use std::process::Stdio;
+use std::time::Duration;
+use support::Answer;
 use support::charts::charts_dir;
 use support::sandbox::Sandbox;
 
@@ -98,8 +102,18 @@ fn definitions_come_first_and_go_last_and_take_nothing_from_anybody() {
     sandbox.run(&with(&["uninstall", "--all", "--yes"])).exits(0).prints("`PodLogs default/mine` is not ours");
     assert!(exists(&sandbox), "the object of somebody else would go with it");
     sandbox.kubectl(&["delete", "podlogs", "mine"]);
+
+    // Whatever it is that somebody keeps in our namespace stays, and so does the namespace.
+    let namespace = "drivemaster-monitoring";
+    sandbox.run(&with(&["deploy", "--no-verify"])).exits(0);
+    sandbox.kubectl(&["create", "role", "theirs", "-n", namespace, "--verb=get", "--resource=pods"]);
+    let left = sandbox.run(&with(&["uninstall", "--all", "--yes"])).exits(0);
+    left.prints(&format!("`Role {namespace}/theirs` in it is not ours"));
+    sandbox.kubectl(&["get", "role", "theirs", "-n", namespace]);
+    sandbox.kubectl(&["wait", "--for=delete", &format!("crd/{DEFINITION}"), "--timeout=60s"]);
+    sandbox.kubectl(&["delete", "role", "theirs", "-n", namespace]);
     sandbox.run(&with(&["uninstall", "--all", "--yes"])).exits(0);
-    assert!(!exists(&sandbox));
+    assert_eq!(sandbox.kubectl(&["get", "namespace", namespace, "--ignore-not-found"]), "");
 }
 
 fn a_rollback_takes_the_very_chart_and_leaves_definitions(sandbox: &Sandbox, charts: &str) {
@@ -137,4 +151,32 @@ fn a_rollback_takes_the_very_chart_and_leaves_definitions(sandbox: &Sandbox, cha
     run(&["rollback", &number], charts).exits(0);
     assert_eq!(sandbox.specifications("drivemaster-monitoring"), then);
     assert_eq!(version("resourceVersion"), definition, "definitions stay as they are");
+
+    // Also one that another deploy changes while the rollback queues behind it.
+    run(&["deploy", "--set", "helmValues.alloy.controller.podAnnotations.changed=yes"], charts).exits(0);
+    let lease = format!(
+        "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {{name: drivemaster-mon, namespace: drivemaster-monitoring}}\n\
+         spec: {{holderIdentity: 'alice@elsewhere, process 7', leaseDurationSeconds: 45, renewTime: '{:.6}'}}\n",
+        jiff::Timestamp::now()
+    );
+    apply(sandbox, "lease.yaml", &lease, &[]);
+    let rollback =
+        ["rollback", &number, "--yes", "--wait-lock", "--profile", "production", "--charts", charts, "--no-verify"];
+    let mut queued = sandbox.command(&rollback);
+    let asked = || {
+        let asks = |entry: &Value| entry["objectRef"]["resource"] == "leases" && entry["verb"] == "get";
+        sandbox.requests_of("drivemaster-mon").iter().filter(|entry| asks(entry)).count()
+    };
+    let before = asked();
+    let queued = queued.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while asked() < before + 2 {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let shorter = r#"[{"op": "add", "path": "/spec/names/shortNames", "value": ["pl"]}]"#;
+    sandbox.kubectl(&["patch", "crd", DEFINITION, "--type=json", "-p", shorter, "--field-manager=drivemaster-mon"]);
+    sandbox.kubectl(&["delete", "lease", "drivemaster-mon", "-n", "drivemaster-monitoring"]);
+    Answer::from(queued.wait_with_output().unwrap()).exits(0);
+    assert_eq!(sandbox.specifications("drivemaster-monitoring"), then);
+    let names = sandbox.kubectl(&["get", "crd", DEFINITION, "-o", "jsonpath={.spec.names.shortNames}"]);
+    assert_eq!(names, r#"["pl"]"#);
 }
