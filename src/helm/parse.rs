@@ -122,7 +122,9 @@ pub fn explain(what: &str, stderr: &str, name: &str, namespace: &str) -> anyhow:
         Failure::new(Kind::Refused, format!("not allowed to write the objects of the release `{name}`"))
             .hint(format!("kubectl auth can-i --list -n {namespace}"))
     } else if lower.contains("has been cancelled") || lower.contains("context canceled") {
-        Failure::new(Kind::Interrupted, format!("helm was stopped while it worked on the release `{name}`"))
+        // By somebody else: one that we stop is not asked what it says.
+        Failure::new(Kind::Unhealthy, format!("helm was stopped while it worked on the release `{name}`"))
+            .hint("run it again: what helm left is repaired")
     } else if lower.contains("failed pre-") || lower.contains("failed post-") {
         Failure::new(Kind::Unhealthy, format!("a hook of the release `{name}` did not finish"))
             .hint(format!("kubectl get pods,jobs -n {namespace}"))
@@ -323,7 +325,7 @@ mod tests {
             ("Error: configmaps is forbidden: User \"jane\" cannot create resource \"configmaps\"", 5),
             ("Error: failed pre-install: resource Pod/t/six-hook not ready\ncontext deadline exceeded", 4),
             ("Error: execution error at (loki/templates/a.yaml:3:4): size is required", 4),
-            ("Error: release pend failed: Release \"pend\" has been cancelled", 130),
+            ("Error: release pend failed: Release \"pend\" has been cancelled", 4),
             (
                 "Error: query: failed to query: Get \"https://a/b\": dial tcp 1.2.3.4:6443: connect: connection refused",
                 3,

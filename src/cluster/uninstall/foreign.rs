@@ -90,7 +90,7 @@ pub(super) async fn namespaced_kinds(client: &Client) -> Result<Vec<ApiResource>
             let lives = able.scope == Scope::Namespaced
                 && able.supports_operation(verbs::LIST)
                 && able.supports_operation(verbs::DELETE);
-            if lives && !is_known && !DERIVED.iter().any(|kind| is_named(kind)) {
+            if lives && !is_known && !DERIVED.iter().any(is_named) {
                 kinds.push(resource);
             }
         }
@@ -126,7 +126,7 @@ async fn of_kind(
     let parameters = ListParams::default();
     let list = ask(&what, || async {
         match api.list_metadata(&parameters).await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404 | 405) => Ok(Err(status.code)),
+            Err(kube::Error::Api(status)) if matches!(status.code, 403..=405) => Ok(Err(status.code)),
             answer => answer.map(Ok),
         }
     });
