@@ -101,6 +101,7 @@ fn the_whole_stack_is_deployed_upgraded_proven_and_taken_away() {
     an_annotated_service_is_scraped_once(&story);
     uninstall_leaves_what_holds_data(&story);
     the_oldest_helm_does_the_same(&story);
+    uninstall_all_takes_the_rest(&story);
     no_secret_came_out(&story);
 }
 
@@ -415,6 +416,17 @@ fn the_oldest_helm_does_the_same(story: &Story) {
     let again = story.run(&["deploy", "-o", "json"], &[&with[..], &["--no-verify"]].concat()).exits(0).json();
     assert_eq!(again["changed"], false);
     assert_eq!(story.sandbox.writes().len(), writes, "{:?}", &story.sandbox.writes()[writes..]);
+}
+
+/// The namespace and one rule are somebody else's here. What an operator, a controller and the programs made of ours is
+/// ours.
+fn uninstall_all_takes_the_rest(story: &Story) {
+    let kept = story.run(&["uninstall", "--all", "-o", "json"], &[]).exits(0).json();
+    let kept: Vec<&str> =
+        kept["keeps"].as_array().unwrap().iter().map(|kept| kept[0]["name"].as_str().unwrap()).collect();
+    assert_eq!(kept, ["prometheusrules.monitoring.coreos.com", "drivemaster", "drivemaster-monitoring"]);
+    let claims = story.uids("persistentvolumeclaims");
+    assert!(!claims.keys().any(|name| name.starts_with("drivemaster-monitoring/")), "{claims:?}");
 }
 
 fn no_secret_came_out(story: &Story) {

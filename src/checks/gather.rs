@@ -56,7 +56,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
     let cluster_facts = async {
         tokio::join!(
             when!(ApiServer, async { cluster::api_server(cluster.clone()?).await }),
-            when!(Kinds, async { cluster::kinds(cluster.clone()?).await }),
+            when!(Kinds, async { cluster::kinds(cluster.clone()?, bundle).await }),
             when!(Releases, async { releases(cluster.clone()?, bundle).await }),
             namespaces(cluster.clone(), &wanted),
             when!(Services, async { cluster::services(cluster.clone()?, bundle).await }),

@@ -68,23 +68,26 @@ where
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut attempt = 1;
-    let mut away: Option<Instant> = None;
+    let (mut was_away, mut forbidden) = (false, None::<Instant>);
     loop {
         let answer = tokio::time::timeout(if attempt == 1 { FIRST_TIMEOUT } else { TIMEOUT }, call()).await;
         let (attempts, next) = match &answer {
             Ok(Ok(_)) => (0, pause),
-            Ok(Err(error)) if is_not_allowed(error) && away.is_some_and(|since| since.elapsed() < FORBIDDEN_FOR) => {
-                (ATTEMPTS, FORBIDDEN_PAUSE)
+            Ok(Err(error))
+                if was_away
+                    && is_not_allowed(error)
+                    && forbidden.get_or_insert_with(Instant::now).elapsed() < FORBIDDEN_FOR =>
+            {
+                (u32::MAX, FORBIDDEN_PAUSE)
             }
             Ok(Err(error)) => {
-                if is_away(error) {
-                    away = Some(Instant::now());
-                }
+                was_away |= is_away(error);
                 (attempts(error, is_there), asked_pause(error).unwrap_or(pause))
             }
             Err(_) => (TIMEOUTS, pause),
         };
-        if attempt < attempts && begun.elapsed() + next <= PATIENCE {
+        let patience = if forbidden.is_some() { PATIENCE + FORBIDDEN_FOR } else { PATIENCE };
+        if attempt < attempts && begun.elapsed() + next <= patience {
             tokio::time::sleep(next).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             attempt += 1;
@@ -432,11 +435,14 @@ mod tests {
             .await;
             (answer.map_err(|error| exit_code_of(&error)), begun.elapsed())
         };
-        assert_eq!(server(2, 3).await.0, Ok(()));
-        // One that goes on means it.
-        let (answer, took) = server(2, 100).await;
-        assert_eq!(answer, Err(5));
-        assert!(took < FORBIDDEN_FOR + 2 * FORBIDDEN_PAUSE, "{took:?}");
+        for away in [2, 7] {
+            assert_eq!(server(away, 4).await.0, Ok(()));
+            // One that goes on means it.
+            let (answer, took) = server(away, 100).await;
+            let since = took - server(away, 0).await.1;
+            assert_eq!(answer, Err(5));
+            assert!(since >= FORBIDDEN_FOR && since < FORBIDDEN_FOR + 2 * FORBIDDEN_PAUSE, "{since:?}");
+        }
         assert_eq!(server(0, 1).await, (Err(5), Duration::ZERO), "it was not away");
     }
 

@@ -14,8 +14,9 @@ use crate::helm::run::{CutOff, ended};
 use crate::object::{FIELD_MANAGER, MANAGED_BY_LABEL, Manifest, ObjectRef};
 use crate::plan::Inventory;
 use crate::render::Bundle;
+use crate::stack::component;
 use anyhow::Result;
-use foreign::{Known, in_namespace, namespaced_kinds, of_definition};
+use foreign::{Kinds, Known, in_namespace, namespaced_kinds, of_definition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, Preconditions};
@@ -205,13 +206,12 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, inventory: &Inventory, a
         instances.entry(namespace).or_default().insert(name);
     }
     for (namespace, releases) in instances.iter().filter(|(namespace, _)| names.contains(namespace)) {
-        let releases = releases.iter().map(String::as_str).collect::<Vec<_>>().join(",");
-        let selector = format!("app.kubernetes.io/instance in ({releases})");
+        let selector = format!("app.kubernetes.io/instance in ({})", claimants(releases).join(","));
         let namespace = std::slice::from_ref(namespace);
         standing.claims.extend(labelled(cluster, &[("v1", "PersistentVolumeClaim")], namespace, &selector).await?);
     }
     standing.crds = crds(cluster, all, &Known { standing: &standing, instances: &instances }).await?;
-    let kinds = if all { namespaced_kinds(&cluster.client).await? } else { Vec::new() };
+    let kinds = if all { namespaced_kinds(&cluster.client).await? } else { Kinds::default() };
     for (owned, made_by) in existing {
         let known = Known { standing: &standing, instances: &instances };
         let reason = match made_by {
@@ -222,6 +222,13 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, inventory: &Inventory, a
         standing.namespaces.push((owned, reason));
     }
     Ok(uninstall_plan(standing, all))
+}
+
+/// What the claims of `releases` name as their instance: the release, or the object that an operator made them of.
+fn claimants(releases: &BTreeSet<String>) -> Vec<&str> {
+    let operated = ["alertmanager", "prometheus"].into_iter().filter_map(component);
+    let operated = operated.filter(|component| releases.contains(component.release)).map(|component| component.service);
+    releases.iter().map(String::as_str).chain(operated).collect()
 }
 
 /// The namespace where it exists, with who made it where that was not us.
@@ -279,7 +286,7 @@ async fn crds(cluster: &Cluster, all: bool, known: &Known<'_>) -> Result<Vec<(Ow
 /// The first failure; [`Kind::Interrupted`] when it was cancelled. What is gone is gone: running it
 /// again takes up where it ended.
 pub async fn uninstall(plan: &UninstallPlan, context: UninstallContext) -> Result<()> {
-    let helm = context.helm.with_context(context.cluster.helm_context());
+    let helm = context.helm.with_context(context.cluster.helm_context()).raising(context.cut_off.clone());
     let client = &context.cluster.client;
     for (index, removal) in plan.removes.iter().enumerate() {
         let step = removal.to_string();

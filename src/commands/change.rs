@@ -117,7 +117,10 @@ impl Change<'_> {
             biased;
             begun = Box::pin(begin(&self.target.cluster, namespace, &past, &head, &self.intent, &expected)) => begun?,
             // Only what is not answered is cut short by it: a record is written in a moment.
-            () = ended(&lost) => return Err(super::interrupted("nothing was changed")),
+            () = ended(&lost) => {
+                session.cut_off.raise();
+                return Err(super::interrupted("nothing was changed"));
+            }
         }
         let work = async {
             applied.done.extend(self.apply(&plan, deadline, lock.lost(), events.clone()).await?.done);

@@ -34,15 +34,16 @@ pub(super) async fn take(session: &Session<'_>, target: &Target, namespace: &str
 pub(super) async fn give_back<T>(session: &Session<'_>, lock: Lock, work: Result<T>) -> Result<T> {
     let lost = lock.lost().is_cancelled() && !session.cancel.is_cancelled();
     let trouble = lock.trouble();
-    if session.cut_off.is_raised() {
-        lock.leave();
-        if !lost {
-            let held = DURATION.as_secs();
-            let message = format!("the lock ends by itself within {held} s: what was cut off may be done until then");
+    match (session.cut_off.is_raised(), lost) {
+        (false, _) => lock.release().await,
+        // It is no longer ours.
+        (true, true) => {}
+        (true, false) => {
+            lock.leave().await;
+            let message =
+                format!("the lock is left for {} s: what was cut off may be done until then", DURATION.as_secs());
             session.events.emit(Event::Note { message });
         }
-    } else {
-        lock.release().await;
     }
     let Err(error) = work else { return work };
     if lost && !is_interruption(&error) {

@@ -14,7 +14,11 @@ use crate::plan::{Bookkeeping, Plan, plan};
 use crate::record::{Effect, Head, Reversal, verified_before};
 use crate::render::Bundle;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long what was cut off may take until it is done, or is not done any more.
+const SETTLES: Duration = Duration::from_secs(3);
 
 /// A run that failed.
 pub(super) struct Failed<'r> {
@@ -57,6 +61,10 @@ impl Failed<'_> {
             // Nothing is known that could be put back; what is new can still be taken away.
             None => Bundle::default(),
         };
+        if session.cut_off.is_raised() {
+            // What was asked for last may still be done: then it is to be seen.
+            tokio::time::sleep(SETTLES).await;
+        }
         let standing = effect(&target.cluster, self.expected.clone(), Vec::new()).await?;
         let observed = observe(&target.cluster, &bundle, standing.inventory).await?;
         let whole = plan(&bundle, &observed);

@@ -67,6 +67,7 @@ pub struct Helm {
     launcher: Option<(PathBuf, Vec<String>)>,
     grace: Duration,
     version: Arc<OnceCell<Version>>,
+    cut_off: CutOff,
 }
 
 impl Helm {
@@ -94,13 +95,27 @@ impl Helm {
                         .hint("install Helm 4 (or 3.14 and later), see https://helm.sh/docs/intro/install")
                 })?,
         };
-        Ok(Helm { program, context: Context::default(), launcher: None, grace: GRACE, version: Arc::default() })
+        Ok(Helm {
+            program,
+            context: Context::default(),
+            launcher: None,
+            grace: GRACE,
+            version: Arc::default(),
+            cut_off: CutOff::default(),
+        })
     }
 
     /// The same helm, working on the cluster of `context`.
     #[must_use]
     pub fn with_context(mut self, context: Context) -> Self {
         self.context = context;
+        self
+    }
+
+    /// The same helm, which raises `cut_off` when it has to be killed.
+    #[must_use]
+    pub fn raising(mut self, cut_off: CutOff) -> Self {
+        self.cut_off = cut_off;
         self
     }
 
@@ -314,6 +329,7 @@ impl Helm {
         match waited {
             Ok(status) => status.ok().filter(ExitStatus::success),
             Err(_) => {
+                self.cut_off.raise();
                 let _ = child.wait().await;
                 None
             }

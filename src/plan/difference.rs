@@ -3,6 +3,7 @@
 //! Server-side apply owns fields, not objects: fields that others own (status, defaults, an
 //! autoscaler's replicas) are no difference. A field of ours that is no longer wanted is one.
 
+use super::masked_text::{masked_lines, masked_text};
 use super::model::FIELD_MANAGER;
 use crate::secrets::is_secret_name;
 use serde_json::{Map, Value};
@@ -14,6 +15,8 @@ const DIFF_LINES: usize = 40;
 /// What of a document is not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mask {
+    /// Everything may be seen.
+    Nothing,
     /// The content of a Secret.
     Secret,
     /// Whatever is called as secrets are.
@@ -25,7 +28,12 @@ pub(super) enum Mask {
 impl Mask {
     /// What of `object` is not shown.
     pub(super) fn of(object: &Value) -> Self {
-        if object.get("kind").and_then(Value::as_str) == Some("Secret") { Mask::Secret } else { Mask::Names }
+        match object.get("kind").and_then(Value::as_str) {
+            Some("Secret") => Mask::Secret,
+            // It describes fields that are called so, and has none.
+            Some("CustomResourceDefinition") => Mask::Nothing,
+            _ => Mask::Names,
+        }
     }
 
     /// What is not shown of the field `key` of `fields`: the value of a variable goes by the name of the variable.
@@ -35,6 +43,7 @@ impl Mask {
 
     fn hides(self, path: &str) -> bool {
         match self {
+            Mask::Nothing => false,
             Mask::All => true,
             Mask::Secret => path.starts_with("data.") || path.starts_with("stringData."),
             // A volume says which Secret it is.
@@ -153,8 +162,23 @@ pub(super) fn told(path: &str, wanted: &Value, live: &Value, mask: Mask) -> Vec<
 /// Text compared line by line, context of one line, cut to [`DIFF_LINES`].
 fn text_difference(old: &str, new: &str, mask: Mask) -> Vec<String> {
     let difference = TextDiff::from_lines(old, new);
-    let text = difference.unified_diff().context_radius(1).to_string();
-    let mut lines: Vec<String> = text.lines().map(|line| format!("    {}", masked_line(line, mask))).collect();
+    let shown = |lines: Vec<&str>| match mask {
+        Mask::Names => masked_lines(lines),
+        _ => lines.into_iter().map(|line| line.trim_end_matches(['\n', '\r']).to_owned()).collect(),
+    };
+    let old = shown(difference.iter_old_slices().collect());
+    let new = shown(difference.iter_new_slices().collect());
+    let mut lines = Vec::new();
+    for hunk in difference.unified_diff().context_radius(1).iter_hunks() {
+        lines.push(format!("    {}", hunk.header()));
+        for change in hunk.iter_changes() {
+            let line = match (change.new_index(), change.old_index()) {
+                (Some(index), _) => new.get(index),
+                (None, index) => index.and_then(|index| old.get(index)),
+            };
+            lines.push(format!("    {}{}", change.tag(), line.map_or("", String::as_str)));
+        }
+    }
     if lines.len() > DIFF_LINES {
         let more = lines.len() - DIFF_LINES;
         lines.truncate(DIFF_LINES);
@@ -174,19 +198,6 @@ pub(super) fn is_empty(value: &Value) -> bool {
         Value::Null => true,
         _ => false,
     }
-}
-
-/// A line such as `-password: x` without what it says.
-fn masked_line(line: &str, mask: Mask) -> String {
-    match line.split_once([':', '=']) {
-        Some((name, _)) if mask == Mask::Names && is_secret_name(name) => format!("{name}: (masked)"),
-        _ => line.to_owned(),
-    }
-}
-
-/// A text without what its lines say of secrets.
-fn masked_text(text: &str) -> String {
-    text.split('\n').map(|line| masked_line(line, Mask::Names)).collect::<Vec<_>>().join("\n")
 }
 
 fn show(value: &Value, path: &str, mask: Mask) -> String {
@@ -371,6 +382,9 @@ mod tests {
         let (wanted, mut live) = (definition(json!({"a": {}})), definition(json!({"a": {}, "b": {"type": "string"}})));
         live["spec"]["conversion"] = json!({"strategy": "None"});
         live["spec"]["versions"][0]["additional"] = json!("default");
+        let secret = definition(json!({"password": {"type": "x"}}));
+        let told = difference(&secret, &definition(json!({"password": {"type": "y"}})));
+        assert!(told[0].ends_with("properties.password.type: y -> x"), "it holds none itself: {told:?}");
         let path = "spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.b";
         assert_eq!(difference(&wanted, &live), [format!("- {path}")]);
         assert!(difference(&live, &live).is_empty());

@@ -10,6 +10,7 @@ pub mod drift;
 pub mod frozen;
 pub mod inventory;
 mod limit;
+mod masked_text;
 pub mod model;
 mod moved;
 mod needs;

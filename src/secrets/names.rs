@@ -7,6 +7,7 @@ const NAMES: &[&str] = &[
     "authorization",
     "credential",
     "dsn",
+    "encryptionkey",
     "passphrase",
     "passwd",
     "password",
@@ -17,16 +18,19 @@ const NAMES: &[&str] = &[
     "webhookurl",
 ];
 /// Those of [`NAMES`] that end as the name of a place does.
-const KEYS: &[&str] = &["accesskey", "accountkey", "apikey", "privatekey", "routingkey"];
+const KEYS: &[&str] = &["accesskey", "accountkey", "apikey", "encryptionkey", "privatekey", "routingkey"];
 /// Names that only tell where a secret stands.
 const PLACES: &[&str] = &["file", "key", "keys", "name", "namespace", "ref", "refs", "path"];
 
 /// Whether a field called `name` may hold a secret.
 pub fn is_secret_name(name: &str) -> bool {
-    let plain: String = name.to_lowercase().chars().filter(|letter| letter.is_alphanumeric()).collect();
-    let says_so = NAMES.iter().any(|word| plain.contains(word));
+    let lower = name.to_lowercase();
+    let plain: String = lower.chars().filter(|letter| letter.is_alphanumeric()).collect();
+    // Quotes, brackets and spaces around it are not of the name.
+    let bare = lower.trim_matches(|letter: char| !letter.is_alphanumeric());
+    let says_so = NAMES.iter().any(|word| plain.contains(word)) || bare == "pass" || bare.ends_with("_pass");
     // As Grafana and Thanos call a secret; `secretKey` is the name of a key in many charts.
-    let is_key = name.to_lowercase().ends_with("secret_key") || KEYS.iter().any(|key| plain.ends_with(key));
+    let is_key = bare.ends_with("secret_key") || KEYS.iter().any(|key| plain.ends_with(key));
     says_so && (is_key || !PLACES.iter().any(|end| plain.ends_with(end)))
 }
 
@@ -46,10 +50,14 @@ mod tests {
             "DSN",
             "secretAccessKey",
             "secret_key",
+            "secret_key ",
+            "env[GF_SECURITY_SECRET_KEY]",
+            "DATA_SOURCE_PASS",
+            "encryption_key",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in ["passwordKey", "secretKey", "secretName", "tokenFile", "replicas", "user", "secretRef"] {
+        for name in ["passwordKey", "secretKey", "secretName", "tokenFile", "replicas", "user", "secretRef", "bypass"] {
             assert!(!is_secret_name(name), "{name}");
         }
     }

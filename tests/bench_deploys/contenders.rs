@@ -26,6 +26,8 @@ pub enum Contender {
     Helmfile,
     /// This program, up to readiness.
     Ours,
+    /// The same after its `plan`, which keeps what the charts make of these values.
+    Planned,
 }
 
 impl fmt::Display for Contender {
@@ -35,6 +37,7 @@ impl fmt::Display for Contender {
             Contender::Helm { as_shipped: true } => "helm, as shipped",
             Contender::Helmfile => "helmfile, equal values",
             Contender::Ours => "drivemaster-mon",
+            Contender::Planned => "drivemaster-mon, planned before",
         })
     }
 }
@@ -91,10 +94,18 @@ impl Ground {
         let namespaces = rendered.join("01-namespaces");
         ground.sandbox.kubectl(&["apply", "--server-side", "--field-manager=drivemaster-mon", "-f", text(&namespaces)]);
         store_secrets(&ground.sandbox, text(&ground.charts));
-        if contender != Contender::Ours {
-            ground.make_secrets(&rendered);
+        match contender {
+            Contender::Ours => {}
+            Contender::Planned => ground.plan(),
+            Contender::Helm { .. } | Contender::Helmfile => ground.make_secrets(&rendered),
         }
         ground
+    }
+
+    /// Plans the first deploy.
+    fn plan(&self) {
+        let options = self.options(&["plan"], Change::Cold);
+        self.sandbox.run(&options.iter().map(String::as_str).collect::<Vec<_>>()).exits(0);
     }
 
     /// Runs the lines of the rendered folder that make passwords and certificates.
@@ -115,7 +126,7 @@ impl Ground {
     /// What `change` costs, after the changes before it.
     pub fn measure(&self, change: Change) -> Figures {
         let command = match self.contender {
-            Contender::Ours => self.ours(change),
+            Contender::Ours | Contender::Planned => self.ours(change),
             Contender::Helm { as_shipped } => self.helm(as_shipped, change),
             Contender::Helmfile => self.helmfile(change),
         };

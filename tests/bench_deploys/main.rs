@@ -25,6 +25,7 @@ fn contenders() -> Vec<Contender> {
     let mut contenders = vec![Contender::Ours];
     contenders.extend(contenders::helmfile().map(|_| Contender::Helmfile));
     contenders.extend([false, true].map(|as_shipped| Contender::Helm { as_shipped }));
+    contenders.push(Contender::Planned);
     contenders
 }
 
@@ -38,7 +39,8 @@ fn deploys_beside_their_peers() {
         for _ in 0..rounds {
             for contender in contenders() {
                 let ground = Ground::new(contender, pods_start_after);
-                let changes = if pods_start_after == 0 { Change::ALL } else { &[Change::Cold] };
+                let is_first_alone = pods_start_after > 0 || contender == Contender::Planned;
+                let changes = if is_first_alone { &[Change::Cold] } else { Change::ALL };
                 for change in changes {
                     let figures = ground.measure(*change);
                     eprintln!("{pods_start_after:>2} s pods, {change}, {contender}: {figures}");

@@ -1,7 +1,9 @@
 //! Facts that the API server knows.
 
 use super::super::facts::{CannotAsk, Fact, KindNames, ReleaseFact, ServiceFact};
+use crate::chart::crds::served_versions;
 use crate::cluster::forward::message_of;
+use crate::cluster::kinds;
 use crate::cluster::observe;
 use crate::cluster::snapshot::snapshot;
 use crate::error::{Kind, chain_of, failure_of};
@@ -58,10 +60,17 @@ pub(super) async fn api_server(client: &Client) -> Fact<String> {
     Ok(answer(client.apiserver_version()).await?.git_version)
 }
 
-/// The kinds that the API server lists.
-pub(super) async fn kinds(client: &Client) -> Fact<BTreeMap<String, KindNames>> {
-    let found = read(crate::cluster::kinds::kinds(client)).await?;
-    found.ok_or_else(|| CannotAsk::lasting("the API server is older than Kubernetes 1.26: it does not list all kinds"))
+/// The kinds that the API server lists, at least those of the bundle's definitions.
+pub(super) async fn kinds(client: &Client, bundle: &Bundle) -> Fact<BTreeMap<String, KindNames>> {
+    if let Some(found) = read(kinds::kinds(client)).await? {
+        return Ok(found);
+    }
+    let versions: BTreeSet<String> = bundle.crds.iter().flat_map(|manifest| served_versions(&manifest.0)).collect();
+    let lists = versions.iter().map(async |version| {
+        let kinds = read(kinds::kinds_of(client, version)).await?;
+        Ok(kinds.into_iter().map(move |(plural, names)| (format!("{version}/{plural}"), names)))
+    });
+    Ok(try_join_all(lists).await?.into_iter().flatten().collect())
 }
 
 /// The newest revision of each release of the bundle's namespaces.

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::chart::crds::served_versions;
-use crate::cluster::kinds::kinds;
+use crate::cluster::kinds::{kinds, kinds_of};
 use crate::cluster::objects;
 use crate::cluster::request::ask;
 use crate::error::{Failure, Kind};
@@ -11,9 +11,7 @@ use crate::object::{Manifest, ObjectRef};
 use crate::plan::{Action, Step};
 use crate::ready::{Ready, crd};
 use anyhow::Result;
-use kube::Client;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -93,25 +91,14 @@ async fn is_listed(manifest: &Manifest, worker: &Worker) -> Result<bool> {
     let plural = manifest.0.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or_default();
     let versions = served_versions(&manifest.0);
     for version in &versions {
-        let found = worker.kinds.get(version, async || kinds_of(client, version).await).await?;
+        let found =
+            worker.kinds.get(version, async || Ok(kinds_of(client, version).await?.into_keys().collect())).await?;
         if !found.contains(plural) {
             return Ok(false);
         }
     }
     let all = worker.kinds.get("", async || Ok(kinds(client).await?.unwrap_or_default().into_keys().collect())).await?;
     Ok(all.is_empty() || versions.iter().all(|version| all.contains(&format!("{version}/{plural}"))))
-}
-
-/// The kinds in `version` (`apps/v1`), by their plurals; none where it is not served.
-async fn kinds_of(client: &Client, version: &str) -> Result<BTreeSet<String>> {
-    let found = ask(&format!("list the kinds of `{version}`"), || async {
-        match client.list_api_group_resources(version).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            answer => answer.map(Some),
-        }
-    })
-    .await?;
-    Ok(found.into_iter().flat_map(|found| found.resources).map(|resource| resource.name).collect())
 }
 
 fn stopped(reference: &ObjectRef, cause: &Cause) -> anyhow::Error {

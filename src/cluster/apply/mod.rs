@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
         });
         let namespaces: BTreeSet<&str> = releases.collect();
         let worker = Worker {
-            helm: context.helm.with_context(context.cluster.helm_context()),
+            helm: context.helm.with_context(context.cluster.helm_context()).raising(context.cut_off.clone()),
             events: context.events,
             deadline: context.deadline,
             fail_after: context.fail_after,

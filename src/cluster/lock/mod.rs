@@ -203,18 +203,30 @@ impl Lock {
     /// Gives it back. One that somebody else has by now is left. Where that fails, or takes long, the lock ends
     /// by itself.
     pub async fn release(mut self) {
-        self.lost.cancel();
         let given_back = async {
-            // A renewal on its way would change the version that is deleted.
-            let _ = tokio::time::timeout(TRIED_AGAIN, &mut self.renewal).await;
-            self.renewal.abort();
+            self.end_renewal().await;
             self.give_back().await;
         };
         let _ = tokio::time::timeout(RENEWED_EVERY, given_back).await;
     }
 
-    /// Leaves it to end by itself, [`DURATION`] after its last renewal.
-    pub fn leave(self) {
+    /// Leaves it to end by itself, [`DURATION`] from now, also for those who see that this process is gone by then.
+    pub async fn leave(mut self) {
+        let left = async {
+            self.end_renewal().await;
+            let Ok(Some(lease)) = self.api.get_opt(LEASE).await else { return };
+            if self.holder.holds(&lease) {
+                let lease = self.holder.last_lease(lease, DURATION, Timestamp::now());
+                let _ = self.api.replace(LEASE, &PostParams::default(), &lease).await;
+            }
+        };
+        let _ = tokio::time::timeout(RENEWED_EVERY, left).await;
+    }
+
+    /// A renewal on its way would change the version that is written to.
+    async fn end_renewal(&mut self) {
+        self.lost.cancel();
+        let _ = tokio::time::timeout(TRIED_AGAIN, &mut self.renewal).await;
         self.renewal.abort();
     }
 

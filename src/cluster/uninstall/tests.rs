@@ -113,6 +113,10 @@ async fn a_release_of_the_same_name_elsewhere_keeps_its_volumes_and_its_namespac
             Answer::Json(200, json!({"kind": "Namespace", "apiVersion": "v1", "metadata": meta}))
         } else if path.ends_with("/persistentvolumeclaims") || path.ends_with("/deployments") {
             list(json!([{"metadata": meta}]))
+        } else if path == "/apis" {
+            Answer::Json(200, json!({"groups": []}))
+        } else if path == "/api/v1" {
+            Answer::Json(200, json!({"groupVersion": "v1", "resources": []}))
         } else {
             empty()
         }
@@ -134,18 +138,26 @@ fn context(client: Client, cancel: &CancellationToken) -> UninstallContext {
 }
 
 /// A server that serves the kind `Rule`, and answers `rules` to its list in the namespace `m`.
-fn serving_rules(rules: Answer) -> Client {
+fn serving_rules(groups: &'static [&'static str], rules: Answer) -> Client {
     let (client, _log) = scripted(move |asked| {
         let path = asked.path.split('?').next().unwrap_or_default();
-        let names = |verbs: serde_json::Value| {
-            json!({"resource": "rules", "singularResource": "rule", "scope": "Namespaced", "verbs": verbs,
-                "responseKind": {"group": "example.com", "version": "v1", "kind": "Rule"}})
-        };
-        let metrics = json!({"resource": "podmetrics", "scope": "Namespaced", "verbs": ["get", "list"],
-            "responseKind": {"group": "example.com", "version": "v1", "kind": "PodMetrics"}});
+        let kind = |name: &str, kind: &str, verbs: serde_json::Value| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": verbs});
         match path {
-            "/apis" => list(json!([{"metadata": {"name": "example.com"}, "versions": [
-                {"version": "v1", "resources": [names(json!(["get", "list", "delete"])), metrics]}]}])),
+            "/apis" => {
+                let group = |name: &str| {
+                    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
+                    json!({"name": name, "versions": [version]})
+                };
+                Answer::Json(200, json!({"groups": groups.iter().map(|name| group(name)).collect::<Vec<_>>()}))
+            }
+            "/api/v1" => Answer::Json(200, json!({"groupVersion": "v1", "resources": []})),
+            "/apis/away.example.com/v1" => refusal(503, "ServiceUnavailable", "its server is away"),
+            "/apis/example.com/v1" => {
+                let rules = kind("rules", "Rule", json!(["get", "list", "delete"]));
+                let status = kind("rules/status", "Rule", json!(["get"]));
+                let metrics = kind("podmetrics", "PodMetrics", json!(["get", "list"]));
+                Answer::Json(200, json!({"groupVersion": "example.com/v1", "resources": [rules, status, metrics]}))
+            }
             "/apis/example.com/v1/namespaces/m/rules" => rules.clone(),
             "/apis/example.com/v1/namespaces/m/podmetrics" => list(json!([{"metadata": {"name": "measured"}}])),
             "/api/v1/namespaces/m/configmaps" => list(json!([{"metadata": {"name": "kube-root-ca.crt"}}])),
@@ -157,8 +169,8 @@ fn serving_rules(rules: Answer) -> Client {
 
 #[tokio::test]
 async fn a_namespace_stays_for_what_somebody_else_made_of_any_kind() {
-    let reason = async |rules: Answer| {
-        let client = serving_rules(rules);
+    let reason = async |groups: &'static [&'static str], rules: Answer| {
+        let client = serving_rules(groups, rules);
         let standing = Standing { objects: vec![owned("Rule", "ours")], ..Standing::default() };
         let instances = BTreeMap::from([("m".to_owned(), BTreeSet::from(["loki".to_owned()]))]);
         let known = Known { standing: &standing, instances: &instances };
@@ -167,12 +179,43 @@ async fn a_namespace_stays_for_what_somebody_else_made_of_any_kind() {
     };
     let ours = json!({"metadata": {"name": "ours", "uid": owned("Rule", "ours").uid}});
     let released = json!({"metadata": {"name": "released", "annotations": {"meta.helm.sh/release-name": "loki"}}});
-    assert_eq!(reason(list(json!([ours, released]))).await, None);
+    assert_eq!(reason(&["example.com"], list(json!([ours, released]))).await, None);
     let theirs = list(json!([ours, released, {"metadata": {"name": "theirs"}}]));
-    assert_eq!(reason(theirs).await.as_deref(), Some("`Rule m/theirs` in it is not ours"));
-    let forbidden = reason(refusal(403, "Forbidden", "rules.example.com is forbidden")).await;
+    assert_eq!(reason(&["example.com"], theirs).await.as_deref(), Some("`Rule m/theirs` in it is not ours"));
+    let forbidden = reason(&["example.com"], refusal(403, "Forbidden", "rules.example.com is forbidden")).await;
     assert_eq!(forbidden.as_deref(), Some("objects of kind `Rule` in it may not be listed"));
-    assert_eq!(reason(refusal(404, "NotFound", "the server could not find the requested resource")).await, None);
+    assert_eq!(
+        reason(&["example.com"], refusal(404, "NotFound", "the server could not find the requested resource")).await,
+        None
+    );
+    let away = reason(&["example.com", "away.example.com"], list(json!([]))).await;
+    assert!(away.unwrap().starts_with("the server of `away.example.com/v1` is away"));
+}
+
+#[test]
+fn what_programs_and_the_cluster_make_by_themselves_is_not_somebody_elses() {
+    let certificate = Owned {
+        reference: ObjectRef::namespaced("cert-manager.io/v1", "Certificate", "m", "grafana"),
+        uid: "c".to_owned(),
+    };
+    let standing = Standing { objects: vec![certificate], ..Standing::default() };
+    let instances = BTreeMap::from([("m".to_owned(), BTreeSet::from(["loki".to_owned()]))]);
+    let known = Known { standing: &standing, instances: &instances };
+    let made = |meta: serde_json::Value| known.made(&serde_json::from_value(meta).unwrap(), "m");
+    // The operator's Services and Cilium's endpoints have an owner that does not control them.
+    let owner = json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "name": "p", "uid": "u"});
+    assert!(made(json!({"name": "prometheus-operated", "ownerReferences": [owner]})));
+    assert!(!made(json!({"name": "a", "ownerReferences": []})));
+    let by_certificate = |name: &str| json!({"name": "a", "annotations": {"cert-manager.io/certificate-name": name}});
+    assert!(made(by_certificate("grafana")) && !made(by_certificate("theirs")));
+    let hook = |release: &str| json!({"name": "a", "annotations": {"helm.sh/hook": "test"}, "labels": {"app.kubernetes.io/instance": release}});
+    assert!(made(hook("loki")) && !made(hook("theirs")));
+    assert!(made(json!({"name": "a", "labels": {"app.kubernetes.io/managed-by": "drivemaster-mon"}})));
+
+    let releases = BTreeSet::from(["loki".to_owned(), "prometheus".to_owned()]);
+    let operated = ["prometheus-kube-prometheus-alertmanager", "prometheus-kube-prometheus-prometheus"];
+    assert_eq!(claimants(&releases), [&["loki", "prometheus"][..], &operated].concat());
+    assert_eq!(claimants(&instances["m"]), ["loki"]);
 }
 
 #[tokio::test(start_paused = true)]
