@@ -305,7 +305,7 @@ async fn list(cluster: &Cluster, any: &ObjectRef, parameters: &ListParams, what:
     let api = objects::api(&cluster.client, any);
     let list = ask(what, || async {
         match api.list_metadata(parameters).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Vec::new()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
             answer => answer.map(|list| list.items),
         }
     });
@@ -319,11 +319,22 @@ async fn list(cluster: &Cluster, any: &ObjectRef, parameters: &ListParams, what:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::script::{Answer, scripted};
 
     fn secret(name: &str, version: &str, status: &str) -> BTreeMap<String, String> {
         [("name", name), ("version", version), ("status", status), (CHART_DIGEST_LABEL, "c")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into()
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_the_server_does_not_know_has_no_objects() {
+        // In words, as it answers for a group that it does not have.
+        let (client, _log) = scripted(|_| Answer::Json(404, serde_json::json!("404 page not found")));
+        let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
+        let kinds = [("chaos-mesh.org/v1alpha1", "Schedule")];
+        let found = labelled(&cluster, &kinds, &["m".to_owned()], "a=b").await.unwrap();
+        assert!(found.is_empty());
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(crate) async fn storage_classes(client: &Client) -> Result<Option<Vec<Storag
     let parameters = ListParams::default();
     let answer = ask(what, || async {
         match api.list_metadata(&parameters).await {
-            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
             answer => answer.map(Some),
         }
     });

@@ -258,7 +258,7 @@ async fn crds(cluster: &Cluster, all: bool, known: &Known<'_>) -> Result<Vec<(Ow
     let list = ask("list the CRDs", || async {
         match api.list_metadata(&parameters).await {
             // Without the right to read them we made none either.
-            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
             answer => answer.map(Some),
         }
     });
@@ -349,9 +349,9 @@ pub(crate) async fn delete(client: &Client, reference: &ObjectRef, uid: Option<&
     ask(&format!("delete `{reference}`"), || async {
         match api.delete(&reference.name, &parameters).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             // The namespace controller is at it already.
-            Err(kube::Error::Api(status)) if uid.is_some() && status.is_conflict() => Ok(()),
+            Err(kube::Error::Api(status)) if uid.is_some() && status.code == 409 => Ok(()),
             Err(error) => Err(error),
         }
     })
