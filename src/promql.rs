@@ -6,6 +6,7 @@ pub use promql_parser::parser::{
     AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, VectorMatchCardinality, VectorSelector,
 };
 pub use promql_parser::util::{display_duration, parse_duration};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The longest expression that is read, in bytes.
@@ -58,7 +59,42 @@ pub fn parse(text: &str) -> Result<Expr, String> {
     if deepest > DEEPEST || operators > MOST_OPERATORS {
         return Err(format!("more than {DEEPEST} brackets in each other or {MOST_OPERATORS} operators"));
     }
-    promql_parser::parser::parse(text)
+    let expression = promql_parser::parser::parse(&quoted(text))?;
+    let mut has_or = false;
+    visit(&expression, &mut |part| {
+        let matchers = match part {
+            Expr::VectorSelector(selector) => &selector.matchers,
+            Expr::MatrixSelector(selector) => &selector.vs.matchers,
+            _ => return,
+        };
+        has_or |= !matchers.or_matchers.is_empty();
+    });
+    // Its parser is that of another store, which knows more.
+    if has_or { Err("Prometheus knows no `or` between the matchers of a selector".to_owned()) } else { Ok(expression) }
+}
+
+/// The text with its raw strings, between backquotes, as strings between double ones: the parser reads escapes in both.
+fn quoted(text: &str) -> Cow<'_, str> {
+    if !text.contains('`') {
+        return Cow::Borrowed(text);
+    }
+    let (mut plain, mut inside, mut escaped) = (String::with_capacity(text.len() + 8), None, false);
+    for letter in text.chars() {
+        match (inside, letter) {
+            (None, '`') | (Some('`'), '`') => plain.push('"'),
+            (Some('`'), '"' | '\\') => plain.extend(['\\', letter]),
+            (Some('`'), '\n') => plain.push_str("\\n"),
+            _ => plain.push(letter),
+        }
+        inside = match (inside, letter) {
+            (None, '"' | '\'' | '`' | '#') => Some(letter),
+            (Some('#'), '\n') => None,
+            (Some(open), _) if open == letter && open != '#' && !escaped => None,
+            (inside, _) => inside,
+        };
+        escaped = !escaped && letter == '\\' && matches!(inside, Some('"' | '\''));
+    }
+    Cow::Owned(plain)
 }
 
 /// Functions and aggregations that Prometheus refuses, with the whole file, unless it runs with
@@ -170,6 +206,22 @@ mod tests {
             ("vector(1)", &[]),
         ] {
             assert_eq!(asked(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn raw_strings_are_read_as_they_stand() {
+        let value = |text: &str| {
+            let found = selectors(&parse(text).unwrap());
+            found[0].matchers.iter().map(|matcher| matcher.value.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(value(r#"up{job=~`a\d"b`, x="`\"c`", y='`'} # it's `d"#), ["a\\d\"b", "`\"c`", "`"]);
+    }
+
+    #[test]
+    fn what_only_another_store_takes_is_refused() {
+        for text in [r#"up{a="b" or c="d"} == 0"#, r#"rate(up{a="b" or c="d"}[5m])"#] {
+            assert!(parse(text).unwrap_err().contains("no `or` between the matchers"), "{text}");
         }
     }
 

@@ -414,7 +414,7 @@ fn the_oldest_helm_does_the_same(story: &Story) {
     assert!(releases.values().all(|(status, _)| status == "deployed"), "{releases:?}");
     let writes = story.sandbox.writes().len();
     let again = story.run(&["deploy", "-o", "json"], &[&with[..], &["--no-verify"]].concat()).exits(0).json();
-    assert_eq!(again["changed"], false);
+    assert_eq!(again["changed"], false, "{again}");
     assert_eq!(story.sandbox.writes().len(), writes, "{:?}", &story.sandbox.writes()[writes..]);
 }
 

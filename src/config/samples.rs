@@ -47,14 +47,13 @@ pub(super) fn judge_samples(config: &Config) -> Vec<(&'static str, String)> {
 /// An objective cannot be judged over samples that are gone.
 fn judge_retention(prometheus: &Prometheus, slo: &Slo) -> Option<String> {
     let (kept, days) = (duration_seconds(&prometheus.retention)?, slo.longest_window_days()?);
-    if kept >= f64::from(days) * 86_400.0 || !prometheus.remote_write.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "`{}` is shorter than the window of the objectives (`slo.window`), {days} days: keep samples as long, or send \
-         them to a long-term store with `prometheus.remoteWrite`",
-        prometheus.retention
-    ))
+    // What is sent elsewhere as well does not come back: the rules are evaluated here.
+    (kept < f64::from(days) * 86_400.0).then(|| {
+        format!(
+            "`{}` is shorter than the window of the objectives (`slo.window`), {days} days: keep samples as long",
+            prometheus.retention
+        )
+    })
 }
 
 /// A full volume stops Prometheus before it throws old samples away.
@@ -138,7 +137,8 @@ mod tests {
     #[test]
     fn what_could_not_be_kept_is_refused_with_the_way_out() {
         let cases = [
-            ("prometheus: {retention: 29d}", "prometheus.remoteWrite"),
+            ("prometheus: {retention: 29d}", "keep samples as long"),
+            ("prometheus: {retention: 10d, remoteWrite: [{name: long, url: 'https://a.b'}]}", "keep samples as long"),
             ("prometheus: {retention: 30d}\nslo: {window: month}", "31 days"),
             ("prometheus: {retentionSize: 50GB}", "does not fit"),
             ("prometheus: {scrapeInterval: 0s}", "must be more than 0 and at most 60 s"),
@@ -156,7 +156,6 @@ mod tests {
             assert!(told.to_string().contains("my.yaml:1:"), "{text}: {told}");
         }
         for text in [
-            "prometheus: {retention: 10d, remoteWrite: [{name: long, url: 'https://a.b'}]}",
             "prometheus: {retention: 28d}\nslo: {window: 28d}",
             "prometheus: {enabled: false, existingUrl: 'http://a.b', retention: 1d}",
         ] {

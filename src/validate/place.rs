@@ -31,6 +31,19 @@ pub struct Place {
 }
 
 impl Place {
+    /// The line of the file itself: none where the whole file is meant, or a line of what was made from it.
+    pub fn line_of_file(&self) -> Option<usize> {
+        (self.line > 0 && !self.rendered).then_some(self.line)
+    }
+
+    /// Where it is in what was made from the file, for those who are told the file alone.
+    pub fn line_of_rendered(&self) -> String {
+        match self.rendered && self.line > 0 {
+            true => format!(" (line {} of the rendered text: {})", self.line, self.excerpt.trim()),
+            false => String::new(),
+        }
+    }
+
     /// The offending text itself.
     pub fn text(&self) -> String {
         self.excerpt.chars().skip(self.column.saturating_sub(1 + self.excerpt_start)).take(self.length).collect()

@@ -15,15 +15,10 @@ fn command(finding: &Finding) -> String {
     };
     let place = &finding.place;
     let mut properties = format!("file={}", property(&place.file));
-    if place.line > 0 {
-        properties.push_str(&format!(
-            ",line={},col={},endColumn={}",
-            place.line,
-            place.column,
-            place.column + place.length
-        ));
+    if let Some(line) = place.line_of_file() {
+        properties.push_str(&format!(",line={line},col={},endColumn={}", place.column, place.column + place.length));
     }
-    let message = format!("{}\n{} ({})", finding.message, finding.fix, finding.code.doc());
+    let message = format!("{}{}\n{} ({})", finding.message, place.line_of_rendered(), finding.fix, finding.code.doc());
     format!("::{kind} {properties},title={}::{}\n", property(finding.code.id), data(&message))
 }
 

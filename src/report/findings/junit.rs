@@ -30,6 +30,7 @@ fn case_of(finding: &Finding, fail_on: Severity) -> TestCase {
     let place = &finding.place;
     let at = match place.line {
         0 => place.file.clone(),
+        line if place.rendered => format!("{} (rendered):{line}:{}", place.file, place.column),
         line => format!("{}:{line}:{}", place.file, place.column),
     };
     let mut status = if finding.severity >= fail_on {

@@ -29,7 +29,7 @@ pub(super) fn document(verdict: &Verdict) -> Value {
                 "ruleId": finding.code.id,
                 "ruleIndex": index,
                 "level": level(finding.severity),
-                "message": { "text": format!("{}. {}", finding.message, finding.fix) },
+                "message": { "text": format!("{}{}. {}", finding.message, finding.place.line_of_rendered(), finding.fix) },
                 "locations": [location(finding)],
             })
         })
@@ -66,9 +66,9 @@ fn level(severity: Severity) -> &'static str {
 fn location(finding: &Finding) -> Value {
     let place = &finding.place;
     let mut physical = json!({ "artifactLocation": { "uri": uri(&place.file) } });
-    if place.line > 0 {
+    if let Some(line) = place.line_of_file() {
         physical["region"] = json!({
-            "startLine": place.line,
+            "startLine": line,
             "startColumn": place.column,
             "endColumn": place.column + place.length,
             "snippet": { "text": place.excerpt },

@@ -80,6 +80,22 @@ fn github_commands_are_escaped() {
 }
 
 #[test]
+fn a_line_of_what_was_made_from_a_template_is_not_taken_for_one_of_its_file() {
+    let mut verdict = verdict();
+    verdict.findings[0].place.rendered = true;
+    let told = |format| text(&verdict, format, Severity::Error).unwrap();
+    let (github, sarif) = (told(Format::Github), told(Format::Sarif));
+    let first = github.lines().next().unwrap();
+    assert!(first.starts_with("::error file=my alerts/a%2Cb%3Ac.yaml,title="), "{first}");
+    assert!(first.contains("(line 7 of the rendered text: expr: nope > 1)"), "{first}");
+    let sarif: Value = serde_json::from_str(&sarif).unwrap();
+    let result = &sarif["runs"][0]["results"][0];
+    assert!(result["locations"][0]["physicalLocation"].get("region").is_none(), "{result}");
+    assert!(result["message"]["text"].as_str().unwrap().contains("line 7 of the rendered text"), "{result}");
+    assert!(told(Format::Junit).contains("(rendered):7:9"));
+}
+
+#[test]
 fn junit_is_xml_that_its_own_reader_takes() {
     let text = told(Format::Junit);
     let report = quick_junit::Report::deserialize_from_str(&text).unwrap();

@@ -45,12 +45,19 @@ fn unbalanced(text: &str) -> Option<(usize, char)> {
     let mut open: Vec<(usize, char)> = Vec::new();
     let mut quote: Option<(usize, char)> = None;
     let mut escaped = false;
+    let mut in_comment = false;
     for (index, letter) in text.char_indices() {
+        if in_comment {
+            in_comment = letter != '\n';
+            continue;
+        }
         match (quote, letter) {
             (Some(_), _) if escaped => escaped = false,
             (Some((_, kind)), '\\') if kind != '`' => escaped = true,
             (Some((_, kind)), _) if kind == letter => quote = None,
             (Some(_), _) => {}
+            // A comment, to the end of the line.
+            (None, '#') => in_comment = true,
             (None, '"' | '\'' | '`') => quote = Some((index, letter)),
             (None, '(' | '[' | '{') => open.push((index, letter)),
             (None, ')' | ']' | '}') => {
@@ -67,4 +74,16 @@ fn unbalanced(text: &str) -> Option<(usize, char)> {
         }
     }
     quote.or(open.pop())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_open_is_found_past_comments() {
+        let text = "sum(up) # it's (fine\n/ rate(up[5m]";
+        assert_eq!(unbalanced(text), text.rfind('(').map(|at| (at, '(')));
+        assert_eq!(unbalanced("up{a=\"#)\"} # )"), None);
+    }
 }
