@@ -282,7 +282,7 @@ pub async fn owned_objects(
 }
 
 /// The metadata of all objects of `kinds` in `namespaces` that `selector` selects.
-pub(crate) async fn labelled(
+async fn labelled(
     cluster: &Cluster,
     kinds: &[(&str, &str)],
     namespaces: &[String],

@@ -4,7 +4,7 @@ mod foreign;
 
 use crate::cluster::Cluster;
 use crate::cluster::objects;
-use crate::cluster::observe::{Owned, labelled, owned_objects, releases};
+use crate::cluster::observe::{Owned, owned_objects, releases};
 use crate::cluster::outage::Outage;
 use crate::cluster::request::{FORBIDDEN_FOR, ask};
 use crate::error::{Failure, Kind, chain_of, failure_of};
@@ -26,6 +26,9 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// What Helm writes on the objects of a release.
+const RELEASE_ANNOTATION: &str = "meta.helm.sh/release-name";
 
 /// How long helm may take for one release, and how long a namespace may take to go.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -206,9 +209,7 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, inventory: &Inventory, a
         instances.entry(namespace).or_default().insert(name);
     }
     for (namespace, releases) in instances.iter().filter(|(namespace, _)| names.contains(namespace)) {
-        let selector = format!("app.kubernetes.io/instance in ({})", claimants(releases).join(","));
-        let namespace = std::slice::from_ref(namespace);
-        standing.claims.extend(labelled(cluster, &[("v1", "PersistentVolumeClaim")], namespace, &selector).await?);
+        standing.claims.extend(claims(cluster, namespace, releases).await?);
     }
     standing.crds = crds(cluster, all, &Known { standing: &standing, instances: &instances }).await?;
     let kinds = if all { namespaced_kinds(&cluster.client).await? } else { Kinds::default() };
@@ -222,6 +223,24 @@ pub async fn survey(cluster: &Cluster, bundle: &Bundle, inventory: &Inventory, a
         standing.namespaces.push((owned, reason));
     }
     Ok(uninstall_plan(standing, all))
+}
+
+/// The claims of `releases` in `namespace`: by their label, or by what Helm writes on what a chart has outright.
+async fn claims(cluster: &Cluster, namespace: &str, releases: &BTreeSet<String>) -> Result<Vec<Owned>> {
+    let any = ObjectRef::namespaced("v1", "PersistentVolumeClaim", namespace, "");
+    let api = objects::api(&cluster.client, &any);
+    let parameters = ListParams::default();
+    let what = format!("list the claims in namespace `{namespace}`");
+    let found = ask(&what, || api.list_metadata(&parameters)).await?.items;
+    let claimants = claimants(releases);
+    let owned = found.into_iter().map(|item| item.metadata).filter_map(|meta| {
+        let instance = meta.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/instance"));
+        let release = meta.annotations.as_ref().and_then(|all| all.get(RELEASE_ANNOTATION));
+        let is_ours = instance.is_some_and(|name| claimants.contains(&name.as_str()))
+            || release.is_some_and(|name| releases.contains(name));
+        Some(Owned { reference: ObjectRef { name: meta.name?, ..any.clone() }, uid: meta.uid? }).filter(|_| is_ours)
+    });
+    Ok(owned.collect())
 }
 
 /// What the claims of `releases` name as their instance: the release, or the object that an operator made them of.

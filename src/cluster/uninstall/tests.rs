@@ -218,6 +218,25 @@ fn what_programs_and_the_cluster_make_by_themselves_is_not_somebody_elses() {
     assert_eq!(claimants(&instances["m"]), ["loki"]);
 }
 
+#[tokio::test]
+async fn claims_are_known_by_their_release_their_operators_object_and_what_helm_wrote() {
+    let labelled = |name: &str, instance: &str| json!({"metadata": {"name": name, "uid": name, "labels": {"app.kubernetes.io/instance": instance}}});
+    let annotated = |name: &str, release: &str| json!({"metadata": {"name": name, "uid": name, "annotations": {"meta.helm.sh/release-name": release}}});
+    let found = json!([
+        labelled("a", "loki"),
+        labelled("b", "prometheus-kube-prometheus-prometheus"),
+        labelled("c", "theirs"),
+        annotated("d", "prometheus"),
+        annotated("e", "theirs"),
+        {"metadata": {"name": "f", "uid": "f"}},
+    ]);
+    let (client, _log) = scripted(move |_| list(found.clone()));
+    let cluster = Cluster::new(client, "test", "https://127.0.0.1", "v1.37.2");
+    let releases = BTreeSet::from(["loki".to_owned(), "prometheus".to_owned()]);
+    let claims = claims(&cluster, "m", &releases).await.unwrap();
+    assert_eq!(claims.iter().map(|owned| owned.reference.name.as_str()).collect::<Vec<_>>(), ["a", "b", "d"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deletion_that_does_not_end_is_cut_off_before_the_next_deploy_begins() {
     let cancel = CancellationToken::new();
