@@ -39,9 +39,9 @@ pub(super) async fn give_back<T>(session: &Session<'_>, lock: Lock, work: Result
         // It is no longer ours.
         (true, true) => {}
         (true, false) => {
-            lock.leave().await;
-            let message =
-                format!("the lock is left for {} s: what was cut off may be done until then", DURATION.as_secs());
+            lock.leave();
+            let held = DURATION.as_secs();
+            let message = format!("other machines get the lock in {held} s: what was cut off may be done until then");
             session.events.emit(Event::Note { message });
         }
     }

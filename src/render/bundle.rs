@@ -1,6 +1,7 @@
 //! What a deploy is made of, rendered and complete.
 
 pub use crate::chart::Chart;
+pub use crate::chart::crds::served_versions;
 use crate::contract::Metric;
 use crate::object::{Manifest, ObjectRef};
 use serde::{Deserialize, Serialize};

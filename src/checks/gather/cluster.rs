@@ -1,7 +1,6 @@
 //! Facts that the API server knows.
 
 use super::super::facts::{CannotAsk, Fact, KindNames, ReleaseFact, ServiceFact};
-use crate::chart::crds::served_versions;
 use crate::cluster::forward::message_of;
 use crate::cluster::kinds;
 use crate::cluster::observe;
@@ -10,6 +9,7 @@ use crate::error::{Kind, chain_of, failure_of};
 use crate::plan::model::ObservedRelease;
 use crate::ready::Snapshot;
 use crate::render::Bundle;
+use crate::render::bundle::served_versions;
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;

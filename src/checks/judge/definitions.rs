@@ -2,8 +2,8 @@
 
 use super::facts::{KindNames, Need};
 use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
-use crate::chart::crds::served_versions;
 use crate::event::Outcome;
+use crate::render::bundle::served_versions;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -90,14 +90,6 @@ impl Holder {
         };
         lease
     }
-
-    /// The Lease `found` as this holder leaves it, renewed for the last time: without the process that would be seen to
-    /// be gone.
-    pub(super) fn last_lease(&self, found: Lease, duration: Duration, now: Timestamp) -> Lease {
-        let mut lease = self.lease(Some(found), duration, now);
-        lease.metadata.annotations.get_or_insert_default().remove(PROCESS_ANNOTATION);
-        lease
-    }
 }
 
 /// What two processes have in common that can look for each other: the boot of the system and the

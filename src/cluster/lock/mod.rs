@@ -210,17 +210,10 @@ impl Lock {
         let _ = tokio::time::timeout(RENEWED_EVERY, given_back).await;
     }
 
-    /// Leaves it to end by itself, [`DURATION`] from now, also for those who see that this process is gone by then.
-    pub async fn leave(mut self) {
-        let left = async {
-            self.end_renewal().await;
-            let Ok(Some(lease)) = self.api.get_opt(LEASE).await else { return };
-            if self.holder.holds(&lease) {
-                let lease = self.holder.last_lease(lease, DURATION, Timestamp::now());
-                let _ = self.api.replace(LEASE, &PostParams::default(), &lease).await;
-            }
-        };
-        let _ = tokio::time::timeout(RENEWED_EVERY, left).await;
+    /// Leaves it to end by itself, [`DURATION`] after its last renewal. On this machine the next one begins at once, as
+    /// it sees that this process is gone.
+    pub fn leave(self) {
+        self.renewal.abort();
     }
 
     /// A renewal on its way would change the version that is written to.
