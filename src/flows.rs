@@ -230,8 +230,8 @@ impl Catalogue<'_> {
         let receivers = &self.config.alertmanager.receivers;
         let smarthost = receivers.email.smarthost.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let mail = smarthost.filter(|_| receivers.email.enabled);
-        if receivers.slack.enabled || receivers.pagerduty.enabled {
-            self.add(Peer::Group("alertmanager"), Peer::Anywhere, tcp(&[443]), "Slack and PagerDuty");
+        if receivers.slack.enabled || receivers.pagerduty.enabled || receivers.heartbeat.enabled {
+            self.add(Peer::Group("alertmanager"), Peer::Anywhere, tcp(&[443]), "Slack, PagerDuty and the heartbeat");
         }
         if let Some(port) = mail {
             self.add(Peer::Group("alertmanager"), Peer::Anywhere, tcp(&[port]), "the mail server");

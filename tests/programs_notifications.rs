@@ -11,12 +11,68 @@ use std::process::Command;
 use support::program::Program;
 use support::rendered::{alertmanager_text, bundle, templated};
 use support::tool;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// The configuration of Alertmanager as the chart writes it.
-fn configuration() -> String {
-    let bundle = bundle("");
+/// The configuration of Alertmanager as the chart writes it, for the user's `text`.
+fn configuration_of(text: &str) -> String {
+    let bundle = bundle(text);
     let release = bundle.releases.iter().find(|release| release.name == "prometheus").unwrap();
     alertmanager_text(&templated(release, "helm"))
+}
+
+fn configuration() -> String {
+    configuration_of("")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dead_mans_switch_reaches_whoever_waits_for_it_and_nobody_else() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let text = configuration_of("alertmanager: { receivers: { heartbeat: { enabled: true } } }");
+    let folder = tempfile::tempdir().unwrap();
+    let mut configuration: Value = serde_yaml::from_str(&text).unwrap();
+    let waiting = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    std::fs::write(folder.path().join("url"), format!("http://{}/beat", waiting.local_addr().unwrap())).unwrap();
+    for receiver in configuration["receivers"].as_array_mut().unwrap() {
+        if receiver["name"] == "heartbeat" {
+            let file = &mut receiver["webhook_configs"][0]["url_file"];
+            assert_eq!(*file, "/etc/alertmanager/secrets/alertmanager-credentials/heartbeat-url");
+            *file = json!(folder.path().join("url"));
+        } else {
+            *receiver = json!({ "name": receiver["name"] });
+        }
+    }
+    configuration["global"] = json!({});
+    std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _alertmanager = Program::alertmanager(folder.path(), port);
+    let client = reqwest::Client::new();
+    let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
+    let alerts = json!(
+        ["Watchdog", "InfoInhibitor", "Other"]
+            .map(|name| json!({"labels": {"alertname": name, "severity": "none", "cluster": "c"}}))
+    );
+    let mut left = 300;
+    while !client.post(&url).json(&alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        left -= 1;
+        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("alertmanager.log")).unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let request = async {
+        let (mut stream, _) = waiting.accept().await.unwrap();
+        let mut request = String::new();
+        let mut buffer = [0; 4096];
+        while !request.contains("\"alerts\":") {
+            let count = stream.read(&mut buffer).await.unwrap();
+            request.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        request
+    };
+    let request = tokio::time::timeout(std::time::Duration::from_secs(60), request).await.unwrap();
+    assert!(request.starts_with("POST /beat ") && request.contains("Watchdog"), "{request}");
+    assert!(!request.contains("InfoInhibitor") && !request.contains("Other"), "{request}");
+    let route = &configuration["route"]["routes"][0];
+    assert_eq!((&route["group_interval"], &route["repeat_interval"]), (&json!("1m"), &json!("50s")), "each minute");
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn judge_meaning(config: &Config) -> Vec<(String, String)> {
     }
     let receivers = &config.alertmanager.receivers;
     let (email, slack) = (&receivers.email, &receivers.slack);
-    let any = email.enabled || slack.enabled || receivers.pagerduty.enabled;
+    let any = email.enabled || slack.enabled || receivers.pagerduty.enabled || receivers.heartbeat.enabled;
     for (needed, key, value) in [
         (email.enabled, "email/smarthost", &email.smarthost),
         (email.enabled, "email/from", &email.from),

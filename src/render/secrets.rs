@@ -87,6 +87,10 @@ fn receivers(config: &Config, wanted: &mut Wanted) {
         let meaning = "the routing key of PagerDuty's Events API v2";
         wanted.key(place, "pagerduty-routing-key", SecretForm::PagerdutyKey, "alertmanager", meaning);
     }
+    if receivers.heartbeat.enabled {
+        let meaning = "the URL that expects a request each minute";
+        wanted.key(place, "heartbeat-url", SecretForm::HttpsUrl, "alertmanager", meaning);
+    }
 }
 
 fn exporters(config: &Config, wanted: &mut Wanted) {
@@ -191,8 +195,9 @@ mod tests {
     fn each_part_asks_for_its_keys_and_only_when_it_is_there() {
         assert!(keys(Profile::Production, BARE).is_empty());
         assert!(keys(Profile::Local, "").is_empty());
-        let cases: [(&str, &[&str]); 12] = [
+        let cases: [(&str, &[&str]); 13] = [
             ("alertmanager: {receivers: {slack: {enabled: true}}}", &["alertmanager-credentials/slack-webhook-url"]),
+            ("alertmanager: {receivers: {heartbeat: {enabled: true}}}", &["alertmanager-credentials/heartbeat-url"]),
             ("alertmanager: {receivers: {email: {enabled: true}}}", &["alertmanager-credentials/smtp-password"]),
             ("alertmanager: {receivers: {email: {enabled: true, username: ''}}}", &[]),
             ("platform: {exporters: {postgresql: deployed}}", &["postgres-exporter-dsn/dsn"]),

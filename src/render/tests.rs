@@ -244,6 +244,7 @@ fn credentials_are_mounted_only_where_a_receiver_reads_one() {
         (json!({}), false),
         (json!({ "slack": { "enabled": true } }), true),
         (json!({ "pagerduty": { "enabled": true } }), true),
+        (json!({ "heartbeat": { "enabled": true } }), true),
         (json!({ "email": { "enabled": true } }), true),
         (json!({ "email": { "enabled": true, "username": "" } }), false),
     ] {

@@ -107,8 +107,8 @@ pub struct Alertmanager {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Receivers {
-    /// Secret in the monitoring namespace with the keys `slack-webhook-url`, `smtp-password` and
-    /// `pagerduty-routing-key` of the receivers that are enabled.
+    /// Secret in the monitoring namespace with the keys `slack-webhook-url`, `smtp-password`,
+    /// `pagerduty-routing-key` and `heartbeat-url` of the receivers that are enabled.
     pub credentials_secret: String,
     /// Slack.
     pub slack: Slack,
@@ -116,6 +116,9 @@ pub struct Receivers {
     pub email: Email,
     /// PagerDuty.
     pub pagerduty: Pagerduty,
+    /// Who outside waits for the alert that always fires.
+    #[serde(default)]
+    pub heartbeat: Heartbeat,
 }
 
 /// Slack channels by severity.
@@ -155,6 +158,14 @@ pub struct Email {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pagerduty {
     /// Whether critical alerts go to PagerDuty.
+    pub enabled: bool,
+}
+
+/// Who outside waits for the alert that always fires.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Heartbeat {
+    /// Whether `Watchdog` goes to a webhook each minute: who expects it there tells when alerts no longer get through.
     pub enabled: bool,
 }
 
