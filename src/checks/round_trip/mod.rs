@@ -28,6 +28,7 @@ pub(super) struct RoundTrips {
     pushed: OnceCell<Pushed>,
     collected: OnceCell<Pushed>,
     trace: OnceCell<TracedCall>,
+    counted: OnceCell<CountedCall>,
 }
 
 /// Lines that one way took.
@@ -38,10 +39,16 @@ struct Pushed {
 }
 
 /// The trace that the Collector took.
-#[derive(Clone)]
 struct TracedCall {
     mark: Mark,
+    /// The calls that were counted before it.
     before: Fact<Vec<Sample>>,
+}
+
+/// A trace of which it is known what was counted before it.
+struct CountedCall {
+    user: String,
+    before: Vec<Sample>,
 }
 
 impl RoundTrips {
@@ -71,26 +78,47 @@ impl RoundTrips {
 
     /// The series that the trace left by now.
     pub(super) async fn series(&self, bundle: &Bundle, reach: &Reach) -> Fact<SpanSeries> {
-        let TracedCall { mark, before } = self.traced(bundle, reach).await?;
-        let before = before.clone()?;
+        let counted = async || {
+            let first = self.traced(bundle, reach).await?;
+            counted(first, async || calls(bundle, reach).await, async || send(reach).await).await
+        };
+        let CountedCall { user, before } = self.counted.get_or_try_init(counted).await?;
         let edges = format!("{EDGES}{{client=\"{SERVICE}\"}}");
         let (calls, edges) =
             tokio::join!(calls(bundle, reach), prometheus(reach, async |prometheus| prometheus.query(&edges).await));
-        Ok(SpanSeries { user: mark.user(), before, calls: calls?, edges: edges? })
+        Ok(SpanSeries { user: user.clone(), before: before.clone(), calls: calls?, edges: edges? })
     }
 
     async fn traced(&self, bundle: &Bundle, reach: &Reach) -> Fact<&TracedCall> {
-        let send = async || {
-            let mark = Mark::new(random_letters()?, random_digits()?);
+        let traced = async || {
             // Counted before, so that what a former run left is not taken for what this one did.
             let before = calls(bundle, reach).await;
-            let way = reach.to_port("otelCollector", OTLP_HTTP).await?;
-            let document = documents::trace(&mark, now());
-            way.http()?.post("/v1/traces", &document).await.map_err(|error| way.explain(&error))?;
-            Ok(TracedCall { mark, before })
+            Ok(TracedCall { mark: send(reach).await?, before })
         };
-        self.trace.get_or_try_init(send).await
+        self.trace.get_or_try_init(traced).await
     }
+}
+
+/// The `first` trace, or a second one where Prometheus could not tell what was counted before the first.
+async fn counted(
+    first: &TracedCall,
+    ask: impl AsyncFnOnce() -> Fact<Vec<Sample>>,
+    send: impl AsyncFnOnce() -> Fact<Mark>,
+) -> Fact<CountedCall> {
+    if let Ok(before) = &first.before {
+        return Ok(CountedCall { user: first.mark.user(), before: before.clone() });
+    }
+    let before = ask().await?;
+    Ok(CountedCall { user: send().await?.user(), before })
+}
+
+/// Sends a trace that no other run has sent.
+async fn send(reach: &Reach) -> Fact<Mark> {
+    let mark = Mark::new(random_letters()?, random_digits()?);
+    let way = reach.to_port("otelCollector", OTLP_HTTP).await?;
+    let document = documents::trace(&mark, now());
+    way.http()?.post("/v1/traces", &document).await.map_err(|error| way.explain(&error))?;
+    Ok(mark)
 }
 
 /// The calls that were counted of our two services.
@@ -155,4 +183,34 @@ fn random_bytes() -> Fact<[u8; 16]> {
         .try_fill_bytes(&mut bytes)
         .map_err(|error| CannotAsk::lasting(format!("the operating system gives no random numbers: {error}")))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn mark(letter: &str) -> Mark {
+        Mark::new(letter.repeat(16), "1".repeat(32))
+    }
+
+    #[tokio::test]
+    async fn a_trace_is_counted_by_what_was_known_before_it() {
+        let away = || CannotAsk::passing("Prometheus reads its rules again");
+        let sent = Cell::new(0);
+        let send = async || {
+            sent.set(sent.get() + 1);
+            Ok(mark("b"))
+        };
+        let known = TracedCall { mark: mark("a"), before: Ok(vec![]) };
+        let of_first = counted(&known, async || Err(away()), send).await.unwrap();
+        assert_eq!((of_first.user, sent.get()), (mark("a").user(), 0));
+
+        let unknown = TracedCall { mark: mark("a"), before: Err(away()) };
+        let still = counted(&unknown, async || Err(away()), send).await.err();
+        assert_eq!((still, sent.get()), (Some(away()), 0), "asked again, and nothing is sent meanwhile");
+        let of_second = counted(&unknown, async || Ok(vec![]), send).await.unwrap();
+        assert_eq!((of_second.user, sent.get()), (mark("b").user(), 1));
+    }
 }
