@@ -230,8 +230,12 @@ impl Catalogue<'_> {
         let receivers = &self.config.alertmanager.receivers;
         let smarthost = receivers.email.smarthost.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let mail = smarthost.filter(|_| receivers.email.enabled);
-        if receivers.slack.enabled || receivers.pagerduty.enabled || receivers.heartbeat.enabled {
+        let heartbeat = Some(receivers.heartbeat.port).filter(|_| receivers.heartbeat.enabled);
+        if receivers.slack.enabled || receivers.pagerduty.enabled || heartbeat == Some(443) {
             self.add(Peer::Group("alertmanager"), Peer::Anywhere, tcp(&[443]), "Slack, PagerDuty and the heartbeat");
+        }
+        if let Some(port) = heartbeat.filter(|port| *port != 443) {
+            self.add(Peer::Group("alertmanager"), Peer::Anywhere, tcp(&[port]), "the heartbeat");
         }
         if let Some(port) = mail {
             self.add(Peer::Group("alertmanager"), Peer::Anywhere, tcp(&[port]), "the mail server");

@@ -1,12 +1,14 @@
 //! What a PromQL expression asks for, read with a real parser.
 
+mod dialect;
+
+pub use dialect::{is_closed, tokens};
 pub use promql_parser::label::{MatchOp, Matcher};
 pub use promql_parser::parser::value::ValueType;
 pub use promql_parser::parser::{
     AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, VectorMatchCardinality, VectorSelector,
 };
 pub use promql_parser::util::{display_duration, parse_duration};
-use std::borrow::Cow;
 use std::fmt;
 
 /// The longest expression that is read, in bytes.
@@ -59,7 +61,7 @@ pub fn parse(text: &str) -> Result<Expr, String> {
     if deepest > DEEPEST || operators > MOST_OPERATORS {
         return Err(format!("more than {DEEPEST} brackets in each other or {MOST_OPERATORS} operators"));
     }
-    let expression = promql_parser::parser::parse(&quoted(text))?;
+    let expression = promql_parser::parser::parse(&dialect::translated(text))?;
     let mut has_or = false;
     visit(&expression, &mut |part| {
         let matchers = match part {
@@ -71,30 +73,6 @@ pub fn parse(text: &str) -> Result<Expr, String> {
     });
     // Its parser is that of another store, which knows more.
     if has_or { Err("Prometheus knows no `or` between the matchers of a selector".to_owned()) } else { Ok(expression) }
-}
-
-/// The text with its raw strings, between backquotes, as strings between double ones: the parser reads escapes in both.
-fn quoted(text: &str) -> Cow<'_, str> {
-    if !text.contains('`') {
-        return Cow::Borrowed(text);
-    }
-    let (mut plain, mut inside, mut escaped) = (String::with_capacity(text.len() + 8), None, false);
-    for letter in text.chars() {
-        match (inside, letter) {
-            (None, '`') | (Some('`'), '`') => plain.push('"'),
-            (Some('`'), '"' | '\\') => plain.extend(['\\', letter]),
-            (Some('`'), '\n') => plain.push_str("\\n"),
-            _ => plain.push(letter),
-        }
-        inside = match (inside, letter) {
-            (None, '"' | '\'' | '`' | '#') => Some(letter),
-            (Some('#'), '\n') => None,
-            (Some(open), _) if open == letter && open != '#' && !escaped => None,
-            (inside, _) => inside,
-        };
-        escaped = !escaped && letter == '\\' && matches!(inside, Some('"' | '\''));
-    }
-    Cow::Owned(plain)
 }
 
 /// Functions and aggregations that Prometheus refuses, with the whole file, unless it runs with
@@ -144,24 +122,41 @@ pub fn selectors(expression: &Expr) -> Vec<Selector> {
     found
 }
 
+/// The name of the metric that `selector` asks for, before its braces or in them.
+pub fn metric_of(selector: &VectorSelector) -> Option<&str> {
+    let is_name = |matcher: &&Matcher| matcher.name == "__name__" && matcher.op == MatchOp::Equal;
+    let named = || selector.matchers.matchers.iter().find(is_name).map(|matcher| matcher.value.as_str());
+    selector.name.as_deref().or_else(named)
+}
+
 /// Calls `see` for `expression` and everything in it, the outer before the inner, from left to right.
 pub fn visit<'e>(expression: &'e Expr, see: &mut impl FnMut(&'e Expr)) {
-    see(expression);
+    visit_while(expression, &mut |part| {
+        see(part);
+        true
+    });
+}
+
+/// Like [`visit`]; what is in a part for which `see` is false is left out.
+pub fn visit_while<'e>(expression: &'e Expr, see: &mut dyn FnMut(&'e Expr) -> bool) {
+    if !see(expression) {
+        return;
+    }
     match expression {
         Expr::Aggregate(aggregate) => {
             if let Some(parameter) = &aggregate.param {
-                visit(parameter, see);
+                visit_while(parameter, see);
             }
-            visit(&aggregate.expr, see);
+            visit_while(&aggregate.expr, see);
         }
-        Expr::Unary(unary) => visit(&unary.expr, see),
+        Expr::Unary(unary) => visit_while(&unary.expr, see),
         Expr::Binary(binary) => {
-            visit(&binary.lhs, see);
-            visit(&binary.rhs, see);
+            visit_while(&binary.lhs, see);
+            visit_while(&binary.rhs, see);
         }
-        Expr::Paren(paren) => visit(&paren.expr, see),
-        Expr::Subquery(subquery) => visit(&subquery.expr, see),
-        Expr::Call(call) => call.args.args.iter().for_each(|argument| visit(argument, see)),
+        Expr::Paren(paren) => visit_while(&paren.expr, see),
+        Expr::Subquery(subquery) => visit_while(&subquery.expr, see),
+        Expr::Call(call) => call.args.args.iter().for_each(|argument| visit_while(argument, see)),
         Expr::NumberLiteral(_)
         | Expr::StringLiteral(_)
         | Expr::VectorSelector(_)
@@ -172,9 +167,8 @@ pub fn visit<'e>(expression: &'e Expr, see: &mut impl FnMut(&'e Expr)) {
 
 fn selector_of(selector: &VectorSelector, is_range: bool) -> Selector {
     let matchers = &selector.matchers.matchers;
-    let named = matchers.iter().find(|matcher| matcher.name == "__name__" && matcher.op == MatchOp::Equal);
     Selector {
-        metric: selector.name.clone().or_else(|| named.map(|matcher| matcher.value.clone())),
+        metric: metric_of(selector).map(str::to_owned),
         matchers: matchers.iter().filter(|matcher| matcher.name != "__name__").cloned().collect(),
         is_range,
     }
@@ -202,6 +196,7 @@ mod tests {
             ("topk(scalar(n), c)", &["n()", "c()"]),
             ("max_over_time((a + on (x) group_left () b)[1h:5m])", &["a()", "b()"]),
             ("{__name__=\"slo:sli_error:ratio_rate5m\", slo=\"x\"}", &["slo:sli_error:ratio_rate5m(slo)"]),
+            ("{\"a.b\",\"c.d\"=\"x\"} > 1_000", &["a.b(c.d)"]),
             ("{job=\"x\"} offset 5m", &["?(job)"]),
             ("vector(1)", &[]),
         ] {
@@ -210,12 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn raw_strings_are_read_as_they_stand() {
+    fn strings_are_read_as_prometheus_reads_them() {
         let value = |text: &str| {
             let found = selectors(&parse(text).unwrap());
             found[0].matchers.iter().map(|matcher| matcher.value.clone()).collect::<Vec<_>>()
         };
         assert_eq!(value(r#"up{job=~`a\d"b`, x="`\"c`", y='`'} # it's `d"#), ["a\\d\"b", "`\"c`", "`"]);
+        let matchers = |text: &str| selectors(&parse(text).unwrap()).remove(0).matchers;
+        let of_class = matchers("up{a=~'x[[&&~]'}");
+        for (word, expected) in [("x[", true), ("x&", true), ("x~", true), ("x]", false), ("x", false)] {
+            assert_eq!(of_class[0].is_match(word), expected, "{word}");
+        }
     }
 
     #[test]

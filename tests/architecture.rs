@@ -17,7 +17,7 @@ const PURE: &[&str] = &[
     "chart",
     "config",
     "contract",
-    "promql.rs",
+    "promql",
     "dashboard",
     "preview",
     "slo",

@@ -193,7 +193,11 @@ fn the_page_about_alerts_says_of_each_one_how_it_is_shown_to_fire() {
     let mut table = String::from("\n| alert | what | after | severity | shown |\n|---|---|---|---|---|\n");
     for alert in alerts_of_every_profile() {
         let name = &alert.name;
-        let of_alert: Vec<String> = rows.iter().filter(|row| &row.alert == name).map(shown).collect();
+        let of_alert: Vec<&Firing> = rows.iter().filter(|row| &row.alert == name).collect();
+        let of_objective = |row: &&&Firing| row.slo.is_some() && row.slo == alert.objective;
+        let named = of_alert.iter().any(|row| of_objective(&row));
+        let of_alert = of_alert.iter().filter(|row| if named { of_objective(row) } else { row.slo.is_none() });
+        let of_alert: Vec<String> = of_alert.map(|row| shown(row)).collect();
         assert!(!of_alert.is_empty(), "`{name}` has no row in `alerts/firing.yaml`");
         let Alert { summary, lasting, severity, .. } = &alert;
         let line = format!(
@@ -247,7 +251,8 @@ fn labelled(pairs: &[(&str, &str)]) -> Labels {
 
 #[test]
 fn the_page_about_routing_has_the_truth_table() {
-    let enabled = ["slack", "email", "pagerduty"].map(|way| format!("alertmanager.receivers.{way}.enabled=true"));
+    let enabled =
+        ["slack", "email", "pagerduty", "heartbeat"].map(|way| format!("alertmanager.receivers.{way}.enabled=true"));
     let configuration = configuration(&enabled.each_ref().map(String::as_str));
     let or_none = |value: &str| if value.is_empty() { "(none)".to_owned() } else { format!("`{value}`") };
     let mut table = String::from("\n| alert | severity | receiver | tells |\n|---|---|---|---|\n");

@@ -61,8 +61,15 @@ async fn the_dead_mans_switch_reaches_whoever_waits_for_it_and_nobody_else() {
         let (mut stream, _) = waiting.accept().await.unwrap();
         let mut request = String::new();
         let mut buffer = [0; 4096];
-        while !request.contains("\"alerts\":") {
+        let whole = |request: &str| {
+            let (head, body) = request.split_once("\r\n\r\n")?;
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            length.map(|length: usize| body.len() >= length)
+        };
+        while whole(&request) != Some(true) {
             let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "the connection ended: {request}");
             request.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();

@@ -26,6 +26,7 @@ const SETTINGS: &[&str] = &[
     "alertmanager.receivers.slack.enabled=true",
     "alertmanager.receivers.email.enabled=true",
     "alertmanager.receivers.pagerduty.enabled=true",
+    "alertmanager.receivers.heartbeat.enabled=true",
 ];
 
 /// What an alert may carry; an empty value is a label that is not there.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::Answer;
 use support::sandbox::Sandbox;
@@ -84,6 +85,33 @@ fn deploys_are_exact_alone_and_survive_being_killed() {
     a_deploy_that_is_killed_anywhere_comes_right_with_the_next(&sandbox);
 }
 
+/// Does `work` while a controller writes into the status of every StatefulSet, again and again.
+fn while_somebody_writes_status(sandbox: &Sandbox, namespace: &str, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    let mut written = 0;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let names = sandbox.kubectl(&["get", "statefulsets", "-n", namespace, "-o", "name"]);
+            let mut count = 0;
+            while !done.load(Ordering::Relaxed) {
+                for name in names.lines() {
+                    let seen = format!(
+                        r#"{{"status":{{"conditions":[{{"type":"Seen","status":"True","message":"{count}"}}]}}}}"#
+                    );
+                    let patch = ["patch", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", &seen];
+                    sandbox.kubectl(&patch);
+                    count += 1;
+                }
+            }
+            count
+        });
+        work();
+        done.store(true, Ordering::Relaxed);
+        written = writer.join().unwrap();
+    });
+    assert!(written > 2, "{written}");
+}
+
 fn a_frozen_plan_is_carried_out_exactly_or_not_at_all(sandbox: &Sandbox) {
     let namespace = "frozen";
     let without = ["grafana.enabled=false", "alertmanager.enabled=true"];
@@ -114,8 +142,17 @@ fn a_frozen_plan_is_carried_out_exactly_or_not_at_all(sandbox: &Sandbox) {
     assert_eq!(history(sandbox, namespace).len(), 1);
     sandbox.kubectl(&["delete", "configmap", dashboard, "-n", namespace]);
     sandbox.kubectl(&["annotate", "statefulsets", "--all", "-n", namespace, "somebody.example.org/seen=1"]);
-    carry_out(&second).exits(0);
+    while_somebody_writes_status(sandbox, namespace, || {
+        carry_out(&second).exits(0);
+    });
     run(sandbox, &["plan", "--detailed-exitcode"], namespace, &changed).exits(0);
+
+    // What is gone counts, also where the plan would not have touched it.
+    let third = freeze("third.json", &["alertmanager.enabled=true"]);
+    sandbox.kubectl(&["delete", "configmap", dashboard, "-n", namespace]);
+    let moved = carry_out(&third).exits(5);
+    moved.says(&format!("`ConfigMap {namespace}/{dashboard}`"));
+    run(sandbox, &["deploy", "--no-verify"], namespace, &changed).exits(0);
 
     // What it cannot be.
     sandbox.run(&["deploy", "--plan", &second, "--set", "domain=a.b"]).exits(64).says("`--set`");

@@ -88,6 +88,7 @@ fn what_others_changed_is_shown_with_who_and_put_back() {
         case.stands_as_planned();
         hands_are_named_and_undone(&case);
         if program == "helm" {
+            what_helm_rolled_back_is_deployed_again(&case);
             an_autoscaler_is_left_alone(&case);
             a_plan_tells_what_a_release_would_change(&case);
             a_plan_is_limited_to_components(&case);
@@ -141,6 +142,42 @@ fn hands_are_named_and_undone(case: &Case) {
     assert_eq!(by(&case.step(&plan, "release prometheus")), "kubectl");
     case.run(&["deploy", "--no-verify"]).exits(0);
     assert_eq!(case.replicas(&format!("deployment/{GRAFANA}")), "1");
+    case.stands_as_planned();
+}
+
+/// `helm rollback` works on what we deployed, and what it brought back is a difference like any other.
+fn what_helm_rolled_back_is_deployed_again(case: &Case) {
+    let other = "loki.resources.requests.cpu=123m";
+    let with_other = |verb: &[&str]| {
+        let mut words = case.words(verb, &case.helm);
+        words.extend(["--set", other]);
+        case.sandbox.run(&words)
+    };
+    let cpu = || case.kubectl(&["get", "statefulset/loki", "-o", "jsonpath={..resources.requests.cpu}"]);
+    let before = cpu();
+    with_other(&["deploy", "--no-verify"]).exits(0);
+    assert_eq!(cpu(), "123m");
+    let helm = |arguments: &[&str]| {
+        let mut command = Command::new(&case.helm);
+        let output =
+            command.args(arguments).args(["-n", case.namespace]).env("KUBECONFIG", case.sandbox.kubeconfig()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    helm(&["rollback", "loki"]);
+    assert_eq!(cpu(), before);
+    let plan = with_other(&["plan", "-o", "json"]).exits(0).json();
+    let ids: Vec<&Value> = plan["steps"].as_array().unwrap().iter().map(|step| &step["id"]).collect();
+    assert_eq!(ids, ["release loki"], "{plan:#}");
+    with_other(&["deploy", "--no-verify"]).exits(0);
+    assert_eq!(cpu(), "123m");
+    assert_eq!(with_other(&["plan", "-o", "json"]).exits(0).json()["steps"], Value::Array(Vec::new()));
+    let history: Value = serde_json::from_str(&helm(&["history", "loki", "-o", "json"])).unwrap();
+    let states: Vec<&str> = history.as_array().unwrap().iter().map(|one| one["status"].as_str().unwrap()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "deployed").count(), 1, "{states:?}");
+    case.run(&["deploy", "--no-verify"]).exits(0);
+    assert_eq!(cpu(), before);
     case.stands_as_planned();
 }
 

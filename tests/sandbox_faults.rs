@@ -260,7 +260,12 @@ fn a_helm_that_hangs_is_stopped(sandbox: &Sandbox) {
     let helm = odd_helm(sandbox, "hanging-helm", "upgrade", "echo 'still thinking' >&2\nexec sleep 98765");
     let verb = ["deploy", "--no-verify", "--timeout", "3", "--helm", &helm];
     let answer = sandbox.run(&arguments(&verb, "fault-hang", &GRAFANA)).exits(4);
-    answer.says("helm did not finish with the release `prometheus` in time and was stopped").says("still thinking");
+    let stopped = "helm did not finish with the release `prometheus` in time and was stopped";
+    answer.says(stopped).says("still thinking");
+    // A release may have a time of its own.
+    let sets = [&GRAFANA[..], &["deploy.releaseTimeouts.prometheus=3"]].concat();
+    let verb = ["deploy", "--no-verify", "--timeout", "500", "--helm", &helm];
+    sandbox.run(&arguments(&verb, "fault-hang", &sets)).exits(4).says(stopped);
     let lines = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = lines.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
     assert_eq!(lines.filter(|line| line.contains("sleep\098765")).count(), 0, "it is still there");

@@ -1,5 +1,7 @@
 //! Waits until workloads are ready, and says all the while what they wait for.
 
+mod log;
+
 use crate::cluster::changes::Changes;
 use crate::cluster::request::{FORBIDDEN_FOR, NOT_ACCEPTED, ask};
 use crate::cluster::snapshot::{further, ready_endpoints};
@@ -127,9 +129,10 @@ async fn follow(
             biased;
             () = options.cancel.cancelled() => return Err(wait.cancelled()),
             end = tokio::time::timeout_at(options.deadline, read) => match end {
-                Ok(Some(end)) => return end,
+                Ok(Some(Ok(()))) => return Ok(()),
+                Ok(Some(Err(end))) => return Err(wait.told(client, end).await),
                 Ok(None) => {}
-                Err(_) => return Err(wait.timed_out()),
+                Err(_) => return Err(wait.told(client, wait.timed_out()).await),
             },
         }
         let settled = Instant::now() + SETTLE;
@@ -144,7 +147,7 @@ async fn follow(
         tokio::select! {
             biased;
             () = options.cancel.cancelled() => return Err(wait.cancelled()),
-            () = tokio::time::sleep_until(options.deadline) => return Err(wait.timed_out()),
+            () = tokio::time::sleep_until(options.deadline) => return Err(wait.told(client, wait.timed_out()).await),
             () = change => {}
             () = tokio::time::sleep_until(again) => {}
         }
@@ -190,6 +193,14 @@ async fn read(client: &Client, changes: &Changes, workloads: &[ObjectRef]) -> Re
     Ok(seen)
 }
 
+/// How a wait ended without success.
+enum End {
+    /// By what is wrong with an object.
+    Unhealthy { cause: Cause, message: String },
+    /// Without an object that could be blamed.
+    Blameless(anyhow::Error),
+}
+
 /// What one wait knows.
 struct Wait<'a> {
     options: &'a WaitOptions,
@@ -214,7 +225,7 @@ struct Wait<'a> {
 
 impl Wait<'_> {
     /// Takes in one read: how the wait ends by it, or `None` when it goes on.
-    fn end_of(&mut self, read: Result<BTreeMap<String, Snapshot>>, workloads: &[ObjectRef]) -> Option<Result<()>> {
+    fn end_of(&mut self, read: Result<BTreeMap<String, Snapshot>>, workloads: &[ObjectRef]) -> Option<Result<(), End>> {
         match read {
             Ok(seen) => self.seen = seen,
             Err(error) => return self.bear(error),
@@ -249,16 +260,17 @@ impl Wait<'_> {
             Class::Fault => self.held.get(&owned_key(cause)).is_some_and(|since| *since + self.hold() <= now),
             Class::Transitional => false,
         })?;
-        Some(Err(self.unhealthy(ended, format!("`{}` is not ready: {}", ended.object, ended.reason))))
+        let message = format!("`{}` is not ready: {}", ended.object, ended.reason);
+        Some(Err(End::Unhealthy { cause: ended.clone(), message }))
     }
 
     /// A read that failed ends the wait only where a repetition cannot help.
-    fn bear(&mut self, error: anyhow::Error) -> Option<Result<()>> {
+    fn bear(&mut self, error: anyhow::Error) -> Option<Result<(), End>> {
         if failure_of(&error).is_some_and(|failure| failure.kind == Kind::Refused) {
             // What was allowed before may be forbidden for a moment: the server has just started.
             let is_new = self.seen.is_empty() && self.trouble.is_none();
             if is_new || self.forbidden.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_FOR {
-                return Some(Err(error));
+                return Some(Err(End::Blameless(error)));
             }
         } else {
             self.forbidden = None;
@@ -267,7 +279,7 @@ impl Wait<'_> {
         if !message.ends_with(NOT_ACCEPTED) {
             self.not_accepted = None;
         } else if self.not_accepted.get_or_insert_with(Instant::now).elapsed() >= NOT_ACCEPTED_FOR {
-            return Some(Err(error));
+            return Some(Err(End::Blameless(error)));
         }
         if self.trouble.as_ref() != Some(&message) {
             self.events.emit(Event::Warning { message: format!("{message}; trying on") });
@@ -308,7 +320,22 @@ impl Wait<'_> {
         self.options.fail_after.max(CONFIRMED)
     }
 
-    fn unhealthy(&self, cause: &Cause, message: String) -> anyhow::Error {
+    /// How it ended, for people, with what the container that is to blame wrote last.
+    async fn told(&self, client: &Client, end: End) -> anyhow::Error {
+        let (cause, message) = match end {
+            End::Unhealthy { cause, message } => (cause, message),
+            End::Blameless(error) => return error,
+        };
+        let namespace = cause.object.namespace.clone().unwrap_or_default();
+        let seen = self.seen.get(&namespace);
+        let log = match seen.and_then(|seen| log::container_behind(&cause.object, seen)) {
+            Some(container) => log::last_lines(client, &container).await,
+            None => Vec::new(),
+        };
+        self.unhealthy(&cause, message, log)
+    }
+
+    fn unhealthy(&self, cause: &Cause, message: String, log: Vec<String>) -> anyhow::Error {
         let namespace = cause.object.namespace.clone().unwrap_or_default();
         let seen = self.seen.get(&namespace);
         let mut events = seen.map(|seen| seen.last_warnings(&cause.object, EVENTS_SHOWN)).unwrap_or_default();
@@ -317,29 +344,37 @@ impl Wait<'_> {
         let reason = if cause.message.is_empty() { cause.reason.clone() } else { cause.message.clone() };
         let gone = self.gone.as_ref().filter(|_| cause.object.kind == "Job" && cause.permanent);
         let gone = gone.map(|gone| format!("before that `{}`: {}: {}", gone.object, gone.reason, gone.message));
-        let mut lines = std::iter::once(reason).chain(gone).chain(events).collect::<Vec<_>>().into_iter().rev();
+        // The reason may hold the last line already.
+        let log = log.into_iter().filter(|line| line.split_once(": ").is_none_or(|(_, line)| !reason.ends_with(line)));
+        let log: Vec<String> = log.collect();
+        let lines = std::iter::once(reason).chain(gone).chain(log).chain(events);
+        let mut lines = lines.collect::<Vec<_>>().into_iter().rev();
         let innermost = anyhow::anyhow!(lines.next().unwrap_or_default());
         let failure = Failure::new(Kind::Unhealthy, message).hint(hint(cause));
         lines.fold(innermost, anyhow::Error::context).context(failure)
     }
 
-    fn timed_out(&self) -> anyhow::Error {
+    fn timed_out(&self) -> End {
         let step = &self.options.step;
         match (self.causes.last(), &self.trouble) {
             (Some(cause), None) => {
                 let message = format!("`{step}` is not ready in time: last seen `{}`: {}", cause.object, cause.reason);
-                self.unhealthy(cause, message)
+                End::Unhealthy { cause: cause.clone(), message }
             }
             (cause, Some(trouble)) => {
                 let seen = cause.map(|cause| format!("; last seen `{}`: {}", cause.object, cause.reason));
                 let message = format!("cannot see whether `{step}` is ready{}", seen.unwrap_or_default());
-                Failure::new(Kind::CouldNotAsk, message)
-                    .hint("kubectl get --raw /readyz?verbose")
-                    .caused_by(anyhow::anyhow!(trouble.clone()))
+                End::Blameless(
+                    Failure::new(Kind::CouldNotAsk, message)
+                        .hint("kubectl get --raw /readyz?verbose")
+                        .caused_by(anyhow::anyhow!(trouble.clone())),
+                )
             }
-            (None, None) => Failure::new(Kind::Unhealthy, format!("`{step}` had no time left to get ready"))
-                .hint("give it more time with --timeout")
-                .into(),
+            (None, None) => End::Blameless(
+                Failure::new(Kind::Unhealthy, format!("`{step}` had no time left to get ready"))
+                    .hint("give it more time with --timeout")
+                    .into(),
+            ),
         }
     }
 

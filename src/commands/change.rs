@@ -244,6 +244,9 @@ impl Change<'_> {
             helm: session.helm(target)?,
             events,
             deadline,
+            release_timeouts: (config.deploy.release_timeouts.iter())
+                .map(|(release, seconds)| (release.clone(), Duration::from_secs(*seconds)))
+                .collect(),
             fail_after: Duration::from_secs(options.fail_after.unwrap_or(config.deploy.fail_after_seconds)),
             concurrency: config.deploy.concurrency,
             cancel,

@@ -258,6 +258,16 @@ fn judge_meaning(config: &Config) -> Vec<(String, String)> {
         }
     }
     let releases: Vec<String> = stack::RELEASES.iter().map(|release| release.name.to_owned()).collect();
+    for (name, seconds) in &config.deploy.release_timeouts {
+        if !releases.contains(name) {
+            report(format!("/deploy/releaseTimeouts/{name}"), schema::unknown(name, &releases));
+        } else if *seconds == 0 {
+            report(
+                format!("/deploy/releaseTimeouts/{name}"),
+                "leaves no time at all: 1 second is the least".to_owned(),
+            );
+        }
+    }
     for name in config.helm_values.keys().filter(|name| !releases.contains(name)) {
         report(format!("/helmValues/{name}"), schema::unknown(name, &releases));
     }
@@ -363,6 +373,8 @@ mod tests {
             ("namespaces: {monitoring: default}", "belongs to the cluster"),
             ("deploy: {timeoutSeconds: 604801}", "604800"),
             ("helmValues: {lokki: {}}", "did you mean `loki`?"),
+            ("deploy: {releaseTimeouts: {lokki: 3}}", "did you mean `loki`?"),
+            ("deploy: {releaseTimeouts: {loki: 0}}", "1 second is the least"),
             ("verify: {mayFire: {Some: ' '}}", "say why that alert is no fault"),
             ("grafana: {image: {tag: latest}}", "pin one"),
             ("grafana: {sidecarImage: {tag: latest}}", "pin one"),

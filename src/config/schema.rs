@@ -125,6 +125,7 @@ fn example_of(pattern: &str) -> &'static str {
         "https://drivemaster.com",
         "/run/containerd/containerd.sock",
         "ClusterIssuer",
+        "https://drivemaster.com/runbooks/",
     ];
     let fits = |example: &&&str| {
         jsonschema::validator_for(&serde_json::json!({"pattern": pattern}))

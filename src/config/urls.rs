@@ -19,6 +19,11 @@ pub(super) fn judge_urls(config: &Config) -> Vec<(String, String)> {
     [
         one("/prometheus/existingUrl", &prometheus.existing_url, without_login),
         one("/loki/existingUrl", &config.loki.existing_url, without_login),
+        one(
+            "/alertmanager/runbooksUrl",
+            &config.alertmanager.runbooks_url,
+            "take it out: whoever opens a page logs in there",
+        ),
         one("/ingress/internal/authUrl", &config.ingress.internal.auth_url, without_login),
         one(
             "/loki/objectStorage/endpoint",
@@ -72,6 +77,7 @@ mod tests {
             ),
             (format!("prometheus: {{enabled: false, existingUrl: '{url}'}}"), "prometheus.existingUrl", "take it out"),
             (format!("loki: {{enabled: false, existingUrl: '{url}'}}"), "loki.existingUrl", "take it out"),
+            (format!("alertmanager: {{runbooksUrl: '{url}/'}}"), "alertmanager.runbooksUrl", "take it out"),
             (format!("loki: {{objectStorage: {{endpoint: '{url}'}}}}"), "objectStorage.endpoint", "access-key-id"),
             (format!("blackboxExporter: {{urls: ['{url}']}}"), "blackboxExporter.urls[0]", "probes send none"),
             (format!("ingress: {{internal: {{auth: external, authUrl: '{url}'}}}}"), "internal.authUrl", "take it out"),

@@ -4,7 +4,8 @@
 //! Pruning after `x-kubernetes-preserve-unknown-fields` and `x-kubernetes-embedded-resource`, as
 //! apiextensions.k8s.io/v1 defines it.
 
-use crate::object::Manifest;
+use super::model::{Action, Step, Target};
+use crate::object::{Manifest, ObjectRef};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +62,25 @@ pub fn losses(old: &Value, new: &Value, objects: &[Value]) -> BTreeMap<Loss, Vec
         }
     }
     found
+}
+
+/// The fields of objects of ours that the definitions among the same `steps` do not know, each with its object: the
+/// API server, which does not know them yet, would refuse them in the middle.
+pub fn unknown_to_planned(steps: &[Step]) -> Vec<(ObjectRef, String)> {
+    let objects = || {
+        steps.iter().filter(|step| step.action != Action::Delete).filter_map(|step| match &step.target {
+            Target::Object { manifest } => Some(manifest),
+            _ => None,
+        })
+    };
+    let is_definition = |manifest: &Manifest| manifest.reference().kind == "CustomResourceDefinition";
+    let planned: Vec<Manifest> = objects().filter(|manifest| is_definition(manifest)).cloned().collect();
+    let others = objects().filter(|manifest| !is_definition(manifest));
+    others
+        .flat_map(|manifest| {
+            unknown_fields(&planned, &manifest.0).into_iter().map(|field| (manifest.reference(), field))
+        })
+        .collect()
 }
 
 /// The fields of `object` that the one of `definitions` that brings its kind does not know; none where none does.
@@ -214,6 +234,31 @@ mod tests {
         assert_eq!(fields(&old, &new, used.clone()), [r#"Field("spec.endpoints[].interval") n/a"#]);
         assert!(fields(&old, &new, json!({"endpoints": [{"port": "a"}]})).is_empty(), "nobody uses it");
         assert!(fields(&old, &old, used).is_empty());
+    }
+
+    #[test]
+    fn what_a_planned_definition_does_not_know_is_told_of_what_is_made() {
+        let mut known = definition(json!({"properties": {"a": {}}}));
+        known["apiVersion"] = json!("apiextensions.k8s.io/v1");
+        known["kind"] = json!("CustomResourceDefinition");
+        known["metadata"] = json!({"name": "ks.g"});
+        known["spec"]["names"] = json!({"kind": "K"});
+        let step = |action: Action, manifest: Value| Step {
+            id: String::new(),
+            action,
+            reason: super::super::model::Reason::New,
+            needs: vec![],
+            changes: vec![],
+            target: Target::Object { manifest: Manifest(manifest) },
+        };
+        let made = || json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "a", "namespace": "n"}, "spec": {"b": 1}});
+        let told = |steps: &[Step]| {
+            let found = unknown_to_planned(steps).into_iter();
+            found.map(|(object, field)| format!("{object} {field}")).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[step(Action::Create, made()), step(Action::Create, known.clone())]), ["K n/a spec.b"]);
+        assert!(told(&[step(Action::Create, made())]).is_empty(), "the API server knows the definition");
+        assert!(told(&[step(Action::Delete, made()), step(Action::Create, known)]).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) fn masked_text(text: &str) -> String {
 }
 
 /// Each of `lines`, which follow each other, masked and without its end.
-pub(super) fn masked_lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<String> {
+pub fn masked_lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<String> {
     // Where the key stands that the lines are below, and whether the variable has a secret's name that they are of.
     let (mut below, mut of_variable) = (None::<usize>, false);
     let masked = lines.into_iter().map(|line| {

@@ -24,6 +24,7 @@ pub use drift::Drifted;
 pub use frozen::{ClusterIdentity, Frozen};
 pub use inventory::{Inventory, InventoryObject, InventoryRelease};
 pub use limit::limit;
+pub use masked_text::masked_lines;
 pub use model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
 pub use moved::{Outline, moved};
 pub use needs::narrow;

@@ -67,11 +67,15 @@ fn rule_texts(config: &Config, sources: &Sources, templates: &Templates<'_>) -> 
             continue;
         }
         let definition = slo::read(document, &contract);
-        let rules = definition.as_ref().map(|definition| to_yaml(&slo::rules(definition, &config.slo.interval)));
+        let rules = definition.as_ref().map(|definition| to_yaml(&slo_rules(definition, config)));
         let objective = Some(RenderedObjective { text, definition: definition.clone() });
         found.push(RenderedFile { path, template, text: rules.unwrap_or_default(), objective });
     }
     Ok(found)
+}
+
+fn slo_rules(definition: &slo::Definition, config: &Config) -> Value {
+    slo::rules(definition, &config.slo.interval, &config.alertmanager.runbooks_url)
 }
 
 /// Every dashboard, its panels placed where its text can be read.
@@ -179,7 +183,7 @@ fn rule_files(config: &Config, sources: &Sources, templates: &Templates<'_>) -> 
             }
             Some(Ok(definition)) => {
                 refuse_forgotten(&path, &definition, config)?;
-                (format!("slo-{}", definition.name), slo::rules(&definition, &config.slo.interval))
+                (format!("slo-{}", definition.name), slo_rules(&definition, config))
             }
             Some(Err(problems)) => {
                 let problems: Vec<String> = problems.iter().map(|problem| format!("`{path}`: {problem}")).collect();

@@ -239,6 +239,24 @@ fn the_link_to_the_dashboard_is_one_that_opens() {
 }
 
 #[test]
+fn the_page_of_every_alert_stands_where_it_is_published() {
+    let url = "https://wiki.example.com/runbooks/";
+    let bundle = render(&local(json!({ "alertmanager": { "runbooksUrl": url } }))).unwrap();
+    let rules = bundle.objects.iter().find(|object| object.reference().name == "drivemaster-rules").unwrap();
+    let mut alerts = 0;
+    for text in rules.0["data"].as_object().unwrap().values() {
+        let file: Value = serde_yaml::from_str(text.as_str().unwrap()).unwrap();
+        for rule in file["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+            let Some(alert) = rule["alert"].as_str() else { continue };
+            let page = rule["annotations"]["runbook_url"].as_str().unwrap();
+            assert_eq!(page, format!("{url}{alert}.md"));
+            alerts += 1;
+        }
+    }
+    assert!(alerts > 40, "{alerts}");
+}
+
+#[test]
 fn credentials_are_mounted_only_where_a_receiver_reads_one() {
     for (receivers, is_mounted) in [
         (json!({}), false),

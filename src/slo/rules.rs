@@ -24,13 +24,13 @@ const EXHAUSTED: &str = "ErrorBudgetExhausted";
 const BURN_RATE_HIGH: &str = "ErrorBudgetBurnRateHigh";
 
 /// The file of rules of `definition`: groups `drivemaster-slo-<name>`, with `-windows` and `-alerts`. The
-/// longer windows are made anew every `interval`, a Prometheus duration.
-pub fn rules(definition: &Definition, interval: &str) -> Value {
+/// longer windows are made anew every `interval`, a Prometheus duration; the pages about alerts stand at `runbooks`.
+pub fn rules(definition: &Definition, interval: &str, runbooks: &str) -> Value {
     let name = format!("drivemaster-slo-{}", definition.name);
     json!({ "groups": [
         { "name": name, "rules": short(definition) },
         { "name": format!("{name}-windows"), "interval": interval, "rules": long(definition) },
-        { "name": format!("{name}-alerts"), "rules": alerts(definition) },
+        { "name": format!("{name}-alerts"), "rules": alerts(definition, runbooks) },
     ] })
 }
 
@@ -109,7 +109,7 @@ fn period_ratio(window: Window) -> String {
     }
 }
 
-fn alerts(definition: &Definition) -> Vec<Value> {
+fn alerts(definition: &Definition, runbooks: &str) -> Vec<Value> {
     let budget_share = 1.0 - definition.target;
     let own = Expressions::of(definition).own();
     // Where even a total failure does not burn that fast, the alert could never fire.
@@ -117,6 +117,10 @@ fn alerts(definition: &Definition) -> Vec<Value> {
     let mut alerts: Vec<Value> = possible.map(|pair| burn_alert(definition, pair, &own)).collect();
     alerts.push(exhausted(definition, &own));
     alerts.push(burn_rate_high(definition, &own));
+    for alert in &mut alerts {
+        let page = format!("{runbooks}{}.md", alert["alert"].as_str().unwrap_or_default());
+        alert["annotations"]["runbook_url"] = json!(page);
+    }
     alerts
 }
 
@@ -138,7 +142,6 @@ fn burn_alert(definition: &Definition, pair: &BurnWindows, own: &str) -> Value {
         "labels": labels,
         "annotations": annotations(
             definition,
-            &definition.alert,
             format!("{{{{ $labels.service }}}} burns its error budget of \"{}\" {factor} times too fast", definition.title),
             format!(
                 "{{{{ $value | humanizePercentage }}}} of {}, and the last {short} are no better: {factor} times what the \
@@ -160,7 +163,6 @@ fn exhausted(definition: &Definition, own: &str) -> Value {
         "labels": labels(definition, true),
         "annotations": annotations(
             definition,
-            EXHAUSTED,
             format!("{{{{ $labels.service }}}} has spent its error budget of \"{}\"", definition.title),
             format!(
                 "{{{{ $value | humanizePercentage }}}} of the error budget is spent (objective {} over {}); told from 90 % on.",
@@ -184,7 +186,6 @@ fn burn_rate_high(definition: &Definition, own: &str) -> Value {
         "labels": labels(definition, false),
         "annotations": annotations(
             definition,
-            BURN_RATE_HIGH,
             format!(
                 "{{{{ $labels.service }}}} will have spent its error budget of \"{}\" within {DAYS_AHEAD} days",
                 definition.title
@@ -209,11 +210,10 @@ fn labels(definition: &Definition, urgent: bool) -> Map<String, Value> {
     ])
 }
 
-fn annotations(definition: &Definition, alert: &str, summary: String, description: String) -> Value {
+fn annotations(definition: &Definition, summary: String, description: String) -> Value {
     json!({
         "summary": summary,
         "description": description,
-        "runbook_url": format!("docs/runbooks/{alert}.md"),
         "dashboard": definition.dashboard,
     })
 }

@@ -69,7 +69,7 @@ fn threshold(operator: &str, value: f64, when_vanished: &str) -> [(&'static str,
 
 /// All rules of a definition.
 fn all_rules(definition: &Definition) -> Vec<Value> {
-    let file = rules(definition, "30s");
+    let file = rules(definition, "30s", "docs/runbooks/");
     let groups = file["groups"].as_array().unwrap().iter();
     groups.flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
 }
@@ -264,7 +264,7 @@ fn each_problem_says_what_it_is_about() {
 #[test]
 fn small_thresholds_stay_what_they_are() {
     let read = definition(&threshold("gte", 1e-10, "unknown")).unwrap();
-    let rules = rules(&read, "5m").to_string();
+    let rules = rules(&read, "5m", "https://a.b/c/").to_string();
     assert!(rules.contains(">= 0.0000000001") && rules.contains("< 0.0000000001"), "{rules}");
 }
 

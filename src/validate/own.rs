@@ -49,6 +49,7 @@ pub fn judge_own(own: &Own<'_>) -> Result<Verdict> {
         has_contract: true,
         tests: Some(tests.map(|(_, content)| String::from_utf8_lossy(content)).collect()),
         runbooks: own.runbooks.iter().cloned().chain(runbooks).collect(),
+        runbooks_url: own.config.alertmanager.runbooks_url.clone(),
         grafana: Some(grafana_url(own.config)?),
         dashboards: Some(dashboards::uids(&dashboards)),
     };

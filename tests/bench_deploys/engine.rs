@@ -112,6 +112,7 @@ pub fn in_the_child() {
             helm: Helm::locate(Some(&input.helm), None).unwrap(),
             events,
             deadline: tokio::time::Instant::now() + Duration::from_secs(600),
+            release_timeouts: std::collections::BTreeMap::new(),
             fail_after: Duration::from_secs(60),
             concurrency: CONCURRENCY,
             cancel: tokio_util::sync::CancellationToken::new(),

@@ -99,6 +99,13 @@ fn ours(sandbox: &Sandbox, proxy: &FaultProxy, seed: &Seed) -> Ours {
 }
 
 #[test]
+fn the_page_has_a_row_for_each_failure_where_the_next_run_writes_it() {
+    let rows = table::rows_of_page();
+    let seeds: Vec<&str> = seeds().iter().map(|seed| seed.failure).collect();
+    assert_eq!(rows, seeds);
+}
+
+#[test]
 fn every_failure_is_named_with_its_cause() {
     let sandbox = Sandbox::up();
     let proxy = FaultProxy::start(&sandbox.kubeconfig());

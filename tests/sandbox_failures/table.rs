@@ -2,7 +2,7 @@
 
 use super::measure::{Helms, Ours};
 use super::seeds::Seed;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest text in a cell.
@@ -42,11 +42,32 @@ pub(super) fn write(rows: &[(Seed, (Ours, Helms))]) {
         late => format!("\nNot named within 5 s: {}.\n", late.join(", ")),
     });
     print!("{text}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(MARKS[0]).unwrap();
-    let (_, after) = rest.split_once(MARKS[1]).unwrap();
-    std::fs::write(path, format!("{before}{}{text}{}{after}", MARKS[0], MARKS[1])).unwrap();
+    let page = page();
+    let (before, _, after) = parts(&page);
+    std::fs::write(path(), format!("{before}{}{text}{}{after}", MARKS[0], MARKS[1])).unwrap();
+}
+
+/// The failures that the page has a row for.
+pub(super) fn rows_of_page() -> Vec<String> {
+    let page = page();
+    let (_, table, _) = parts(&page);
+    let rows = table.strip_prefix(HEAD).expect("the head of the table").lines();
+    rows.filter_map(|row| Some(row.strip_prefix("| ")?.split_once(" | ")?.0.to_owned())).collect()
+}
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md")
+}
+
+fn page() -> String {
+    std::fs::read_to_string(path()).unwrap()
+}
+
+/// What stands before the table, the table, and what stands after it.
+fn parts(page: &str) -> (&str, &str, &str) {
+    let (before, rest) = page.split_once(MARKS[0]).expect("the mark before the table");
+    let (table, after) = rest.split_once(MARKS[1]).expect("the mark after the table");
+    (before, table, after)
 }
 
 fn seconds(duration: Duration) -> String {

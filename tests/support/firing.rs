@@ -16,6 +16,8 @@ pub enum Way {
 #[serde(deny_unknown_fields)]
 pub struct Firing {
     pub alert: String,
+    /// The objective that it is of, where the row is about that one alone; a row without one is about the others.
+    pub slo: Option<String>,
     pub way: Way,
     /// Words of `sandbox scenario set`.
     pub scenario: Option<String>,

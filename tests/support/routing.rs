@@ -112,12 +112,17 @@ pub fn inhibited(configuration: &Value, alerts: &[Labels]) -> Vec<bool> {
 pub fn ways(configuration: &Value, receiver: &str) -> Vec<String> {
     let receivers = configuration["receivers"].as_array().unwrap();
     let receiver = receivers.iter().find(|entry| entry["name"] == receiver).unwrap();
-    [("slack_configs", "Slack"), ("email_configs", "Email"), ("pagerduty_configs", "PagerDuty")]
-        .into_iter()
-        .filter_map(|(key, name)| {
-            let entry = receiver[key].as_array()?.first()?;
-            let place = entry["channel"].as_str().or(entry["to"].as_str());
-            Some(place.map_or_else(|| name.to_owned(), |place| format!("{name} {place}")))
-        })
-        .collect()
+    [
+        ("slack_configs", "Slack"),
+        ("email_configs", "Email"),
+        ("pagerduty_configs", "PagerDuty"),
+        ("webhook_configs", "the heartbeat's URL"),
+    ]
+    .into_iter()
+    .filter_map(|(key, name)| {
+        let entry = receiver[key].as_array()?.first()?;
+        let place = entry["channel"].as_str().or(entry["to"].as_str());
+        Some(place.map_or_else(|| name.to_owned(), |place| format!("{name} {place}")))
+    })
+    .collect()
 }

@@ -19,7 +19,7 @@ use crate::plan::{Plan, Step, Target};
 use anyhow::Result;
 use schedule::Schedule;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -38,6 +38,8 @@ pub struct ApplyContext {
     pub events: Events,
     /// When all of it must be done.
     pub deadline: Instant,
+    /// How long a release may take from where it begins, by its name.
+    pub release_timeouts: BTreeMap<String, Duration>,
     /// How long a fault that may heal must hold unchanged to end the wait for a release.
     pub fail_after: Duration,
     /// How many steps are at work at once: those that only wait for something to become ready do not count.
@@ -121,6 +123,7 @@ struct Run<'a> {
     plan: &'a Plan,
     schedule: Schedule,
     worker: Worker,
+    release_timeouts: BTreeMap<String, Duration>,
     cancel: CancellationToken,
     /// One for each step that is at work. What only waits has given its own back.
     slots: Arc<Semaphore>,
@@ -156,6 +159,7 @@ impl<'a> Run<'a> {
             plan,
             schedule: Schedule::new(&plan.steps),
             worker,
+            release_timeouts: context.release_timeouts,
             cancel: context.cancel,
             slots: Arc::new(Semaphore::new(context.concurrency.max(1))),
             done: Vec::new(),
@@ -177,7 +181,12 @@ impl<'a> Run<'a> {
             return;
         }
         let Some((index, step)) = self.schedule.next(&self.plan.steps) else { return };
-        let (worker, step): (Worker, Step) = (self.worker.clone(), step.clone());
+        let (mut worker, step): (Worker, Step) = (self.worker.clone(), step.clone());
+        if let Target::Release { release } = &step.target
+            && let Some(timeout) = self.release_timeouts.get(&release.name)
+        {
+            worker.deadline = worker.deadline.min(Instant::now() + *timeout);
+        }
         self.worker.events.emit(Event::StepStarted { step: step.id.clone() });
         tasks.spawn(async move {
             let result = tokio::select! {

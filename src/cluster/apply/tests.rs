@@ -122,6 +122,7 @@ async fn run_with(
         helm: helm.clone(),
         events: recorder.clone(),
         deadline: Instant::now() + Duration::from_secs(120),
+        release_timeouts: BTreeMap::new(),
         fail_after: Duration::ZERO,
         concurrency,
         cancel,

@@ -5,7 +5,7 @@ use crate::cluster::objects::{api, defined};
 use crate::cluster::request::ask;
 use crate::error::{Failure, Kind};
 use crate::object::Manifest;
-use crate::plan::definitions::{Loss, losses, may_lose};
+use crate::plan::definitions::{Loss, losses, may_lose, unknown_to_planned};
 use crate::plan::{Action, Step, Target};
 use anyhow::Result;
 use kube::Api;
@@ -17,9 +17,17 @@ const PAGE: u32 = 500;
 /// How many of the objects that lose something are named.
 const NAMED: usize = 5;
 
-/// What the steps of a plan would take from objects of the kinds whose definitions they upgrade.
+/// What the steps of a plan would take from objects of the kinds whose definitions they upgrade, and what of ours
+/// the definitions that they bring do not know.
 pub(super) async fn problems(cluster: &Cluster, steps: &[Step]) -> Result<Vec<Failure>> {
-    let mut problems = Vec::new();
+    let unknown = unknown_to_planned(steps).into_iter().map(|(object, field)| {
+        Failure::new(
+            Kind::Refused,
+            format!("the API server would refuse `{object}`: its definition has no field `{field}`"),
+        )
+        .hint("correct the field in the overlay that it comes from: drivemaster-mon validate")
+    });
+    let mut problems: Vec<Failure> = unknown.collect();
     for step in steps.iter().filter(|step| step.action == Action::Update) {
         let Target::Object { manifest } = &step.target else { continue };
         if manifest.reference().kind == "CustomResourceDefinition" {

@@ -100,6 +100,39 @@ async fn a_permanent_cause_ends_it_at_once_and_a_fault_after_it_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_crashed_tells_its_last_lines_without_secrets() {
+    let crashing = || {
+        let mut pod = pod("CrashLoopBackOff");
+        let container = &mut pod["status"]["containerStatuses"][0];
+        container["lastState"] = json!({"terminated": {"exitCode": 1, "message": "no such option: --port"}});
+        pod
+    };
+    let log = "starting\npassword=hunter2\n\u{1b}[31mno config file\u{1b}[0m\n\nno such option: --port\n";
+    for (answered, expected) in [
+        (
+            Answer::Bytes(log),
+            &["log of `main`: starting", "log of `main`: password= (masked)", "log of `main`: no config file"][..],
+        ),
+        (refusal(403, "Forbidden", "pods \"a-0\" is forbidden"), &[]),
+        (Answer::Silence, &[]),
+    ] {
+        let (client, asked) = scripted(move |asked| match asked.path.contains("/pods/a-0/log") {
+            true => answered.clone(),
+            false => answer(asked, json!([stateful_set(0)]), json!([crashing()])),
+        });
+        let (result, _) = wait(&client, 0, 600, CancellationToken::new()).await;
+        let chain = chain_of(&result.unwrap_err());
+        assert_eq!(chain[1], "container `main` ends with code 1: no such option: --port");
+        assert_eq!(chain[2..], *expected);
+        let paths: Vec<String> = asked.lock().unwrap().iter().map(|asked| asked.path.clone()).collect();
+        let of_log = paths.iter().find(|path| path.contains("/log?")).unwrap();
+        for option in ["container=main", "previous=true", "tailLines=5"] {
+            assert!(of_log.contains(option), "{of_log}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rejection_that_stood_before_may_be_mended_by_this_deploy() {
     let mut round = 0;
     let (client, _) = scripted(move |asked| {

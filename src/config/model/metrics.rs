@@ -101,6 +101,15 @@ pub struct Alertmanager {
     /// How many replicas run, which tell each other what was sent.
     #[schemars(range(min = 1))]
     pub replicas: u32,
+    /// What stands before `<alert>.md` in the annotation `runbook_url`: where `docs/runbooks` is published, with
+    /// a `/` at its end.
+    #[serde(default = "runbooks_in_the_project")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._~:/?#@%&+,;=-]+/$"))]
+    pub runbooks_url: String,
+}
+
+fn runbooks_in_the_project() -> String {
+    "docs/runbooks/".to_owned()
 }
 
 /// Notification receivers. Their credentials come from the keys of one Secret, never from values.
@@ -162,11 +171,20 @@ pub struct Pagerduty {
 }
 
 /// Who outside waits for the alert that always fires.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Heartbeat {
     /// Whether `Watchdog` goes to a webhook each minute: who expects it there tells when alerts no longer get through.
     pub enabled: bool,
+    /// Port of its URL, which the network policies open.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Heartbeat { enabled: false, port: 443 }
+    }
 }
 
 /// Grafana.

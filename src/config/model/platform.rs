@@ -46,6 +46,10 @@ pub struct Deploy {
     /// How long applying and waiting may take, in seconds; `verify` has a timeout of its own.
     #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: u64,
+    /// How long a release may take at most from where it begins, in seconds, by the release's name; besides
+    /// `timeoutSeconds`.
+    #[serde(default)]
+    pub release_timeouts: BTreeMap<String, u64>,
     /// How long a cause that may heal by itself must hold unchanged before the wait ends, in seconds.
     #[schemars(range(max = 604_800))]
     pub fail_after_seconds: u64,

@@ -2,6 +2,7 @@
 
 use super::{Report, model, units};
 use crate::config::schema::nearest;
+use crate::promql::tokens;
 use crate::validate::finding::{Code, Severity};
 use crate::validate::promql;
 use crate::validate::vocabulary::Vocabulary;
@@ -24,7 +25,9 @@ pub(super) fn judge_dashboard(report: &mut Report<'_, '_>, vocabulary: &Vocabula
     let file = report.file;
     let marks = file.model.pointer("/annotations/list").and_then(Value::as_array);
     for (index, mark) in marks.into_iter().flatten().enumerate() {
-        if let Some(text) = mark.get("expr").and_then(Value::as_str) {
+        let kind = kind_of(&file.model, mark.get("datasource"));
+        let is_ours = |text: &&str| kind.map_or_else(|| !asks_for_logs(text), |kind| kind == "prometheus");
+        if let Some(text) = mark.get("expr").and_then(Value::as_str).filter(is_ours) {
             let name = mark.get("name").and_then(Value::as_str).unwrap_or_default();
             of_text(report, text, vocabulary, &mut |report, code, needles, message, fix| {
                 let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
@@ -59,22 +62,56 @@ pub(super) fn judge_panel(report: &mut Report<'_, '_>, (pointer, panel): (&str, 
     let at = (pointer, panel);
     let mut readable = Vec::new();
     for target in panel.get("targets").and_then(Value::as_array).into_iter().flatten() {
-        let kind = |owner: &Value| owner.get("datasource")?.get("type")?.as_str().map(str::to_owned);
+        let datasources = [target, panel].map(|owner| owner.get("datasource").filter(|own| !own.is_null()));
         // A target without a datasource asks that of its panel.
-        if kind(target).or_else(|| kind(panel)).is_some_and(|kind| kind != "prometheus" && !kind.starts_with("--")) {
+        let kind = datasources.iter().find_map(|datasource| kind_of(&report.file.model, *datasource));
+        if kind.is_some_and(|kind| kind != "prometheus" && !kind.starts_with("--")) {
             continue;
         }
         let Some(text) = target.get("expr").and_then(Value::as_str).filter(|text| !text.trim().is_empty()) else {
             continue;
         };
-        readable.extend(of_text(report, text, vocabulary, &mut |report, code, needles, message, fix| {
+        // A datasource may be named without its kind.
+        if kind.is_none() && asks_for_logs(text) {
+            continue;
+        }
+        let expression = of_text(report, text, vocabulary, &mut |report, code, needles, message, fix| {
             let needles: Vec<&str> = needles.iter().map(String::as_str).collect();
             report.of_panel(code, at, &needles, message, fix);
-        }));
+        });
+        readable.extend(expression.map(|expression| (expression, target)));
     }
     if model::asks(panel) {
         units::judge(report, at, &readable, vocabulary);
     }
+}
+
+/// The kind of a datasource, such as `prometheus`: what it says itself, or the variable that it names.
+fn kind_of<'m>(model: &'m Value, datasource: Option<&'m Value>) -> Option<&'m str> {
+    let datasource = datasource?;
+    if let Some(kind) = datasource.get("type").and_then(Value::as_str) {
+        return Some(kind);
+    }
+    let name = datasource.as_str().or_else(|| datasource.get("uid")?.as_str())?;
+    let (variable, length) = variable_at(name)?;
+    let is_meant = |found: &&Value| found.get("name").and_then(Value::as_str) == Some(variable);
+    if length < name.len() {
+        return None;
+    }
+    let found = variables(model).iter().find(is_meant)?;
+    let is_datasource = found.get("type").and_then(Value::as_str) == Some("datasource");
+    found.get("query").and_then(Value::as_str).filter(|_| is_datasource)
+}
+
+/// Whether `text` is a query of LogQL and none of PromQL: by a pipe, a line filter behind a selector, or a function.
+fn asks_for_logs(text: &str) -> bool {
+    const FUNCTIONS: [&str; 3] = ["bytes_over_time", "bytes_rate", "rate_counter"];
+    let tokens: Vec<&str> = tokens(text).filter(|token| !token.trim().is_empty()).collect();
+    let is_filter = |part: &[&str]| match part {
+        ["}", "!", "=" | "~", value] => value.starts_with(['"', '`']),
+        _ => false,
+    };
+    tokens.iter().any(|token| *token == "|" || FUNCTIONS.contains(token)) || tokens.windows(4).any(is_filter)
 }
 
 type Tell<'t> = dyn FnMut(&mut Report<'_, '_>, &'static Code, Vec<String>, String, Option<String>) + 't;
@@ -227,5 +264,40 @@ mod tests {
             assert_eq!(expand(text, &known).text, expected);
         }
         assert_eq!(expand("up{job=\"$jb\"}", &known).unknown, ["jb"]);
+    }
+
+    #[test]
+    fn a_query_of_logs_is_known_by_what_promql_has_not() {
+        for text in [
+            r#"count_over_time({a="b"} |= "c" [5m])"#,
+            r#"{app="x"} != "debug""#,
+            "{app=\"x\"}!~`a`",
+            "sum(bytes_over_time({app=\"x\"}[5m]))",
+        ] {
+            assert!(asks_for_logs(text), "{text}");
+        }
+        for text in [r#"up{a=~"b|c", d!="}|"} != 1"#, r#"up{a="b"} unless up{c!="d"}"#, "sum(up"] {
+            assert!(!asks_for_logs(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_datasource_says_its_kind_or_names_a_variable_that_does() {
+        let model = serde_json::json!({"templating": {"list": [
+            {"name": "logs", "type": "datasource", "query": "loki"},
+            {"name": "job", "type": "query", "query": "label_values(up, job)"},
+        ]}});
+        for (datasource, kind) in [
+            (r#"{"type": "loki", "uid": "$job"}"#, Some("loki")),
+            (r#"{"uid": "${logs}"}"#, Some("loki")),
+            (r#""$logs""#, Some("loki")),
+            (r#""$logs and more""#, None),
+            (r#""$job""#, None),
+            (r#""Loki""#, None),
+            ("null", None),
+        ] {
+            let datasource: Value = serde_json::from_str(datasource).unwrap_or_default();
+            assert_eq!(kind_of(&model, Some(&datasource)), kind, "{datasource}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Problem;
 use crate::contract::MetricType;
-use crate::promql::{BinaryExpr, Expr, MatrixSelector, VectorSelector, visit};
+use crate::promql::{BinaryExpr, Expr, VectorSelector, metric_of, visit};
 use crate::validate::finding::{Code, Severity};
 use crate::validate::vocabulary::Vocabulary;
 
@@ -40,8 +40,8 @@ pub(super) const MISSING_RATE: Code = Code::new(
 
 /// Functions that take a fall of the value for a restart.
 const OF_COUNTERS: [&str; 4] = ["rate", "irate", "increase", "resets"];
-/// Functions to which a fall is a fall.
-const OF_GAUGES: [&str; 12] = [
+/// Functions to which a fall is a fall. The least value of a counter is the one that it began with.
+const OF_GAUGES: [&str; 11] = [
     "delta",
     "idelta",
     "deriv",
@@ -49,7 +49,6 @@ const OF_GAUGES: [&str; 12] = [
     "double_exponential_smoothing",
     "holt_winters",
     "avg_over_time",
-    "min_over_time",
     "max_over_time",
     "sum_over_time",
     "quantile_over_time",
@@ -67,13 +66,15 @@ pub(super) fn judge(expression: &Expr, vocabulary: &Vocabulary) -> Vec<Problem> 
         let function = call.func.name;
         for argument in &call.args.args {
             match argument.as_ref() {
-                Expr::MatrixSelector(selector) => problems.extend(of_range(function, selector, vocabulary)),
-                Expr::Subquery(subquery) if OF_COUNTERS.contains(&function) => {
-                    if let Some(operation) = outer_aggregate(&subquery.expr) {
-                        let message = format!("`{function}` of an aggregate made by `{operation}`");
+                Expr::MatrixSelector(selector) => problems.extend(of_range(function, &selector.vs, vocabulary)),
+                Expr::Subquery(subquery) if OF_COUNTERS.contains(&function) => match without_brackets(&subquery.expr) {
+                    Expr::VectorSelector(selector) => problems.extend(of_range(function, selector, vocabulary)),
+                    Expr::Aggregate(aggregate) if !keeps_series(&aggregate.op.to_string()) => {
+                        let message = format!("`{function}` of an aggregate made by `{}`", aggregate.op);
                         problems.push(Problem::new(&RATE_OF_SUM, message, function));
                     }
-                }
+                    _ => {}
+                },
                 _ => {}
             }
         }
@@ -82,8 +83,8 @@ pub(super) fn judge(expression: &Expr, vocabulary: &Vocabulary) -> Vec<Problem> 
     problems
 }
 
-fn of_range(function: &str, selector: &MatrixSelector, vocabulary: &Vocabulary) -> Option<Problem> {
-    let name = selector.vs.name.as_deref()?;
+fn of_range(function: &str, selector: &VectorSelector, vocabulary: &Vocabulary) -> Option<Problem> {
+    let name = metric_of(selector)?;
     let known = vocabulary.get(name)?;
     let metric_type = known.metric_type?;
     if OF_COUNTERS.contains(&function) && metric_type == MetricType::Gauge && !known.only_grows {
@@ -97,16 +98,16 @@ fn of_range(function: &str, selector: &MatrixSelector, vocabulary: &Vocabulary) 
     None
 }
 
-/// The aggregation that makes `expression`, through brackets.
-fn outer_aggregate(expression: &Expr) -> Option<String> {
+fn without_brackets(expression: &Expr) -> &Expr {
     match expression {
-        Expr::Paren(paren) => outer_aggregate(&paren.expr),
-        Expr::Aggregate(aggregate) => match aggregate.op.to_string().as_str() {
-            "topk" | "bottomk" | "limitk" | "limit_ratio" => None,
-            operation => Some(operation.to_owned()),
-        },
-        _ => None,
+        Expr::Paren(paren) => without_brackets(&paren.expr),
+        _ => expression,
     }
+}
+
+/// Whether an aggregation chooses among series instead of making new ones.
+fn keeps_series(operation: &str) -> bool {
+    matches!(operation, "topk" | "bottomk" | "limitk" | "limit_ratio")
 }
 
 /// Counters below `expression` whose value is used as it is.
@@ -142,7 +143,7 @@ fn raw(expression: &Expr, vocabulary: &Vocabulary, problems: &mut Vec<Problem>) 
 }
 
 fn of_value(selector: &VectorSelector, vocabulary: &Vocabulary) -> Option<Problem> {
-    let name = selector.name.as_deref()?;
+    let name = metric_of(selector)?;
     let known = vocabulary.get(name)?;
     let is_counter = known.metric_type == Some(MetricType::Counter) && !known.value_tells;
     is_counter.then(|| Problem::new(&MISSING_RATE, format!("the value of `{name}`, which is a counter"), name))
@@ -152,7 +153,7 @@ fn of_value(selector: &VectorSelector, vocabulary: &Vocabulary) -> Option<Proble
 fn is_difference_in_time(binary: &BinaryExpr) -> bool {
     match (binary.lhs.as_ref(), binary.rhs.as_ref()) {
         (Expr::VectorSelector(left), Expr::VectorSelector(right)) => {
-            binary.op.to_string() == "-" && left.name == right.name && left.offset != right.offset
+            binary.op.to_string() == "-" && metric_of(left) == metric_of(right) && left.offset != right.offset
         }
         _ => false,
     }

@@ -1,7 +1,7 @@
 //! Which labels the result of an expression can have, and which it has for certain.
 
 use crate::promql::{
-    AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, MatchOp, VectorMatchCardinality, VectorSelector,
+    AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, MatchOp, VectorMatchCardinality, VectorSelector, metric_of,
 };
 use crate::validate::vocabulary::Vocabulary;
 use std::collections::BTreeSet;
@@ -94,7 +94,7 @@ fn of_selector(selector: &VectorSelector, vocabulary: &Vocabulary) -> Labels {
         labels.certain.extend(names);
         labels
     };
-    let name = selector.name.as_deref();
+    let name = metric_of(selector);
     match name.and_then(|name| vocabulary.get(name)) {
         Some(known) => asked(Labels { possible: known.labels.clone(), certain: known.certain.clone() }),
         None => asked(Labels::any()),

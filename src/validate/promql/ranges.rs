@@ -1,7 +1,7 @@
 //! Ranges that hold too few samples.
 
 use super::Problem;
-use crate::promql::{Expr, visit};
+use crate::promql::{Expr, metric_of, visit};
 use crate::validate::finding::{Code, Severity};
 use crate::validate::vocabulary::Vocabulary;
 
@@ -26,7 +26,7 @@ pub(super) fn judge(expression: &Expr, vocabulary: &Vocabulary) -> Vec<Problem> 
         }
         for argument in &call.args.args {
             let Expr::MatrixSelector(selector) = argument.as_ref() else { continue };
-            let name = selector.vs.name.as_deref();
+            let name = metric_of(&selector.vs);
             let interval =
                 name.and_then(|name| vocabulary.get(name)).map_or(vocabulary.interval, |known| known.interval);
             let range = selector.range.as_secs_f64();

@@ -1,7 +1,7 @@
 //! An expression that cannot be read.
 
 use super::Problem;
-use crate::promql::{Expr, experimental};
+use crate::promql::{Expr, experimental, is_closed, tokens};
 use crate::validate::finding::{Code, Severity};
 use crate::validate::vocabulary::Vocabulary;
 
@@ -43,24 +43,13 @@ pub(super) fn problem(text: &str, said: &str) -> Problem {
 /// The first bracket or quote without a partner.
 fn unbalanced(text: &str) -> Option<(usize, char)> {
     let mut open: Vec<(usize, char)> = Vec::new();
-    let mut quote: Option<(usize, char)> = None;
-    let mut escaped = false;
-    let mut in_comment = false;
-    for (index, letter) in text.char_indices() {
-        if in_comment {
-            in_comment = letter != '\n';
-            continue;
-        }
-        match (quote, letter) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some((_, kind)), '\\') if kind != '`' => escaped = true,
-            (Some((_, kind)), _) if kind == letter => quote = None,
-            (Some(_), _) => {}
-            // A comment, to the end of the line.
-            (None, '#') => in_comment = true,
-            (None, '"' | '\'' | '`') => quote = Some((index, letter)),
-            (None, '(' | '[' | '{') => open.push((index, letter)),
-            (None, ')' | ']' | '}') => {
+    let mut index = 0;
+    for token in tokens(text) {
+        let letter = token.chars().next().unwrap_or_default();
+        match letter {
+            '"' | '\'' | '`' if !is_closed(token, letter) => return Some((index, letter)),
+            '(' | '[' | '{' => open.push((index, letter)),
+            ')' | ']' | '}' => {
                 let partner = match letter {
                     ')' => '(',
                     ']' => '[',
@@ -72,8 +61,9 @@ fn unbalanced(text: &str) -> Option<(usize, char)> {
             }
             _ => {}
         }
+        index += token.len();
     }
-    quote.or(open.pop())
+    open.pop()
 }
 
 #[cfg(test)]
@@ -85,5 +75,6 @@ mod tests {
         let text = "sum(up) # it's (fine\n/ rate(up[5m]";
         assert_eq!(unbalanced(text), text.rfind('(').map(|at| (at, '(')));
         assert_eq!(unbalanced("up{a=\"#)\"} # )"), None);
+        assert_eq!(unbalanced("up{a='b', c=\"'\\\"}"), Some((12, '"')));
     }
 }

@@ -1,7 +1,7 @@
 //! What a person who is woken needs of an alert.
 
 use super::{Rule, RuleFile, Scope, finding};
-use crate::promql::{Expr, selectors, visit};
+use crate::promql::{Expr, metric_of, selectors, visit};
 use crate::validate::dashboards::uid_of;
 use crate::validate::finding::{Code, Finding, Severity};
 
@@ -103,13 +103,13 @@ pub(super) fn judge(
             report(&MISSING_ANNOTATION, "annotations", &[], format!("there is no annotation `{annotation}`"));
         }
     }
-    let runbook = rule.annotations.get("runbook_url").filter(|page| page.starts_with(RUNBOOKS));
-    if let Some(page) = runbook
-        && scope.own
-        && !scope.runbooks.contains(page)
+    let url = rule.annotations.get("runbook_url").filter(|_| scope.own);
+    let page = url.and_then(|url| url.strip_prefix(&scope.runbooks_url).or_else(|| url.strip_prefix(RUNBOOKS)));
+    if let (Some(url), Some(page)) = (url, page)
+        && !scope.runbooks.contains(&format!("{RUNBOOKS}{page}"))
     {
-        let name = page.trim_start_matches(RUNBOOKS);
-        report(&NO_RUNBOOK, "annotations", &[page, name, "runbook_url"], format!("there is no page `{page}`"));
+        let message = format!("there is no page `{RUNBOOKS}{page}`");
+        report(&NO_RUNBOOK, "annotations", &[url, page, "runbook_url"], message);
     }
     if let Some(tests) = &scope.tests
         && !names(tests, alert)
@@ -145,7 +145,7 @@ fn has_condition(expression: &Expr) -> bool {
             }
             Expr::Call(call) => matches!(call.func.name, "absent" | "absent_over_time"),
             // Alerts that fire are a condition themselves.
-            Expr::VectorSelector(selector) => selector.name.as_deref() == Some("ALERTS"),
+            Expr::VectorSelector(selector) => metric_of(selector) == Some("ALERTS"),
             _ => false,
         };
     });

@@ -52,6 +52,8 @@ pub(super) struct Scope {
     pub(super) tests: Option<String>,
     /// The pages about alerts, as paths.
     pub(super) runbooks: BTreeSet<String>,
+    /// Where they are published, as alerts name them.
+    pub(super) runbooks_url: String,
     /// Where our Grafana is; `None` where nobody knows.
     pub(super) grafana: Option<String>,
     /// The uids of the dashboards; `None` where there may be others.
