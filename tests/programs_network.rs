@@ -89,6 +89,7 @@ async fn network(folder: &Path, alertmanager: SocketAddr) -> Network {
     let network = network::start(NetworkOptions {
         kubelet: None,
         node: None,
+        programs: std::path::PathBuf::new(),
         socket: folder.join("egress.sock"),
         api_server: ([127, 0, 0, 1], 1).into(),
         kwok: ([127, 0, 0, 1], 1).into(),

@@ -110,6 +110,9 @@ fn every_live_alert_fires_by_its_scenario_and_is_over_when_it_is_cleared() {
         std::thread::sleep(Duration::from_secs(1));
     }
     the_rules_are_those_of_every_deploy(&sandbox);
+    // Budgets are reckoned from slices of five minutes: by now each panel about objectives has something to show.
+    let verdict = sandbox.run(&["verify", "--only", "dashboards/drivemaster-slo", "-o", "json"]).exits(0).json();
+    assert_eq!(verdict["checks"][0]["outcome"], "pass", "{verdict:#}");
 }
 
 /// Prometheus really waits as long as the rules say, and looks back as far.

@@ -91,6 +91,7 @@ async fn what_is_sent_is_found_again_and_a_rejected_configuration_is_told() {
     every_port_leads_to_its_own_pod(&sandbox, &client).await;
     a_line_pushed_to_loki_is_found(&sandbox, &client).await;
     what_the_collector_gets_is_found_behind_it(&sandbox, &client).await;
+    kubectl_shows_the_logs_of_programs(&sandbox);
     another_version_is_told(&sandbox);
     a_rejected_configuration_is_told(&sandbox).await;
 }
@@ -108,6 +109,19 @@ fn programs_pass_their_checks(document: &Value) {
     ] {
         let check = checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no check `{id}`"));
         assert_eq!(check["outcome"], "pass", "{check}");
+    }
+}
+
+fn kubectl_shows_the_logs_of_programs(sandbox: &Sandbox) {
+    for (target, container, word) in [
+        ("statefulset/loki", "loki", "level="),
+        ("deployment/jaeger", "jaeger", "\tinfo\t"),
+        ("statefulset/prometheus-prometheus-kube-prometheus-prometheus", "prometheus", "level="),
+    ] {
+        let logs =
+            |more: &[&str]| sandbox.kubectl(&[&["logs", "-n", MONITORING, target, "-c", container], more].concat());
+        assert!(logs(&[]).contains(word), "{target}: {}", logs(&[]));
+        assert_eq!(logs(&["--tail=2"]).lines().count(), 2, "{target}");
     }
 }
 

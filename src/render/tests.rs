@@ -239,6 +239,22 @@ fn the_link_to_the_dashboard_is_one_that_opens() {
 }
 
 #[test]
+fn a_threshold_holds_for_the_objective_and_for_the_alert_about_the_same() {
+    let with =
+        |threshold: f64| render(&local(json!({ "slo": { "objectives": { "latency": { "threshold": threshold } } } })));
+    let bundle = with(0.25).unwrap();
+    let rules = bundle.objects.iter().find(|object| object.reference().name == "drivemaster-rules").unwrap();
+    let of = |file: &str| rules.0["data"][file].as_str().unwrap();
+    assert!(of("slo-latency.yaml").contains("le=\\\"0.25\\\"") || of("slo-latency.yaml").contains("le=\"0.25\""));
+    assert!(!of("slo-latency.yaml").contains("0.1\""));
+    assert!(
+        of("application.yaml").contains("> 0.25\n") && of("application.yaml").contains("{{ 0.25 | humanizeDuration }}")
+    );
+    let refused = message_of(&with(0.2).unwrap_err());
+    assert!(refused.contains("0.2") && refused.contains("0.25"), "{refused}");
+}
+
+#[test]
 fn the_page_of_every_alert_stands_where_it_is_published() {
     let url = "https://wiki.example.com/runbooks/";
     let bundle = render(&local(json!({ "alertmanager": { "runbooksUrl": url } }))).unwrap();

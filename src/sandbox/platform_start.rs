@@ -6,6 +6,7 @@ use super::network::{NetworkOptions, SimulatedPort};
 use super::objects::{plain, until};
 use super::pki::Pki;
 use super::platform::{Scenario, Simulator, workloads};
+use super::state::Folder;
 use crate::config::model::{Config, ExporterMode, PlatformService};
 use crate::stack::{EXPORTERS, Exporter};
 use anyhow::{Result, anyhow};
@@ -14,7 +15,6 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -57,11 +57,11 @@ impl Platform {
     }
 
     /// How the network reaches it.
-    pub(super) fn network(&self, socket: PathBuf, ports: &Ports, pki: &Pki) -> NetworkOptions {
+    pub(super) fn network(&self, folder: &Folder, ports: &Ports, pki: &Pki) -> NetworkOptions {
         let services = self.services.iter().map(|service| (service.name.as_str(), service.port));
         let exporters = self.exporters.iter().map(|exporter| (exporter.service, exporter.port));
         NetworkOptions {
-            socket,
+            socket: folder.egress_socket(),
             api_server: loopback(ports.api_server),
             kwok: loopback(ports.kwok),
             real: ports.listening(),
@@ -73,6 +73,7 @@ impl Platform {
             simulator: self.simulator.clone(),
             kubelet: Some(Identity { certificate: pki.certificate("kubelet"), key: pki.key("kubelet") }),
             node: Some(Identity { certificate: pki.certificate("kwok"), key: pki.key("kwok") }),
+            programs: folder.behind(),
         }
     }
 

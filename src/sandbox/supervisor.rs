@@ -193,7 +193,7 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     let (ports, network, client) = loop {
         let mut ports = choose_ports(options.programs.all_behind().into_keys())?;
         // Before the API server, which goes through it to reach the node.
-        let network = network::start(platform.network(folder.egress_socket(), &ports, &pki)).await?;
+        let network = network::start(platform.network(folder, &ports, &pki)).await?;
         ports.simulated = network.simulated();
         let plane = ControlPlane {
             folder,

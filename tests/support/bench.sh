@@ -26,4 +26,8 @@ seconds() {
 }
 printf '%-34s %6s ms\n' "validate (everything)" "$(seconds "$binary" validate --profile local)"
 printf '%-34s %6s ms\n' "render (everything)" "$(seconds "$binary" render -o - --profile local)"
+if [ -n "${CHARTS_DIR:-}" ]; then
+    printf '%-34s %6s ms\n' "validate, profile production" "$(seconds "$binary" validate --profile production --charts "$CHARTS_DIR")"
+    printf '%-34s %6s ms\n' "render, profile production" "$(seconds "$binary" render -o - --profile production --charts "$CHARTS_DIR")"
+fi
 printf '%-34s %6s ms\n' "promtool check rules" "$(seconds "$promtool" check rules "$folder"/*.yaml)"

@@ -3,6 +3,7 @@
 use super::DurationText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use std::collections::BTreeMap;
 
 /// The service level objectives.
@@ -53,6 +54,10 @@ pub struct Objective {
     /// Share of events or of time that must be good, such as 0.999.
     #[schemars(range(min = 0.0, max = 0.99999))]
     pub target: f64,
+    /// What a value is held against, where the definition says so: seconds of latency, of a session or of delay, or
+    /// a score. That of the latency is a bound of the histogram's buckets.
+    #[serde(default)]
+    pub threshold: Option<Number>,
     /// Who answers for it.
     #[schemars(length(min = 1))]
     pub owner: String,

@@ -11,6 +11,7 @@ mod cluster;
 pub mod directory;
 mod egress;
 mod kubelet_access;
+mod log;
 pub mod node;
 pub mod pod;
 pub mod program;
@@ -57,6 +58,8 @@ pub struct NetworkOptions {
     pub kubelet: Option<tls::Identity>,
     /// Who kwok is for the API server; without, connections to it are passed on unread.
     pub node: Option<tls::Identity>,
+    /// The folder with the logs of the real programs.
+    pub programs: PathBuf,
 }
 
 /// What all connections share.
@@ -66,6 +69,7 @@ struct Shared {
     simulator: Arc<Simulator>,
     kubelet: Option<tls::Identity>,
     node: Option<tls::Identity>,
+    programs: PathBuf,
     /// Since [`Network::watch`].
     client: OnceLock<kube::Client>,
     /// Since the first page that needs them.
@@ -113,7 +117,8 @@ pub struct Network {
 /// # Errors
 /// When the socket cannot be made or no loopback port can be had.
 pub async fn start(options: NetworkOptions) -> Result<Network> {
-    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator, kubelet, node } = options;
+    let NetworkOptions { socket, api_server, kwok, real, simulated, namespace, simulator, kubelet, node, programs } =
+        options;
     let layout = Layout { api_server, kwok, real, simulated, namespace };
     let nobody = Directory::new(layout.clone(), &[], &[], &[]);
     let shared = Arc::new(Shared {
@@ -122,6 +127,7 @@ pub async fn start(options: NetworkOptions) -> Result<Network> {
         simulator,
         kubelet,
         node,
+        programs,
         client: OnceLock::new(),
         stores: OnceLock::new(),
         pods: RwLock::default(),
@@ -196,6 +202,7 @@ mod tests {
             simulator: Arc::new(Simulator::new(services, Vec::new(), "drivemaster", 1).unwrap()),
             kubelet: None,
             node: None,
+            programs: folder.to_path_buf(),
         };
         let network = start(options).await.unwrap();
         let mut pods = Vec::new();

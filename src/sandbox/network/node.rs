@@ -7,7 +7,7 @@
 
 use super::directory::Directory;
 use super::wire::{self, Request, refuse};
-use super::{Shared, tls};
+use super::{Shared, log, tls};
 use anyhow::{Context, Result};
 use axum::body::Body;
 use axum::http::{Response, StatusCode, Uri};
@@ -39,6 +39,9 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: impl AsyncRead + AsyncWri
 
 /// Asks kwok, and joins both sides where it agrees to speak another protocol.
 async fn pass_on(shared: &Arc<Shared>, mut request: Request) -> Result<Response<Body>> {
+    if let Some(answer) = log::of_program(shared, request.uri()).await {
+        return Ok(answer);
+    }
     if let Some(uri) = redirected(&shared.directory(), request.uri()) {
         *request.uri_mut() = uri;
     }
