@@ -115,7 +115,7 @@ fn programs_pass_their_checks(document: &Value) {
 fn kubectl_shows_the_logs_of_programs(sandbox: &Sandbox) {
     for (target, container, word) in [
         ("statefulset/loki", "loki", "level="),
-        ("deployment/jaeger", "jaeger", "\tinfo\t"),
+        ("deployment/jaeger", "jaeger", "\"level\":\"info\""),
         ("statefulset/prometheus-prometheus-kube-prometheus-prometheus", "prometheus", "level="),
     ] {
         let logs =

@@ -42,10 +42,10 @@ fn limits(uri: &Uri) -> (Option<usize>, Option<usize>) {
 /// The last `lines` of `text`, of those the first `bytes`.
 fn part_of(text: &[u8], lines: Option<usize>, bytes: Option<usize>) -> &[u8] {
     let body = text.strip_suffix(b"\n").unwrap_or(text);
-    let ends = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index + 1);
+    let mut ends = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index + 1);
     let start = match lines {
         Some(0) => text.len(),
-        Some(lines) => ends.skip(lines - 1).next().unwrap_or(0),
+        Some(lines) => ends.nth(lines - 1).unwrap_or(0),
         None => 0,
     };
     let part = text.get(start..).unwrap_or_default();
