@@ -51,7 +51,7 @@ pub(super) fn write(rows: &[(Seed, (Ours, Helms))]) {
 pub(super) fn rows_of_page() -> Vec<String> {
     let page = page();
     let (_, table, _) = parts(&page);
-    let rows = table.strip_prefix(HEAD).expect("the head of the table").lines();
+    let rows = table.strip_prefix(HEAD).unwrap().lines();
     rows.filter_map(|row| Some(row.strip_prefix("| ")?.split_once(" | ")?.0.to_owned())).collect()
 }
 
@@ -65,8 +65,8 @@ fn page() -> String {
 
 /// What stands before the table, the table, and what stands after it.
 fn parts(page: &str) -> (&str, &str, &str) {
-    let (before, rest) = page.split_once(MARKS[0]).expect("the mark before the table");
-    let (table, after) = rest.split_once(MARKS[1]).expect("the mark after the table");
+    let (before, rest) = page.split_once(MARKS[0]).unwrap();
+    let (table, after) = rest.split_once(MARKS[1]).unwrap();
     (before, table, after)
 }
 
