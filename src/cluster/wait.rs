@@ -8,6 +8,7 @@ use crate::cluster::snapshot::{further, ready_endpoints};
 use crate::error::{Failure, Kind, failure_of};
 use crate::event::{Cause, Event, Events};
 use crate::object::ObjectRef;
+use crate::plan::masked_lines;
 use crate::ready::chain::{is_further, services_behind};
 use crate::ready::{Class, Ready, Snapshot, class_of, fault_key, judge_workload};
 use anyhow::Result;
@@ -328,8 +329,12 @@ impl Wait<'_> {
         };
         let namespace = cause.object.namespace.clone().unwrap_or_default();
         let seen = self.seen.get(&namespace);
-        let log = match seen.and_then(|seen| log::container_behind(&cause.object, seen)) {
-            Some(container) => log::last_lines(client, &container).await,
+        let log = match seen.and_then(|seen| log::container_behind(&cause, seen)) {
+            Some(container) => tokio::select! {
+                biased;
+                () = self.options.cancel.cancelled() => Vec::new(),
+                lines = log::last_lines(client, &container) => lines,
+            },
             None => Vec::new(),
         };
         self.unhealthy(&cause, message, log)
@@ -341,9 +346,12 @@ impl Wait<'_> {
         let mut events = seen.map(|seen| seen.last_warnings(&cause.object, EVENTS_SHOWN)).unwrap_or_default();
         // The cause often is the message of its newest event.
         events.retain(|event| cause.message.is_empty() || !event.ends_with(&cause.message));
-        let reason = if cause.message.is_empty() { cause.reason.clone() } else { cause.message.clone() };
+        let reason = if cause.message.is_empty() { &cause.reason } else { &cause.message };
+        let masked = |text: &str| masked_lines(text.lines()).join("\n");
+        let reason = masked(reason);
         let gone = self.gone.as_ref().filter(|_| cause.object.kind == "Job" && cause.permanent);
-        let gone = gone.map(|gone| format!("before that `{}`: {}: {}", gone.object, gone.reason, gone.message));
+        let gone =
+            gone.map(|gone| format!("before that `{}`: {}: {}", gone.object, gone.reason, masked(&gone.message)));
         // The reason may hold the last line already.
         let log = log.into_iter().filter(|line| line.split_once(": ").is_none_or(|(_, line)| !reason.ends_with(line)));
         let log: Vec<String> = log.collect();

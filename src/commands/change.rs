@@ -245,6 +245,7 @@ impl Change<'_> {
             events,
             deadline,
             release_timeouts: (config.deploy.release_timeouts.iter())
+                .filter(|_| options.timeout.is_none())
                 .map(|(release, seconds)| (release.clone(), Duration::from_secs(*seconds)))
                 .collect(),
             fail_after: Duration::from_secs(options.fail_after.unwrap_or(config.deploy.fail_after_seconds)),

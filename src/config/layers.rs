@@ -261,11 +261,8 @@ fn judge_meaning(config: &Config) -> Vec<(String, String)> {
     for (name, seconds) in &config.deploy.release_timeouts {
         if !releases.contains(name) {
             report(format!("/deploy/releaseTimeouts/{name}"), schema::unknown(name, &releases));
-        } else if *seconds == 0 {
-            report(
-                format!("/deploy/releaseTimeouts/{name}"),
-                "leaves no time at all: 1 second is the least".to_owned(),
-            );
+        } else if !(1..=604_800).contains(seconds) {
+            report(format!("/deploy/releaseTimeouts/{name}"), format!("`{seconds}` is not from 1 to 604800 seconds"));
         }
     }
     for name in config.helm_values.keys().filter(|name| !releases.contains(name)) {
@@ -374,7 +371,7 @@ mod tests {
             ("deploy: {timeoutSeconds: 604801}", "604800"),
             ("helmValues: {lokki: {}}", "did you mean `loki`?"),
             ("deploy: {releaseTimeouts: {lokki: 3}}", "did you mean `loki`?"),
-            ("deploy: {releaseTimeouts: {loki: 0}}", "1 second is the least"),
+            ("deploy: {releaseTimeouts: {loki: 0}}", "`0` is not from 1 to 604800"),
             ("verify: {mayFire: {Some: ' '}}", "say why that alert is no fault"),
             ("grafana: {image: {tag: latest}}", "pin one"),
             ("grafana: {sidecarImage: {tag: latest}}", "pin one"),

@@ -13,6 +13,18 @@ pub(super) fn judge_objectives(config: &Config, user: &[Document]) -> Vec<(Strin
         if objective.target <= 0.0 {
             problems.push((format!("{key}/target"), "must be more than 0: a share such as 0.999".to_owned()));
         }
+        if let Some(threshold) = &objective.threshold {
+            let value = threshold.as_f64().unwrap_or_default();
+            let wrong = match name.as_str() {
+                "availability" | "error-rate" | "database-availability" | "cache-hit-ratio" => {
+                    Some("is read by nothing: this objective is held against no value")
+                }
+                _ if value <= 0.0 => Some("must be more than 0"),
+                "learning-effectiveness" if value > 1.0 => Some("is a score from 0 to 1, such as 0.75"),
+                _ => None,
+            };
+            problems.extend(wrong.map(|wrong| (format!("{key}/threshold"), wrong.to_owned())));
+        }
         let services = format!("{key}/services");
         if !user.iter().any(|document| document.value.pointer(&services).is_some()) {
             continue;
@@ -40,6 +52,15 @@ mod tests {
         let refused = told("slo: {objectives: {latency: {services: [user-servic]}}}").unwrap_err();
         assert!(refused.contains("my.yaml:1:") && refused.contains("`user-servic` is not a service"), "{refused}");
         assert!(told("slo: {objectives: {latency: {target: 0}}}").unwrap_err().contains("must be more than 0"));
+        for (name, threshold, expected) in [
+            ("learning-effectiveness", "75", "a score from 0 to 1"),
+            ("latency", "0", "must be more than 0"),
+            ("availability", "0.5", "is read by nothing"),
+            ("latency", "fast", "expected a number"),
+        ] {
+            let refused = told(&format!("slo: {{objectives: {{{name}: {{threshold: {threshold}}}}}}}")).unwrap_err();
+            assert!(refused.contains(expected) && refused.contains("threshold"), "{refused}");
+        }
         // The built-in objectives name services that this platform does not have.
         told("platform: {services: [{name: shop, port: 1}]}").unwrap();
     }

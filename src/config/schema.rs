@@ -135,7 +135,10 @@ fn example_of(pattern: &str) -> &'static str {
 }
 
 fn type_name(schema: &Value) -> String {
-    match schema.get("type").and_then(Value::as_str) {
+    // What may be left out has a list of types, with `null`.
+    let kinds =
+        schema.get("type").and_then(|kind| kind.as_array().map(Vec::as_slice).or(Some(std::slice::from_ref(kind))));
+    match kinds.into_iter().flatten().filter_map(Value::as_str).find(|kind| *kind != "null") {
         Some("string") => "text".to_owned(),
         Some("object") => "a map".to_owned(),
         Some("array") => "a list".to_owned(),

@@ -151,16 +151,21 @@ fn below<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
     schema["properties"].get(key).or_else(|| schema.get("additionalProperties").filter(|below| below.is_object()))
 }
 
+/// Whether the key is one that every object has, of an object that is embedded: whatever its properties say.
+fn is_of_embedded(schema: &Value, key: &str) -> bool {
+    schema["x-kubernetes-embedded-resource"] == true && ["apiVersion", "kind", "metadata"].contains(&key)
+}
+
 /// Whether a map of `schema` has the key although no property says so.
 fn is_implied(schema: &Value, key: &str) -> bool {
-    preserves(schema)
-        || (schema["x-kubernetes-embedded-resource"] == true && ["apiVersion", "kind", "metadata"].contains(&key))
+    preserves(schema) || is_of_embedded(schema, key)
 }
 
 /// Adds the fields of `value`, which stands at `key` of a map with `schema`, that are pruned.
 fn pruned_at(schema: &Value, key: &str, value: &Value, path: &str, fields: &mut BTreeSet<String>) {
     let here = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match below(schema, key) {
+        _ if is_of_embedded(schema, key) => {}
         Some(inner) => pruned(inner, value, &here, fields),
         None if is_implied(schema, key) => {}
         None => {

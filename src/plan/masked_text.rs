@@ -29,12 +29,13 @@ pub fn masked_lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<String>
         }
         of_variable = key.strip_prefix("name:").is_some_and(|name| is_secret_name(name.trim()));
         let Some(end) = end_of_secret_name(line) else { return without_password_of_url(line) };
+        let before = without_password_of_url(&line[..end]);
         let rest = line[end..].trim();
         if rest.is_empty() || rest.starts_with(['|', '>']) {
             below = Some(line.len() - key.len());
             return line.to_owned();
         }
-        format!("{} {MASKED}", &line[..end])
+        format!("{before} {MASKED}")
     });
     masked.collect()
 }
@@ -53,20 +54,32 @@ fn end_of_secret_name(line: &str) -> Option<usize> {
     ends.next().map(|at| at + 1)
 }
 
-/// The line without `user:password` in a URL.
+/// The line without what stands before the `@` of a URL: user and password, or a token.
 fn without_password_of_url(line: &str) -> String {
     let mut shown = String::new();
     let mut rest = line;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         shown.push_str(before);
-        let end = after.find(|letter: char| "/?#@\"' ".contains(letter)).unwrap_or(after.len());
-        let user = &after[..end];
-        shown.push_str(if after[end..].starts_with('@') && user.contains(':') { MASKED } else { user });
-        rest = &after[end..];
+        // A password may hold what ends a host; it ends with the last `@` before the path, or of all where it is not quoted.
+        let url = after.find(|letter: char| letter.is_whitespace() || "\"'<>".contains(letter)).unwrap_or(after.len());
+        let host = after[..url].find(['/', '?', '#']).unwrap_or(url);
+        let has_password = after[..host].contains(':');
+        let end = after[..host]
+            .rfind('@')
+            .or_else(|| after[..url].rfind('@').filter(|_| has_password && !is_port(&after[..host])));
+        if end.is_some() {
+            shown.push_str(MASKED);
+        }
+        rest = &after[end.unwrap_or(0)..];
     }
     shown.push_str(rest);
     shown
+}
+
+/// Whether `authority` is a host with a port.
+fn is_port(authority: &str) -> bool {
+    authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -85,6 +98,10 @@ mod tests {
             ("é: http://é:s3cret@é and https://b.c/d:e@f", "é: http://(masked)@é and https://b.c/d:e@f"),
             ("--auth-token=s3cret --verbose", "--auth-token= (masked)"),
             ("passwordKey: password", "passwordKey: password"),
+            ("dial postgres://app:s3cret@db token=x", "dial postgres://(masked)@db token= (masked)"),
+            ("clone https://ghp_x@github.com/a", "clone https://(masked)@github.com/a"),
+            ("to 'redis://:p/w?@x@db:6379/0'", "to 'redis://(masked)@db:6379/0'"),
+            ("get http://db:6379/a@b", "get http://db:6379/a@b"),
             ("a: b", "a: b"),
             ("", ""),
         ] {

@@ -111,7 +111,11 @@ async fn what_crashed_tells_its_last_lines_without_secrets() {
     for (answered, expected) in [
         (
             Answer::Bytes(log),
-            &["log of `main`: starting", "log of `main`: password= (masked)", "log of `main`: no config file"][..],
+            &[
+                "previous log of `main`: starting",
+                "previous log of `main`: password= (masked)",
+                "previous log of `main`: no config file",
+            ][..],
         ),
         (refusal(403, "Forbidden", "pods \"a-0\" is forbidden"), &[]),
         (Answer::Silence, &[]),

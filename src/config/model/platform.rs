@@ -47,7 +47,7 @@ pub struct Deploy {
     #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: u64,
     /// How long a release may take at most from where it begins, in seconds, by the release's name; besides
-    /// `timeoutSeconds`.
+    /// `timeoutSeconds`. `--timeout` stands in for both.
     #[serde(default)]
     pub release_timeouts: BTreeMap<String, u64>,
     /// How long a cause that may heal by itself must hold unchanged before the wait ends, in seconds.

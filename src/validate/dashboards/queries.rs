@@ -62,9 +62,10 @@ pub(super) fn judge_panel(report: &mut Report<'_, '_>, (pointer, panel): (&str, 
     let at = (pointer, panel);
     let mut readable = Vec::new();
     for target in panel.get("targets").and_then(Value::as_array).into_iter().flatten() {
-        let datasources = [target, panel].map(|owner| owner.get("datasource").filter(|own| !own.is_null()));
+        let datasource = |owner: &'_ Value| owner.get("datasource").filter(|own| !own.is_null()).cloned();
         // A target without a datasource asks that of its panel.
-        let kind = datasources.iter().find_map(|datasource| kind_of(&report.file.model, *datasource));
+        let datasource = datasource(target).or_else(|| datasource(panel));
+        let kind = kind_of(&report.file.model, datasource.as_ref());
         if kind.is_some_and(|kind| kind != "prometheus" && !kind.starts_with("--")) {
             continue;
         }
@@ -89,8 +90,9 @@ pub(super) fn judge_panel(report: &mut Report<'_, '_>, (pointer, panel): (&str, 
 /// The kind of a datasource, such as `prometheus`: what it says itself, or the variable that it names.
 fn kind_of<'m>(model: &'m Value, datasource: Option<&'m Value>) -> Option<&'m str> {
     let datasource = datasource?;
+    // `-- Mixed --` and Grafana's own are of the kind `datasource`, which says nothing.
     if let Some(kind) = datasource.get("type").and_then(Value::as_str) {
-        return Some(kind);
+        return Some(kind).filter(|kind| *kind != "datasource");
     }
     let name = datasource.as_str().or_else(|| datasource.get("uid")?.as_str())?;
     let (variable, length) = variable_at(name)?;

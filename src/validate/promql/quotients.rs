@@ -61,7 +61,11 @@ fn of_divisor<'e>(divisor: &'e Expr, guarded: &BTreeSet<&'e str>, vocabulary: &V
                 problems.extend(of_divisor(&binary.rhs, &guarded, vocabulary));
                 return false;
             }
-            Expr::Call(call) if call.func.name == "clamp_min" => {
+            // There is at least one of what is counted.
+            Expr::Aggregate(aggregate) => {
+                return !matches!(aggregate.op.to_string().as_str(), "count" | "group");
+            }
+            Expr::Call(call) if matches!(call.func.name, "clamp" | "clamp_min") => {
                 return call.args.args.get(1).and_then(|least| number(least)).is_none_or(|least| least <= 0.0);
             }
             Expr::VectorSelector(selector) => {

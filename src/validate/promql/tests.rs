@@ -120,6 +120,8 @@ fn what_is_right_is_left_alone() {
         "min_over_time(http_requests_total[5m]) unless http_requests_total offset 5m",
         "redis_memory_used_bytes / (redis_memory_max_bytes > 0 or vector(1))",
         "redis_memory_used_bytes / clamp_min(redis_memory_max_bytes, 1)",
+        "redis_memory_used_bytes / clamp(redis_memory_max_bytes, 1, 9)",
+        "sum by (job) (redis_memory_used_bytes) / count by (job) (redis_memory_max_bytes)",
         "redis_memory_used_bytes / redis_memory_max_bytes unless (redis_memory_max_bytes == 0 or up == 0)",
         "rate(service:requests:rate5m[5m])",
         "label_replace(up, \"service\", \"$1\", \"job\", \"(.*)\")",

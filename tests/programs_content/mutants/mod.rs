@@ -35,11 +35,20 @@ struct Known {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Equivalent {
+    /// The file of rules, where several have a rule of that name.
+    #[serde(default)]
+    file: Option<String>,
     rule: String,
     mutations: Vec<String>,
     /// Why nobody can notice.
     #[serde(rename = "why")]
     _why: String,
+}
+
+impl Equivalent {
+    fn is_about(&self, mutant: &Mutant) -> bool {
+        self.rule == mutant.rule && self.file.as_ref().is_none_or(|file| *file == mutant.file)
+    }
 }
 
 /// A rule with one mistake.
@@ -97,6 +106,8 @@ struct Subjects {
 /// The rules of all objectives are made in the same way: one with events and one with slices of time stand for the
 /// others.
 const OBJECTIVES: [&str; 3] = ["sli.yaml", "slo-availability.yaml", "slo-error-rate.yaml"];
+/// The records that are made of an objective's indicator, which no other has.
+const OF_INDICATORS: [&str; 3] = ["slo:sli_slice:bad", "slo:sli_bad:rate5m", "slo:sli_total:rate5m"];
 
 impl Subjects {
     /// The files that people write.
@@ -113,6 +124,20 @@ impl Subjects {
             let expressions: BTreeSet<String> = subject.rules().map(|(_, _, rule)| subject.nameless(rule)).collect();
             subject.elsewhere = seen.intersection(&expressions).cloned().collect();
             seen.extend(expressions);
+        }
+        found
+    }
+
+    /// What the others of those files have by themselves.
+    fn of_indicators() -> Self {
+        let mut found = Self::of(|name| name.starts_with("slo-") && !OBJECTIVES.contains(&name));
+        let judged = Self::of(|name| OBJECTIVES.contains(&name)).subjects;
+        let judged: BTreeSet<String> =
+            judged.iter().flat_map(|subject| subject.rules().map(|(_, _, rule)| subject.nameless(rule))).collect();
+        for subject in &mut found.subjects {
+            let others = subject.rules().filter(|(_, _, rule)| !OF_INDICATORS.contains(&name_of(rule)));
+            let others: BTreeSet<String> = others.map(|(_, _, rule)| subject.nameless(rule)).collect();
+            subject.elsewhere = &others | &judged;
         }
         found
     }
@@ -333,7 +358,7 @@ fn known() -> Known {
 fn score(subjects: &Subjects, mutants: &[Mutant]) -> f64 {
     let known = known();
     let is_equivalent = |mutant: &Mutant| {
-        known.equivalent.iter().any(|known| known.rule == mutant.rule && known.mutations.contains(&mutant.mutation))
+        known.equivalent.iter().any(|known| known.is_about(mutant) && known.mutations.contains(&mutant.mutation))
     };
     for subject in &subjects.subjects {
         let tests: Vec<&Value> = subject.tests.iter().collect();
@@ -395,10 +420,11 @@ fn every_mutant_is_valid_and_differs_from_its_rule() {
 
 #[test]
 fn every_equivalent_mutant_is_one() {
-    let mutants = [Subjects::new(), Subjects::of_objectives()].map(|subjects| subjects.mutants()).concat();
+    let subjects = [Subjects::new(), Subjects::of_objectives(), Subjects::of_indicators()];
+    let mutants = subjects.map(|subjects| subjects.mutants()).concat();
     for known in known().equivalent {
-        for mutation in known.mutations {
-            let found = mutants.iter().any(|mutant| mutant.rule == known.rule && mutant.mutation == mutation);
+        for mutation in known.mutations.clone() {
+            let found = mutants.iter().any(|mutant| known.is_about(mutant) && mutant.mutation == mutation);
             assert!(
                 found,
                 "`tests/programs_content/mutants/known.yaml` names a mutant that is none: {}: {mutation}",
@@ -414,6 +440,12 @@ fn the_tests_notice_a_sixth_of_the_mutants() {
     let mut sample = subjects.mutants();
     sample.retain(Mutant::is_in_the_sample);
     assert_above_the_floor(score(&subjects, &sample));
+}
+
+#[test]
+fn the_tests_notice_the_mutants_of_every_indicator() {
+    let subjects = Subjects::of_indicators();
+    assert_above_the_floor(score(&subjects, &subjects.mutants()));
 }
 
 /// `RULE=part of a name` runs those of some rules only.
