@@ -371,7 +371,7 @@ pub(crate) const OBJECTIVES: &[Fault] = &[
         "timeWindow:",
         MISSING_RECORDS,
     ),
-    (LATENCY, "value: 0.1,", "value: 0.12,", "slo/off-bucket", "value:", MISSING_RECORDS),
+    (LATENCY, "value: @{ slo.threshold }@,", "value: 0.12,", "slo/off-bucket", "value:", MISSING_RECORDS),
     (LATENCY, "{job=~", "{jobb=~", "promql/unknown-label", "jobb", &[]),
     (AVAILABILITY, "pages: true", "page: true", "slo/definition", "page:", MISSING_RECORDS),
     (AVAILABILITY, "op: gte, ", "", "slo/definition", "objectives:", MISSING_RECORDS),

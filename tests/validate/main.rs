@@ -448,7 +448,7 @@ fn an_objective_of_ones_own_needs_what_the_documentation_says_and_nothing_else()
 fn an_objective_of_a_histogram_of_ones_own_is_rendered_where_the_overlay_has_its_contract() {
     let histogram = shipped("alerts/slo/latency.yaml")
         .replace("http_request_duration_seconds", "checkout_duration_seconds")
-        .replace("value: 0.1,", "value: 3,");
+        .replace("value: @{ slo.threshold }@,", "value: 3,");
     let contract = "service:\n  - { name: checkout_duration_seconds, type: histogram, unit: seconds, labels: [service], meaning: m, buckets: [1, 3] }\n";
     let definition = ("alerts/slo/latency.yaml".to_owned(), histogram);
     let config = config(Profile::Local);
