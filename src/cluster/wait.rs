@@ -347,11 +347,10 @@ impl Wait<'_> {
         // The cause often is the message of its newest event.
         events.retain(|event| cause.message.is_empty() || !event.ends_with(&cause.message));
         let reason = if cause.message.is_empty() { &cause.reason } else { &cause.message };
-        let masked = |text: &str| masked_lines(text.lines()).join("\n");
-        let reason = masked(reason);
+        let reason = masked_end(reason);
         let gone = self.gone.as_ref().filter(|_| cause.object.kind == "Job" && cause.permanent);
         let gone =
-            gone.map(|gone| format!("before that `{}`: {}: {}", gone.object, gone.reason, masked(&gone.message)));
+            gone.map(|gone| format!("before that `{}`: {}: {}", gone.object, gone.reason, masked_end(&gone.message)));
         // The reason may hold the last line already.
         let log = log.into_iter().filter(|line| line.split_once(": ").is_none_or(|(_, line)| !reason.ends_with(line)));
         let log: Vec<String> = log.collect();
@@ -394,6 +393,13 @@ impl Wait<'_> {
         );
         Failure::new(Kind::Interrupted, format!("stopped waiting for `{step}`; {waited}")).into()
     }
+}
+
+/// `message` with what a container said last masked; what Kubernetes says itself, of Secrets too, stays.
+fn masked_end(message: &str) -> String {
+    let said = message.split_once(" ends with code ").and_then(|(_, end)| end.split_once(": "));
+    let Some((_, said)) = said else { return message.to_owned() };
+    format!("{}{}", message.strip_suffix(said).unwrap_or_default(), masked_lines(said.lines()).join("\n"))
 }
 
 fn owned_key(cause: &Cause) -> (ObjectRef, String) {

@@ -99,6 +99,23 @@ async fn a_permanent_cause_ends_it_at_once_and_a_fault_after_it_held() {
     }
 }
 
+#[test]
+fn what_a_container_said_is_masked_and_what_kubernetes_says_is_not() {
+    for (message, shown) in [
+        (
+            "container `a` ends with code 1 (Error): bad password=x",
+            "container `a` ends with code 1 (Error): bad password= (masked)",
+        ),
+        ("container `a` ends with code 137 (OOMKilled)", "container `a` ends with code 137 (OOMKilled)"),
+        (
+            "MountVolume.SetUp failed for volume \"a-secret\" : secret \"b\" not found",
+            "MountVolume.SetUp failed for volume \"a-secret\" : secret \"b\" not found",
+        ),
+    ] {
+        assert_eq!(masked_end(message), shown);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_crashed_tells_its_last_lines_without_secrets() {
     let crashing = || {
