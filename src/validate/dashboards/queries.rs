@@ -58,14 +58,17 @@ pub(super) fn judge_dashboard(report: &mut Report<'_, '_>, vocabulary: &Vocabula
 }
 
 /// Judges the queries of one panel, and its unit by what they give.
-pub(super) fn judge_panel(report: &mut Report<'_, '_>, (pointer, panel): (&str, &Value), vocabulary: &Vocabulary) {
+pub(super) fn judge_panel<'p>(
+    report: &mut Report<'_, '_>,
+    (pointer, panel): (&str, &'p Value),
+    vocabulary: &Vocabulary,
+) {
     let at = (pointer, panel);
     let mut readable = Vec::new();
     for target in panel.get("targets").and_then(Value::as_array).into_iter().flatten() {
-        let datasource = |owner: &'_ Value| owner.get("datasource").filter(|own| !own.is_null()).cloned();
+        let datasource = |owner: &'p Value| owner.get("datasource").filter(|own| !own.is_null());
         // A target without a datasource asks that of its panel.
-        let datasource = datasource(target).or_else(|| datasource(panel));
-        let kind = kind_of(&report.file.model, datasource.as_ref());
+        let kind = kind_of(&report.file.model, [target, panel].into_iter().find_map(datasource));
         if kind.is_some_and(|kind| kind != "prometheus" && !kind.starts_with("--")) {
             continue;
         }
