@@ -7,6 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use support::program::Program;
 use support::rendered::{alertmanager_text, bundle, templated};
@@ -22,6 +23,24 @@ fn configuration_of(text: &str) -> String {
 
 fn configuration() -> String {
     configuration_of("")
+}
+
+/// A running Alertmanager with `configuration`, and where it takes alerts.
+fn alertmanager(folder: &Path, configuration: &Value) -> (Program, String) {
+    std::fs::write(folder.join("alertmanager.yaml"), configuration.to_string()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    (Program::alertmanager(folder, port), format!("http://127.0.0.1:{port}/api/v2/alerts"))
+}
+
+/// Sends `alerts` as soon as Alertmanager takes them.
+async fn post(url: &str, alerts: &Value, folder: &Path) {
+    let client = reqwest::Client::new();
+    let mut left = 300;
+    while !client.post(url).json(alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        left -= 1;
+        assert!(left > 0, "{}", std::fs::read_to_string(folder.join("alertmanager.log")).unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,21 +61,12 @@ async fn the_dead_mans_switch_reaches_whoever_waits_for_it_and_nobody_else() {
         }
     }
     configuration["global"] = json!({});
-    std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _alertmanager = Program::alertmanager(folder.path(), port);
-    let client = reqwest::Client::new();
-    let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
+    let (_alertmanager, url) = alertmanager(folder.path(), &configuration);
     let alerts = json!(
         ["Watchdog", "InfoInhibitor", "Other"]
             .map(|name| json!({"labels": {"alertname": name, "severity": "none", "cluster": "c"}}))
     );
-    let mut left = 300;
-    while !client.post(&url).json(&alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
-        left -= 1;
-        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("alertmanager.log")).unwrap());
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    post(&url, &alerts, folder.path()).await;
     let request = async {
         let (mut stream, _) = waiting.accept().await.unwrap();
         let mut request = String::new();
@@ -130,11 +140,8 @@ async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
         *receiver = json!({ "name": receiver["name"] });
     }
     configuration["global"] = json!({});
-    std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _alertmanager = Program::alertmanager(folder.path(), port);
+    let (_alertmanager, url) = alertmanager(folder.path(), &configuration);
     let client = reqwest::Client::new();
-    let url = format!("http://127.0.0.1:{port}/api/v2/alerts");
     let ours = |name: &str, severity: &str, service: &str, namespace: &str| {
         let mut labels =
             json!({"alertname": name, "severity": severity, "service": service, "component": "x", "cluster": "c"});
@@ -159,12 +166,7 @@ async fn a_critical_alert_silences_what_is_less_and_about_the_same() {
         theirs("KubeInfo", "info", "b"),
         json!({"labels": {"alertname": "InfoInhibitor", "severity": "none", "namespace": "b", "cluster": "c"}}),
     ]);
-    let mut left = 300;
-    while !client.post(&url).json(&alerts).send().await.is_ok_and(|answer| answer.status().is_success()) {
-        left -= 1;
-        assert!(left > 0, "{}", std::fs::read_to_string(folder.path().join("alertmanager.log")).unwrap());
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    post(&url, &alerts, folder.path()).await;
     let expected: BTreeSet<String> = ["SameServiceElsewhereLabelled", "SameServiceInfo", "KubeTwoLevels", "KubeInfo"]
         .into_iter()
         .map(str::to_owned)

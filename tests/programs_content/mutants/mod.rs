@@ -434,20 +434,20 @@ fn every_equivalent_mutant_is_one() {
     }
 }
 
-#[test]
-fn the_tests_notice_a_sixth_of_the_mutants() {
-    let subjects = Subjects::new();
+fn a_sixth_is_noticed(subjects: &Subjects) {
     let mut sample = subjects.mutants();
     sample.retain(Mutant::is_in_the_sample);
-    assert_above_the_floor(score(&subjects, &sample));
+    assert_above_the_floor(score(subjects, &sample));
+}
+
+#[test]
+fn the_tests_notice_a_sixth_of_the_mutants() {
+    a_sixth_is_noticed(&Subjects::new());
 }
 
 #[test]
 fn the_tests_notice_a_sixth_of_the_mutants_of_every_indicator() {
-    let subjects = Subjects::of_indicators();
-    let mut sample = subjects.mutants();
-    sample.retain(Mutant::is_in_the_sample);
-    assert_above_the_floor(score(&subjects, &sample));
+    a_sixth_is_noticed(&Subjects::of_indicators());
 }
 
 #[test]
