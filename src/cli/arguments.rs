@@ -77,7 +77,8 @@ pub struct ChangeArgs {
     /// Wait until another deploy is done, instead of refusing.
     #[arg(long)]
     pub wait_lock: bool,
-    /// How long applying and waiting may take; verifying has a timeout of its own.
+    /// How long applying and waiting may take, whatever `deploy.timeoutSeconds` and `deploy.releaseTimeouts` say;
+    /// verifying has a timeout of its own.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     pub timeout: Option<u64>,
     /// How long a cause that may heal must hold before the wait ends.

@@ -74,24 +74,24 @@ pub fn unknown_to_planned(steps: &[Step]) -> Vec<(ObjectRef, String)> {
         })
     };
     let is_definition = |manifest: &Manifest| manifest.reference().kind == "CustomResourceDefinition";
-    let planned: Vec<Manifest> = objects().filter(|manifest| is_definition(manifest)).cloned().collect();
+    let planned: Vec<&Manifest> = objects().filter(|manifest| is_definition(manifest)).collect();
     let others = objects().filter(|manifest| !is_definition(manifest));
     others
         .flat_map(|manifest| {
-            unknown_fields(&planned, &manifest.0).into_iter().map(|field| (manifest.reference(), field))
+            unknown_fields(planned.iter().copied(), &manifest.0).into_iter().map(|field| (manifest.reference(), field))
         })
         .collect()
 }
 
 /// The fields of `object` that the one of `definitions` that brings its kind does not know; none where none does.
-pub fn unknown_fields(definitions: &[Manifest], object: &Value) -> BTreeSet<String> {
+pub fn unknown_fields<'d>(definitions: impl IntoIterator<Item = &'d Manifest>, object: &Value) -> BTreeSet<String> {
     let mut fields = BTreeSet::new();
     let (group, version) = object["apiVersion"].as_str().and_then(|text| text.split_once('/')).unwrap_or_default();
     let brings = |definition: &&Manifest| {
         definition.0.pointer("/spec/group").and_then(Value::as_str) == Some(group)
             && definition.0.pointer("/spec/names/kind") == object.get("kind")
     };
-    let found = definitions.iter().find(brings).and_then(|definition| schema(&definition.0, version));
+    let found = definitions.into_iter().find(brings).and_then(|definition| schema(&definition.0, version));
     if let Some(schema) = found {
         unknown_at_root(schema, object, &mut fields);
     }
