@@ -4,6 +4,7 @@
 //! moment as the state that it keeps of pending alerts, as after any restart, and fires those whose
 //! `for` is over, no others.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -17,7 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::alerts::{Alert, alerts_of_every_profile, rules, seconds};
 use support::firing::{Firing, Way, shown};
-use support::tool;
+use support::{free_port, tool};
 
 /// Between two samples, and two evaluations of what is recorded, in seconds.
 const STEP: u64 = 30;
@@ -106,7 +107,7 @@ impl Blocks {
         std::fs::write(self.path("rules.yml"), json!({ "groups": groups }).to_string()).unwrap();
         std::fs::write(self.path("prometheus.yml"), "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\n")
             .unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = Command::new(tool("prometheus"))
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=90d"])
             .arg("--rules.alert.for-grace-period=0s")

@@ -30,7 +30,7 @@ impl Drop for Running {
 }
 
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], support::free_port()))
 }
 
 /// Runs `program` as it would run behind a pod with this configuration under `/etc/<program>`.

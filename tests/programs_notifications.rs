@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use support::program::Program;
 use support::rendered::{alertmanager_text, bundle, templated};
-use support::tool;
+use support::{free_port, tool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The configuration of Alertmanager as the chart writes it, for the user's `text`.
@@ -28,7 +28,7 @@ fn configuration() -> String {
 /// A running Alertmanager with `configuration`, and where it takes alerts.
 fn alertmanager(folder: &Path, configuration: &Value) -> (Program, String) {
     std::fs::write(folder.join("alertmanager.yaml"), configuration.to_string()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     (Program::alertmanager(folder, port), format!("http://127.0.0.1:{port}/api/v2/alerts"))
 }
 

@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::rendered::{self, find};
-use support::tool;
+use support::{free_port, tool};
 
 const KEY: &str = "k3yOfThisTestAndOfNothingElse0000";
 const PERSON: &str = "person-4711";
@@ -44,10 +44,6 @@ impl Drop for Program {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn pseudonym(id: &str) -> String {

@@ -1,6 +1,7 @@
 //! Thousands of random alerts: the real Alertmanager and amtool send each one where the table in
 //! docs/routing.md says, and Alertmanager silences the same ones.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -14,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 use support::program::Program;
 use support::routing::{Labels, configuration, inhibited, receiver, routed_by};
-use support::tool;
+use support::{free_port, tool};
 
 /// How many alerts there are, in how many scenes; only alerts of one scene can silence each other.
 const ALERTS: usize = 4000;
@@ -95,7 +96,7 @@ async fn alertmanager_routes_and_inhibits_thousands_of_random_alerts_as_the_tabl
         .collect();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("alertmanager.yaml"), configuration.to_string()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let _alertmanager = Program::alertmanager(folder.path(), port);
     let log = || std::fs::read_to_string(folder.path().join("alertmanager.log")).unwrap();
     let client = reqwest::Client::new();

@@ -1,5 +1,6 @@
 //! The clients against a real Prometheus and a real Alertmanager on loopback.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -7,11 +8,8 @@ mod support;
 use drivemaster_mon::telemetry::{Alertmanager, Limits, Prometheus, Readiness};
 use reqwest::Url;
 use std::time::Duration;
+use support::free_port;
 use support::program::Program;
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 fn url(port: u16) -> Url {
     Url::parse(&format!("http://127.0.0.1:{port}")).unwrap()

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::free_port;
 use support::sandbox::Sandbox;
 
 const MONITORING: &str = "drivemaster-monitoring";
@@ -280,10 +281,6 @@ fn the_bundle_installs_by_hand(sandbox: &Sandbox, deployed: &BTreeMap<String, Va
     for (name, specification) in deployed {
         assert_eq!(&by_hand[name], specification, "{name}");
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn interrupt(pid: u32) {

@@ -200,7 +200,37 @@ fn is_foreign(check: &Check, config: &Config) -> bool {
 /// What became of one check so far.
 enum State {
     Final(Vec<CheckResult>),
-    Open,
+    Open(Waits),
+}
+
+impl State {
+    fn is_open(&self) -> bool {
+        matches!(self, State::Open(_))
+    }
+}
+
+/// What each result of a check waits for, and since when it has been that. A time that ran from the first question
+/// on would be over before the second one where the first took long, and one that ran from an earlier trouble would
+/// leave a later one no second chance.
+type Waits = BTreeMap<String, (Again, Instant)>;
+
+/// How long a run is asking, and how long it may.
+#[derive(Clone, Copy)]
+struct Clock {
+    started: Instant,
+    timeout: Duration,
+}
+
+impl Clock {
+    /// Whether a result that waits like this `since` then is worth another question.
+    fn allows(&self, again: Again, since: Instant) -> bool {
+        let age = self.started.elapsed();
+        match again {
+            Again::Never => false,
+            Again::Within(limit) => since.elapsed() < limit.min(self.timeout) && age < self.timeout + limit,
+            Again::UntilTimeout => age < self.timeout,
+        }
+    }
 }
 
 /// Asks and judges until nothing is left that asking again may change.
@@ -211,7 +241,7 @@ async fn run(
     events: &Events,
     mut ask: impl AsyncFnMut(BTreeSet<Need>) -> Facts,
 ) -> Report {
-    let started = Instant::now();
+    let clock = Clock { started: Instant::now(), timeout };
     let mut states: Vec<(&Check, State)> = Vec::new();
     for check in registry() {
         let ids: Vec<String> = ids_of(check, scope.bundle).into_iter().filter(|id| selection.wants(id)).collect();
@@ -229,21 +259,21 @@ async fn run(
         } else if let Some(key) = disabled {
             State::Final(skipped(&format!("`{key}.enabled` is false")))
         } else {
-            State::Open
+            State::Open(Waits::new())
         };
         states.push((check, state));
     }
     let mut told = 0;
     let mut waiting_for = String::new();
     loop {
-        let open = states.iter().filter(|(_, state)| matches!(state, State::Open));
+        let open = states.iter().filter(|(_, state)| state.is_open());
         let needs: BTreeSet<Need> = open.flat_map(|(check, _)| check.needs.iter().copied()).collect();
         if !needs.is_empty() {
             let facts = ask(needs).await;
-            let age = started.elapsed();
             let mut reasons = Vec::new();
-            for (check, state) in states.iter_mut().filter(|(_, state)| matches!(state, State::Open)) {
-                let (results, again) = judge(check, scope, selection, &facts, age, timeout);
+            for (check, state) in &mut states {
+                let State::Open(waits) = state else { continue };
+                let (results, again) = judge(check, scope, selection, &facts, &clock, waits);
                 if again {
                     let waiting = results.iter().filter(|result| result.outcome != Outcome::Pass);
                     reasons.extend(waiting.map(|result| format!("{}: {}", result.id, result.reason)));
@@ -269,7 +299,7 @@ async fn run(
     }
     let finals = states.into_iter().flat_map(|(_, state)| match state {
         State::Final(results) => results,
-        State::Open => Vec::new(),
+        State::Open(_) => Vec::new(),
     });
     Report::new(finals.collect())
 }
@@ -280,11 +310,12 @@ fn judge(
     scope: &Scope<'_>,
     selection: &Selection,
     facts: &Facts,
-    age: Duration,
-    timeout: Duration,
+    clock: &Clock,
+    waits: &mut Waits,
 ) -> (Vec<CheckResult>, bool) {
     let mut results = Vec::new();
     let mut ask_again = false;
+    let before = std::mem::take(waits);
     for verdict in (check.judge)(scope, facts) {
         let again = verdict.again;
         let mut result = result_of(check, verdict, scope.config);
@@ -296,15 +327,15 @@ fn judge(
             results.push(result_of(check, skipped, scope.config));
             continue;
         }
-        let limit = match again {
-            Again::Never => Duration::ZERO,
-            Again::Within(limit) => limit.min(timeout),
-            Again::UntilTimeout => timeout,
-        };
-        if age < limit && !result.unknown_allowed {
-            ask_again = true;
-        } else if limit > Duration::ZERO && !result.unknown_allowed {
-            result.reason = format!("{} (asked for {} s)", result.reason, age.as_secs());
+        if again != Again::Never && !result.unknown_allowed {
+            let since = before.get(&result.id).filter(|(kept, _)| *kept == again).map(|(_, since)| *since);
+            let since = since.unwrap_or_else(Instant::now);
+            waits.insert(result.id.clone(), (again, since));
+            if clock.allows(again, since) {
+                ask_again = true;
+            } else {
+                result.reason = format!("{} (asked for {} s)", result.reason, clock.started.elapsed().as_secs());
+            }
         }
         results.push(result);
     }

@@ -5,6 +5,7 @@ use super::guard::{Exit, Guard};
 use super::handshake::Reporter;
 use super::network::program::Program;
 use super::objects;
+use super::reserved_ports::ReservedPorts;
 use anyhow::{Context, Result, anyhow};
 use hyper::header::{HeaderValue, USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -13,7 +14,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -24,14 +24,10 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// How often a program that ends is started again.
 const RESTARTS: u32 = 3;
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
-/// The first port that is looked at; those below belong to well-known services.
-const FIRST_QUIET_PORT: u16 = 12_000;
-/// How many ports are tried before the system chooses one.
-const QUIET_ATTEMPTS: u32 = 50;
 /// How much of a log is told with an error.
 const TOLD_LINES: usize = 12;
 
-/// Somebody else took a port between choosing and using it: choose again.
+/// Somebody took a port although it is kept, by binding to every address of the machine: choose again.
 #[derive(Debug)]
 pub(super) struct PortTaken(String);
 
@@ -43,49 +39,25 @@ impl fmt::Display for PortTaken {
 
 impl std::error::Error for PortTaken {}
 
-/// Chooses free ports, all different; none simulates a pod yet.
+/// Chooses ports that are kept as long as what is given beside them; none simulates a pod yet.
 ///
 /// # Errors
 /// When the machine has none.
-pub(super) fn choose_ports(installed: impl IntoIterator<Item = Program>) -> Result<Ports> {
-    // Held together until all are chosen, so that none is given out twice.
-    let mut listeners = Vec::new();
-    let mut next = || -> Result<u16> {
-        let listener = free_listener().context("there is no free port on loopback")?;
-        let port = listener.local_addr().context("there is no free port on loopback")?.port();
-        listeners.push(listener);
-        Ok(port)
-    };
+pub(super) fn choose_ports(installed: impl IntoIterator<Item = Program>) -> Result<(Ports, ReservedPorts)> {
+    let mut reserved = ReservedPorts::default();
     let mut ports = Ports {
-        etcd: next()?,
-        etcd_peer: next()?,
-        api_server: next()?,
-        kwok: next()?,
+        etcd: reserved.reserve()?,
+        etcd_peer: reserved.reserve()?,
+        api_server: reserved.reserve()?,
+        kwok: reserved.reserve()?,
         behind: BTreeMap::new(),
         simulated: BTreeMap::new(),
     };
     for program in installed {
-        let pod_ports = program.row().ports.iter().map(|port| Ok((*port, next()?)));
+        let pod_ports = program.row().ports.iter().map(|port| Ok((*port, reserved.reserve()?)));
         ports.behind.insert(program, pod_ports.collect::<Result<_>>()?);
     }
-    Ok(ports)
-}
-
-/// Listens on a free port, if possible on one that the system never gives to an outgoing connection:
-/// some of these ports are first listened on long after they were chosen.
-fn free_listener() -> std::io::Result<TcpListener> {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let outgoing = range.split_whitespace().next().and_then(|first| first.parse::<u16>().ok());
-    let quiet = FIRST_QUIET_PORT..outgoing.unwrap_or(FIRST_QUIET_PORT);
-    if !quiet.is_empty() {
-        for _ in 0..QUIET_ATTEMPTS {
-            let port = rand::random_range(quiet.clone());
-            if let Ok(listener) = TcpListener::bind(super::control_plane::loopback(port)) {
-                return Ok(listener);
-            }
-        }
-    }
-    TcpListener::bind(super::control_plane::loopback(0))
+    Ok((ports, reserved))
 }
 
 /// Starts every program and waits until the cluster takes pods. Gives a client that acts as the
@@ -237,7 +209,7 @@ mod tests {
 
     #[test]
     fn ports_are_all_different() {
-        let ports = choose_ports(Program::ALL).unwrap();
+        let (ports, _reserved) = choose_ports(Program::ALL).unwrap();
         let behind = ports.behind.values().flat_map(BTreeMap::values).copied();
         let all: Vec<u16> =
             [ports.etcd, ports.etcd_peer, ports.api_server, ports.kwok].into_iter().chain(behind).collect();

@@ -38,7 +38,7 @@ const SERVICE_ADDRESSES: &str = "10.96.0.0/16";
 const POD_ADDRESSES: &str = "10.244.0.0/16";
 const ISSUER: &str = "https://kubernetes.default.svc";
 
-/// Ports on loopback. They are free when chosen, which is no promise.
+/// Ports on loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ports {
     /// Clients of etcd.

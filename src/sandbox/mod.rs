@@ -23,6 +23,7 @@ pub mod platform;
 mod platform_start;
 pub mod process;
 pub mod programs;
+pub mod reserved_ports;
 mod shim;
 pub mod stand_in;
 pub mod state;

@@ -12,6 +12,7 @@ use super::network::{self, Network};
 use super::objects;
 use super::pki::Pki;
 use super::platform_start::{Platform, apply, platform_of};
+use super::reserved_ports::ReservedPorts;
 use super::state::{ProgramRecord, Record};
 use crate::error::failure_of;
 use crate::process::ProcessRef;
@@ -163,6 +164,8 @@ async fn supervise(options: Options, mut caller: mpsc::UnboundedReceiver<()>) ->
 struct Sandbox {
     options: Options,
     ports: Ports,
+    /// Keeps [`Self::ports`].
+    _reserved: ReservedPorts,
     guard: Guard,
     client: Client,
     listener: UnixListener,
@@ -190,8 +193,8 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     folder.write_record(&record)?;
     let platform = Platform::new(&options.config)?;
     let mut attempt = 1;
-    let (ports, network, client) = loop {
-        let mut ports = choose_ports(options.programs.all_behind().into_keys())?;
+    let (ports, reserved, network, client) = loop {
+        let (mut ports, reserved) = choose_ports(options.programs.all_behind().into_keys())?;
         // Before the API server, which goes through it to reach the node.
         let network = network::start(platform.network(folder, &ports, &pki)).await?;
         ports.simulated = network.simulated();
@@ -203,7 +206,7 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
             pods_start_after: options.pods_start_after,
         };
         match bring_up(&plane, &guard, Reporter).await {
-            Ok(client) => break (ports, network, client),
+            Ok(client) => break (ports, reserved, network, client),
             Err(error) if error.is::<PortTaken>() && attempt < ATTEMPTS => {
                 attempt += 1;
                 Reporter.send(&Report::Note { message: format!("{error}; trying others") });
@@ -245,6 +248,7 @@ async fn start(options: Options, guard: Guard) -> Result<Sandbox> {
     Ok(Sandbox {
         options,
         ports,
+        _reserved: reserved,
         guard,
         client,
         listener,

@@ -1,6 +1,6 @@
 //! A real Prometheus over blocks that promtool made of text.
 
-use crate::support::tool;
+use crate::support::{free_port, tool};
 use reqwest::Url;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ impl Drop for Prometheus {
 impl Prometheus {
     /// Starts one on the blocks in `folder` and waits until it is ready.
     pub(crate) async fn start(folder: &Path) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         std::fs::write(folder.join("prometheus.yml"), "{}\n").unwrap();
         let child = Command::new(tool("prometheus"))
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=100y"])

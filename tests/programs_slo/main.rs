@@ -1,5 +1,6 @@
 //! The numbers of the objectives, by a real Prometheus on a month of traffic that can be counted by hand.
 
+#![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod backfill;

@@ -92,8 +92,19 @@ impl Answer {
     /// Ends the test unless the run ended with `code`.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(self.code, code, "{}\nstderr:\n{}", self.told(), self.stderr);
         self
+    }
+
+    /// Standard output, of a report the checks that did not pass: a log keeps the beginning and the end of what is long.
+    fn told(&self) -> String {
+        let document = serde_json::from_str::<serde_json::Value>(&self.stdout).unwrap_or_default();
+        let Some(checks) = document["checks"].as_array() else {
+            return format!("stdout:\n{}", self.stdout);
+        };
+        let open = |check: &&serde_json::Value| check["outcome"] != "pass";
+        let rest: Vec<String> = checks.iter().filter(open).map(|check| format!("{check:#}")).collect();
+        format!("checks that did not pass:\n{}", rest.join("\n"))
     }
 
     /// Ends the test unless standard error contains `text`.
@@ -115,6 +126,15 @@ impl Answer {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}:\n{}\n{}", self.stdout, self.stderr))
     }
+}
+
+/// A port of loopback that nobody else chooses as long as this process lives.
+#[cfg(feature = "sandbox")]
+pub fn free_port() -> u16 {
+    let mut reserved = drivemaster_mon::sandbox::reserved_ports::ReservedPorts::default();
+    let port = reserved.reserve().unwrap();
+    std::mem::forget(reserved);
+    port
 }
 
 /// Where the real programs are.

@@ -11,6 +11,11 @@ fn patterns(text: &str) -> Vec<String> {
 
 /// Runs the selected checks on scripted facts: the first for the first round, the last for all further ones.
 async fn run_on(only: &str, skip: &str, rounds: Vec<Facts>) -> (Report, usize, Vec<Event>) {
+    run_slowly(only, skip, Duration::ZERO, rounds).await
+}
+
+/// As [`run_on`], where each round of questions takes so long.
+async fn run_slowly(only: &str, skip: &str, round: Duration, rounds: Vec<Facts>) -> (Report, usize, Vec<Event>) {
     let (config, bundle) = testing::scope();
     let scope = Scope { config: &config, bundle: &bundle };
     let selection = Selection::new(&bundle, &patterns(only), &patterns(skip)).unwrap();
@@ -18,6 +23,7 @@ async fn run_on(only: &str, skip: &str, rounds: Vec<Facts>) -> (Report, usize, V
     let events: Events = Arc::clone(&recorder) as Events;
     let mut asked = 0;
     let report = run(&scope, &selection, Duration::from_secs(60), &events, async |_| {
+        sleep(round).await;
         asked += 1;
         rounds[(asked - 1).min(rounds.len() - 1)].clone()
     })
@@ -71,6 +77,33 @@ async fn an_unknown_that_is_allowed_neither_waits_nor_fails() {
     let (report, asked, _) = run_on("grafana", "", vec![program("grafana", silent())]).await;
     assert!(asked > 1, "a program that should be there may be restarting");
     assert_eq!(report.verdict().unwrap_err().kind, Kind::CouldNotAsk);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_question_that_takes_long_leaves_a_second_one() {
+    let hangs = program("grafana", Err(CannotAsk::passing("no answer in 15 s")));
+    let ready = program("grafana", Ok(Readiness::Ready));
+    let rounds = vec![hangs.clone(), ready.clone()];
+    let (report, asked, _) = run_slowly("grafana/healthy", "", Duration::from_secs(15), rounds).await;
+    assert_eq!((report.results[0].outcome, asked), (Outcome::Pass, 2));
+    // The patience with what does not answer is not endless.
+    let (report, asked, _) = run_slowly("grafana/healthy", "", Duration::from_secs(15), vec![hangs]).await;
+    assert_eq!((report.results[0].outcome, asked), (Outcome::Unknown, 2));
+    assert_eq!(report.results[0].reason, "no answer in 15 s (asked for 31 s)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_answer_late_is_asked_again_too() {
+    // For half a minute it waits for something else; then a connection breaks for a moment.
+    let away = Facts { known_alertmanagers: Err(CannotAsk::passing("connection reset")), ..Facts::default() };
+    let rounds: Vec<Facts> = vec![known(&[]); 30].into_iter().chain([away, known(&["http://a"])]).collect();
+    let (report, asked, _) = run_on("alertmanager/known-to-prometheus", "", rounds).await;
+    assert_eq!((report.results[0].outcome, asked), (Outcome::Pass, 32));
+    // Two troubles by turns do not go on for ever.
+    let away = Facts { known_alertmanagers: Err(CannotAsk::passing("connection reset")), ..Facts::default() };
+    let rounds: Vec<Facts> = (0..200).map(|round| if round % 2 == 0 { known(&[]) } else { away.clone() }).collect();
+    let (_, asked, _) = run_on("alertmanager/known-to-prometheus", "", rounds).await;
+    assert!((60..=71).contains(&asked), "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
