@@ -189,13 +189,8 @@ fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
     // How many checks there are goes with the configuration; that they are many and none failed does not.
     assert!(counts["passed"].as_u64().unwrap() >= 50, "{counts}");
     assert_eq!((&counts["failed"], &counts["unknown"]), (&Value::from(0), &Value::from(0)), "{counts}");
-    let outcome = |check: &Value| check["outcome"].as_str().unwrap().to_owned();
-    let outcomes: BTreeMap<&str, String> = document["checks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|check| (check["id"].as_str().unwrap(), outcome(check)))
-        .collect();
+    let all = document["checks"].as_array().unwrap();
+    let checks: BTreeMap<&str, &Value> = all.iter().map(|check| (check["id"].as_str().unwrap(), check)).collect();
     for id in [
         "security/pod-security",
         "security/network-policies",
@@ -219,9 +214,10 @@ fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
         "chaos-mesh/ready",
         "chaos/paused",
     ] {
-        assert_eq!(outcomes[id], "pass", "{id}");
+        assert_eq!(checks[id]["outcome"], "pass", "{:#}", checks[id]);
     }
-    let unknown: Vec<&&str> = outcomes.iter().filter(|(_, outcome)| *outcome == "unknown").map(|(id, _)| id).collect();
+    let unknown: Vec<&&str> =
+        checks.iter().filter(|(_, check)| check["outcome"] == "unknown").map(|(id, _)| id).collect();
     assert_eq!(unknown, [&"alloy/ready", &"blackbox-exporter/healthy", &"grafana/healthy"]);
     // Nothing was lost, and the definitions are today's.
     let claims = story.uids("persistentvolumeclaims");

@@ -209,6 +209,8 @@ pub struct PanelFact {
 pub enum QueryFact {
     /// So many series with a number.
     Data(usize),
+    /// A constant stands in its place, because of this.
+    Constant(Cause),
     /// No number, and why.
     Empty(Cause),
     /// It is refused, for this reason.

@@ -83,9 +83,12 @@ pub struct Question {
 /// # Errors
 /// It is no PromQL.
 pub fn questions(expression: &str) -> Result<Vec<Question>, String> {
-    let expression = parse(expression)?;
+    Ok(questions_of(&parse(expression)?))
+}
+
+fn questions_of(expression: &Expr) -> Vec<Question> {
     let mut questions = Vec::new();
-    visit(&expression, &mut |part| {
+    visit(expression, &mut |part| {
         let (selector, window) = match part {
             Expr::VectorSelector(selector) => (selector, None),
             Expr::MatrixSelector(selector) => (&selector.vs, Some(display_duration(&selector.range))),
@@ -95,7 +98,26 @@ pub fn questions(expression: &str) -> Result<Vec<Question>, String> {
             of_selector(metric, &selector.matchers.matchers, window, &mut questions);
         }
     });
-    Ok(questions)
+    questions
+}
+
+/// What to ask about the parts of the query `expression` in whose place a constant stands where they have no answer, as
+/// in `sum(failures) or vector(0)`: whether their metrics are known at all. No failure is a 0, no metric is none.
+///
+/// # Errors
+/// It is no PromQL.
+pub fn questions_behind_constants(expression: &str) -> Result<Vec<Question>, String> {
+    let expression = parse(expression)?;
+    let mut asked = Vec::new();
+    visit(&expression, &mut |part| {
+        let Expr::Binary(binary) = part else { return };
+        let is_constant = matches!(&*binary.rhs, Expr::Call(call) if call.func.name == "vector");
+        if is_constant && binary.op.to_string() == "or" {
+            asked.extend(questions_of(&binary.lhs));
+        }
+    });
+    asked.retain(|question| matches!(question.cause, Cause::NeverSeen { .. }));
+    Ok(asked)
 }
 
 /// What a Prometheus that is old enough for every rule to have recorded something answers.
@@ -166,7 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_constant_only_the_metrics_are_asked_for() {
+        for (expression, metrics) in [
+            ("sum(rate(a{b=\"c\"}[1m])) or vector(0)", &["a"][..]),
+            ("(sum(a) or vector(0)) / sum(b)", &["a"]),
+            ("(count(a unless on (x) b) or vector(0)) + (sum(c) or (vector(1)))", &["a", "b"]),
+            ("sum(a) or sum(b)", &[]),
+            ("vector(0) or sum(a)", &[]),
+            ("sum(a) and vector(0)", &[]),
+        ] {
+            let asked = questions_behind_constants(expression).unwrap();
+            let expected: Vec<Cause> =
+                metrics.iter().map(|metric| Cause::NeverSeen { metric: (*metric).to_owned() }).collect();
+            assert_eq!(asked.into_iter().map(|question| question.cause).collect::<Vec<_>>(), expected, "{expression}");
+        }
+    }
+
+    #[test]
     fn what_is_no_promql_is_no_question() {
+        assert!(questions_behind_constants("sum(").is_err());
         assert!(questions("sum(").is_err());
     }
 }

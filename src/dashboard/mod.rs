@@ -6,6 +6,6 @@ pub mod cause;
 pub mod expand;
 pub mod model;
 
-pub use cause::{Cause, Question, is_old_enough, questions};
+pub use cause::{Cause, Question, is_old_enough, questions, questions_behind_constants};
 pub use expand::Expansion;
 pub use model::{Dashboard, Panel, Target};

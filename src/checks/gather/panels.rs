@@ -4,7 +4,7 @@
 use super::super::facts::{Cause, DashboardFact, PanelFact, QueryFact};
 use crate::config::Config;
 use crate::dashboard::expand::POINTS;
-use crate::dashboard::{Dashboard, Expansion, is_old_enough, questions};
+use crate::dashboard::{Dashboard, Expansion, Question, is_old_enough, questions, questions_behind_constants};
 use crate::promql::parse_duration;
 use crate::render::Bundle;
 use crate::telemetry::{HttpError, Prometheus};
@@ -83,7 +83,11 @@ async fn ask(prometheus: &Prometheus, asking: Asking) -> Result<PanelFact, HttpE
             Ok(samples) => match samples.iter().filter(|sample| !sample.value.is_nan()).count() {
                 0 if may_be_empty => QueryFact::Data(0),
                 0 => QueryFact::Empty(cause(prometheus, &expression, !samples.is_empty()).await?),
-                numbers => QueryFact::Data(numbers),
+                numbers if may_be_empty => QueryFact::Data(numbers),
+                numbers => match unanswered(prometheus, questions_behind_constants(&expression)).await? {
+                    Some(cause @ Cause::NeverSeen { .. }) => QueryFact::Constant(cause),
+                    _ => QueryFact::Data(numbers),
+                },
             },
             Err(no @ HttpError::Status { .. }) => QueryFact::Refused(no.to_string()),
             Err(error) => return Err(error),
@@ -94,13 +98,21 @@ async fn ask(prometheus: &Prometheus, asking: Asking) -> Result<PanelFact, HttpE
 
 /// Why `expression` has no number; `answered` with samples that are none.
 async fn cause(prometheus: &Prometheus, expression: &str, answered: bool) -> Result<Cause, HttpError> {
-    // What cannot be read here was read by Prometheus.
-    for question in questions(expression).unwrap_or_default() {
+    let unanswered = unanswered(prometheus, questions(expression)).await?;
+    Ok(unanswered.unwrap_or(if answered { Cause::NoTraffic } else { Cause::FilteredOut }))
+}
+
+/// The cause of the first of `questions` that has no answer. What cannot be read here was read by Prometheus.
+async fn unanswered(
+    prometheus: &Prometheus,
+    questions: Result<Vec<Question>, String>,
+) -> Result<Option<Cause>, HttpError> {
+    for question in questions.unwrap_or_default() {
         if prometheus.query(&question.expression).await?.is_empty() {
             let young = matches!(question.cause, Cause::NeverSeen { .. })
                 && prometheus.query(&is_old_enough()).await?.is_empty();
-            return Ok(if young { question.cause.while_young() } else { question.cause });
+            return Ok(Some(if young { question.cause.while_young() } else { question.cause }));
         }
     }
-    Ok(if answered { Cause::NoTraffic } else { Cause::FilteredOut })
+    Ok(None)
 }

@@ -2,7 +2,9 @@
 
 use super::facts::{Cause, DashboardFact, Need, PanelFact, QueryFact};
 use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
+use crate::contract::Contract;
 use crate::event::Outcome;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(super) const CHECK: Check = Check {
@@ -19,13 +21,17 @@ pub(super) const CHECK: Check = Check {
 /// Most rules record something in this time; those that need more are told, not waited for.
 const RECORDING: Duration = Duration::from_secs(30);
 
+/// What comes with an event of this run is scraped by then.
+const SCRAPED: Duration = Duration::from_secs(45);
+
 fn judge_answers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
+    let excused = excused(scope);
     let expected = scope.bundle.expected.dashboards.iter();
     expected
         .map(|dashboard| {
             let verdict = match &facts.panels {
                 Ok(answers) => match answers.get(&dashboard.uid) {
-                    Some(DashboardFact::Panels(panels)) => judge_panels(panels),
+                    Some(DashboardFact::Panels(panels)) => judge_panels(panels, &excused),
                     Some(DashboardFact::Unreadable(lacks)) => {
                         Verdict::fail(format!("its model is no dashboard: {lacks}")).hint("drivemaster-mon render")
                     }
@@ -43,23 +49,35 @@ fn judge_answers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
         .collect()
 }
 
-fn judge_panels(panels: &[PanelFact]) -> Verdict {
-    let wrong: Vec<String> = panels.iter().filter_map(problem).collect();
+/// The metrics of programs that need not be there.
+fn excused(scope: &Scope<'_>) -> BTreeSet<String> {
+    // The embedded file, which its own tests read.
+    let Ok(known) = Contract::programs() else { return BTreeSet::new() };
+    let absent = scope.config.verify.may_be_unknown.iter().flat_map(|key| known.metrics_of(key));
+    absent.map(|metric| metric.name.clone()).collect()
+}
+
+fn judge_panels(panels: &[PanelFact], excused: &BTreeSet<String>) -> Verdict {
+    let wrong: Vec<String> = panels.iter().filter_map(|panel| problem(panel, excused)).collect();
     let total = panels.iter().filter(|panel| panel.is_panel).count();
-    let waits = |query: &QueryFact| matches!(query, QueryFact::Data(_) | QueryFact::Empty(Cause::NotRecorded { .. }));
-    if !wrong.is_empty() && panels.iter().flat_map(|panel| &panel.queries).all(waits) {
-        let reason = format!("{} of {} wait for their first record", wrong.len(), counted(total, "panel"));
+    let are_all = |fits: fn(&QueryFact) -> bool| panels.iter().flat_map(|panel| &panel.queries).all(fits);
+    let of = |what: &str| format!("{} of {} {what}", wrong.len(), counted(total, "panel"));
+    if !wrong.is_empty() && are_all(is_shown) {
+        let reason = of("show a constant in place of a metric");
+        return Verdict::new(Outcome::Warn, reason).evidence(wrong).again(Again::Within(SCRAPED));
+    }
+    if !wrong.is_empty() && are_all(is_early) {
+        let reason = of("wait for their first record");
         return Verdict::new(Outcome::Warn, reason).evidence(wrong).again(Again::Within(RECORDING));
     }
     if !wrong.is_empty() {
-        let reason = format!("{} of {} without data", wrong.len(), counted(total, "panel"));
         // A rate needs two scrapes, a recorded series an evaluation.
-        return Verdict::fail(reason).evidence(wrong).again(Again::UntilTimeout);
+        return Verdict::fail(of("without data")).evidence(wrong).again(Again::UntilTimeout);
     }
     if total == 0 {
         return Verdict::fail("it has no panel that asks anything");
     }
-    let with_data = |query: &&QueryFact| matches!(query, QueryFact::Data(1..));
+    let with_data = |query: &&QueryFact| matches!(query, QueryFact::Data(1..) | QueryFact::Constant(_));
     let of_panels = panels.iter().filter(|panel| panel.is_panel);
     let queries = of_panels.clone().map(|panel| panel.queries.len()).sum::<usize>();
     let answered = of_panels.clone().flat_map(|panel| &panel.queries).filter(with_data).count();
@@ -75,11 +93,23 @@ fn judge_panels(panels: &[PanelFact]) -> Verdict {
     Verdict { reason: evidence.join("; "), ..Verdict::pass().evidence(evidence) }
 }
 
+/// Whether the query has an answer, be it a constant.
+fn is_shown(query: &QueryFact) -> bool {
+    matches!(query, QueryFact::Data(_) | QueryFact::Constant(_))
+}
+
+/// Whether the query has an answer, or will have one once its rule has recorded something.
+fn is_early(query: &QueryFact) -> bool {
+    is_shown(query) || matches!(query, QueryFact::Empty(Cause::NotRecorded { .. }))
+}
+
 /// Why the panel does not show what it should; `None` when it does.
-fn problem(panel: &PanelFact) -> Option<String> {
+fn problem(panel: &PanelFact, excused: &BTreeSet<String>) -> Option<String> {
     let of = |what: String| format!("`{}`: {what}", panel.title);
     panel.queries.iter().find_map(|query| match query {
         QueryFact::Data(_) => None,
+        QueryFact::Constant(Cause::NeverSeen { metric }) if excused.contains(metric) => None,
+        QueryFact::Constant(cause) => Some(of(format!("it shows a constant, as {cause}"))),
         QueryFact::Empty(cause) => Some(of(cause.to_string())),
         QueryFact::Refused(why) => Some(of(format!("Prometheus refuses its query: {why}"))),
     })
@@ -146,6 +176,23 @@ mod tests {
         assert_eq!(verdict.again, Again::Within(RECORDING));
         let wrong = panel("Rate", vec![QueryFact::Empty(Cause::NoTraffic)]);
         assert_eq!(of(DashboardFact::Panels(vec![budget(), wrong])).outcome, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_constant_in_place_of_a_metric_that_is_not_there_is_a_warning() {
+        let constant = || QueryFact::Constant(Cause::NeverSeen { metric: "a".to_owned() });
+        let verdict = of(DashboardFact::Panels(vec![panel("Failures", vec![constant()]), panel("Rate", vec![])]));
+        assert_eq!(
+            (verdict.outcome, verdict.reason.as_str(), verdict.again),
+            (Outcome::Warn, "1 of 2 panels show a constant in place of a metric", Again::Within(SCRAPED))
+        );
+        assert_eq!(verdict.evidence, ["`Failures`: it shows a constant, as metric `a` was not seen within 1h"]);
+        // In the test's configuration Loki need not be there.
+        let away = QueryFact::Constant(Cause::NeverSeen { metric: "loki_ingester_memory_streams".to_owned() });
+        assert_eq!(of(DashboardFact::Panels(vec![panel("Streams", vec![away])])).outcome, Outcome::Pass);
+        let empty = panel("Rate", vec![QueryFact::Empty(Cause::NoTraffic)]);
+        let verdict = of(DashboardFact::Panels(vec![panel("Failures", vec![constant()]), empty]));
+        assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::Fail, "2 of 2 panels without data"));
     }
 
     #[test]
