@@ -8,6 +8,7 @@ use crate::support::{tool, tool_cache};
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The chart that is upgraded, its version, and the version after it.
 const UPGRADED: (&str, &str, &str) = ("jaeger", "4.11.1", "4.11.2");
@@ -53,11 +54,13 @@ pub enum Change {
     Value,
     /// The version of one chart.
     Chart,
+    /// Nothing, and what was rendered of the charts is not kept any more: only this program keeps it.
+    Unkept,
 }
 
 impl Change {
     /// In the order in which they are made on one sandbox.
-    pub const ALL: &[Change] = &[Change::Cold, Change::Nothing, Change::Value, Change::Chart];
+    pub const ALL: &[Change] = &[Change::Cold, Change::Nothing, Change::Value, Change::Chart, Change::Unkept];
 }
 
 impl fmt::Display for Change {
@@ -67,6 +70,7 @@ impl fmt::Display for Change {
             Change::Nothing => "no change",
             Change::Value => "one value changed",
             Change::Chart => "one chart upgraded",
+            Change::Unkept => "no change, nothing kept of the charts",
         })
     }
 }
@@ -81,6 +85,8 @@ pub fn helmfile() -> Option<PathBuf> {
 /// peers also the passwords and the certificate that this program makes itself.
 pub struct Ground {
     sandbox: Sandbox,
+    /// How long the sandbox took to come up, in seconds.
+    pub brought_up: f64,
     charts: PathBuf,
     contender: Contender,
 }
@@ -88,8 +94,10 @@ pub struct Ground {
 impl Ground {
     pub fn new(contender: Contender, pods_start_after: u64) -> Self {
         let after = pods_start_after.to_string();
+        let begun = Instant::now();
         let sandbox = Sandbox::up_for(&production(&[], &["--pods-start-after", &after]));
-        let ground = Ground { sandbox, charts: charts_dir(), contender };
+        let brought_up = begun.elapsed().as_secs_f64();
+        let ground = Ground { sandbox, brought_up, charts: charts_dir(), contender };
         let rendered = ground.rendered("found", Change::Cold);
         let namespaces = rendered.join("01-namespaces");
         ground.sandbox.kubectl(&["apply", "--server-side", "--field-manager=drivemaster-mon", "-f", text(&namespaces)]);
@@ -125,6 +133,9 @@ impl Ground {
 
     /// What `change` costs, after the changes before it.
     pub fn measure(&self, change: Change) -> Figures {
+        if change == Change::Unkept {
+            std::fs::remove_dir_all(self.folder(".cache/drivemaster-mon/renders")).unwrap();
+        }
         let command = match self.contender {
             Contender::Ours | Contender::Planned => self.ours(change),
             Contender::Helm { as_shipped } => self.helm(as_shipped, change),
@@ -137,7 +148,7 @@ impl Ground {
     fn charts(&self, change: Change) -> (PathBuf, PathBuf) {
         let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts.lock.yaml");
         let (name, version, next) = UPGRADED;
-        if change != Change::Chart {
+        if !matches!(change, Change::Chart | Change::Unkept) {
             return (self.charts.clone(), lock);
         }
         let folder = self.folder("upgraded-charts");
@@ -160,7 +171,7 @@ impl Ground {
     fn options(&self, verb: &[&str], change: Change) -> Vec<String> {
         let (charts, lock) = self.charts(change);
         let mut options = vec!["--charts", text(&charts), "--charts-lock", text(&lock)];
-        if matches!(change, Change::Value | Change::Chart) {
+        if matches!(change, Change::Value | Change::Chart | Change::Unkept) {
             options.extend(CHANGED_VALUE);
         }
         production(verb, &options).into_iter().map(str::to_owned).collect()

@@ -34,14 +34,17 @@ fn contenders() -> Vec<Contender> {
 #[ignore = "a benchmark, of a quarter of an hour: make bench"]
 fn deploys_beside_their_peers() {
     let mut measured: BTreeMap<(u64, Change, Contender), Vec<Figures>> = BTreeMap::new();
+    let mut brought_up = Vec::new();
     for pods_start_after in [0, 10] {
         let rounds = if pods_start_after == 0 { rounds() } else { 1 };
         for _ in 0..rounds {
             for contender in contenders() {
                 let ground = Ground::new(contender, pods_start_after);
                 let is_first_alone = pods_start_after > 0 || contender == Contender::Planned;
+                brought_up.push(ground.brought_up);
                 let changes = if is_first_alone { &[Change::Cold] } else { Change::ALL };
-                for change in changes {
+                let alike = |change: &&Change| **change != Change::Unkept || contender == Contender::Ours;
+                for change in changes.iter().filter(alike) {
                     let figures = ground.measure(*change);
                     eprintln!("{pods_start_after:>2} s pods, {change}, {contender}: {figures}");
                     measured.entry((pods_start_after, *change, contender)).or_default().push(figures);
@@ -51,6 +54,7 @@ fn deploys_beside_their_peers() {
     }
     let medians = measured.into_iter().map(|(key, figures)| (key, Figures::median(&figures))).collect();
     report::write("deploys", &report::deploys(&medians));
+    report::write("sandbox", &report::sandboxes(brought_up));
 }
 
 /// How cost grows with the number of releases.

@@ -21,6 +21,19 @@ pub fn deploys(medians: &Medians) -> String {
     text
 }
 
+/// How long the sandboxes of a run took to come up, in seconds.
+pub fn sandboxes(mut seconds: Vec<f64>) -> String {
+    seconds.sort_by(f64::total_cmp);
+    let of = |index: usize| seconds[index];
+    format!(
+        "`sandbox up` with the platform of profile `production`, {} times: median {:.1} s, {:.1} to {:.1} s.\n",
+        seconds.len(),
+        of(seconds.len() / 2),
+        of(0),
+        of(seconds.len() - 1)
+    )
+}
+
 /// One row for each number of releases.
 pub fn releases(measured: &[(usize, Figures, Figures, Figures)]) -> String {
     let mut text = "| releases | who | times ours | seconds | CPU s | MiB | requests | writes |\n".to_owned();
