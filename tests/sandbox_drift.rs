@@ -86,6 +86,7 @@ fn what_others_changed_is_shown_with_who_and_put_back() {
         let case = Case { sandbox: &sandbox, namespace, helm };
         case.run(&["deploy", "--no-verify"]).exits(0);
         case.stands_as_planned();
+        hands_are_named_in_a_release_that_changes_anyway(&case);
         hands_are_named_and_undone(&case);
         if program == "helm" {
             what_helm_rolled_back_is_deployed_again(&case);
@@ -96,6 +97,32 @@ fn what_others_changed_is_shown_with_who_and_put_back() {
         }
         case.run(&["uninstall", "--all", "--yes"]).exits(0);
     }
+}
+
+/// What is changed by hand in a release is told, and moves a frozen plan, whatever helm is run for.
+fn hands_are_named_in_a_release_that_changes_anyway(case: &Case) {
+    let namespace = case.namespace;
+    let (other, file) = ("loki.retention.audit=9000h", format!("{namespace}.plan"));
+    case.run(&["plan", "--set", other, "--out", &file]).exits(0);
+    let relabel = |value: &str| {
+        let label = format!("app.kubernetes.io/instance={value}");
+        case.kubectl(&["label", "service", "loki", "--overwrite", &label]);
+    };
+    relabel("by-hand");
+    let answer = case.sandbox.run(&["deploy", "--plan", &file, "--yes", "--no-verify"]).exits(5);
+    answer.says("`release loki` stands otherwise than it did");
+    let plan = case.run(&["plan", "--set", other, "-o", "json"]).exits(0).json();
+    let loki = case.step(&plan, "release loki");
+    assert_eq!(loki["reason"]["kind"], "values", "{loki:#}");
+    let changed = format!("~ Service {namespace}/loki metadata.labels.app.kubernetes.io/instance: by-hand -> loki");
+    assert_eq!(
+        loki["changes"],
+        Value::from(vec!["values differ from revision 1".to_owned(), format!("{changed} (kubectl-label)")])
+    );
+    let shown = case.run(&["plan", "--set", other]).exits(0);
+    shown.prints("values differ from revision 1").prints(&format!("{changed} (kubectl-label, "));
+    relabel("loki");
+    case.stands_as_planned();
 }
 
 fn hands_are_named_and_undone(case: &Case) {

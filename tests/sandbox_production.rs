@@ -216,6 +216,9 @@ fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
     ] {
         assert_eq!(checks[id]["outcome"], "pass", "{:#}", checks[id]);
     }
+    // A wrong name here would never be told: without any schedule it is missing rightly.
+    let schedules = story.ask(PROMETHEUS, "/api/v1/query?query=sum(chaos_controller_manager_chaos_schedules)");
+    assert_eq!(schedules["data"]["result"].as_array().unwrap().len(), 1, "{schedules}");
     let unknown: Vec<&&str> =
         checks.iter().filter(|(_, check)| check["outcome"] == "unknown").map(|(id, _)| id).collect();
     assert_eq!(unknown, [&"alloy/ready", &"blackbox-exporter/healthy", &"grafana/healthy"]);

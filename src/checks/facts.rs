@@ -209,7 +209,7 @@ pub struct PanelFact {
 pub enum QueryFact {
     /// So many series with a number.
     Data(usize),
-    /// A constant stands in its place, because of this.
+    /// A constant stands in its place, although its metric should be there.
     Constant(Cause),
     /// No number, and why.
     Empty(Cause),

@@ -79,7 +79,7 @@ pub struct Scope<'a> {
 enum Again {
     /// It is final.
     Never,
-    /// While the run is not older than this.
+    /// For this long since it was first said, in a row.
     Within(Duration),
     /// Until the time is up: something happens for the first time.
     UntilTimeout,

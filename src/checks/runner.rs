@@ -209,9 +209,9 @@ impl State {
     }
 }
 
-/// What each result of a check waits for, and since when it has been that. A time that ran from the first question
-/// on would be over before the second one where the first took long, and one that ran from an earlier trouble would
-/// leave a later one no second chance.
+/// How each result of a check waits, and since when it has been in that way. A time that ran from the first question
+/// on would be over before the second one where the first took long, and leave no second chance to what goes wrong
+/// after something else was waited for.
 type Waits = BTreeMap<String, (Again, Instant)>;
 
 /// How long a run is asking, and how long it may.

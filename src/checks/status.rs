@@ -7,6 +7,7 @@ use super::judge::{WATCHDOG, state_of_workload};
 use super::reach::Reach;
 use crate::config::{Config, Profile};
 use crate::event::Events;
+use crate::plan::StoredRelease;
 use crate::ready::Snapshot;
 use crate::render::Bundle;
 use crate::render::digest::chart_digest;
@@ -69,10 +70,12 @@ pub struct ReleaseStatus {
     pub name: String,
     /// Namespace.
     pub namespace: String,
-    /// Version of the chart that this configuration deploys.
-    pub chart_version: String,
+    /// Version of the chart that is installed; `None` when none is, or Helm's record of it cannot be read.
+    pub chart_version: Option<String>,
     /// Version of the program in it.
-    pub app_version: String,
+    pub app_version: Option<String>,
+    /// Version of the chart that this configuration deploys.
+    pub configured_chart_version: String,
     /// Helm's status, or `not installed`.
     pub status: String,
     /// Revision; `None` when it is not installed.
@@ -140,6 +143,18 @@ pub async fn status(request: StatusRequest<'_>) -> Status {
     }
 }
 
+impl Status {
+    /// Takes in what Helm keeps of the releases, by namespace and name.
+    pub fn learn_versions(&mut self, stored: &BTreeMap<(String, String), StoredRelease>) {
+        let Asked::Known(releases) = &mut self.releases else { return };
+        for release in releases {
+            let found = stored.get(&(release.namespace.clone(), release.name.clone()));
+            release.chart_version = found.map(|found| found.chart_version.clone());
+            release.app_version = found.map(|found| found.app_version.clone());
+        }
+    }
+}
+
 fn releases_of(bundle: &Bundle, found: &[ReleaseFact]) -> Vec<ReleaseStatus> {
     let status = |release: &crate::render::bundle::Release| {
         let is_it = |fact: &&ReleaseFact| fact.name == release.name && fact.namespace == release.namespace;
@@ -147,8 +162,9 @@ fn releases_of(bundle: &Bundle, found: &[ReleaseFact]) -> Vec<ReleaseStatus> {
         ReleaseStatus {
             name: release.name.clone(),
             namespace: release.namespace.clone(),
-            chart_version: release.chart.version.clone(),
-            app_version: release.chart.app_version.clone(),
+            chart_version: None,
+            app_version: None,
+            configured_chart_version: release.chart.version.clone(),
             status: fact.map_or_else(|| "not installed".to_owned(), |fact| fact.status.clone()),
             revision: fact.map(|fact| fact.revision),
             differs: fact.is_some_and(|fact| fact.chart_digest.as_deref() != Some(&*chart_digest(&release.chart))),
@@ -253,6 +269,23 @@ mod tests {
         let seen: Vec<_> =
             seen.iter().map(|release| (release.name.as_str(), release.status.as_str(), release.revision)).collect();
         assert_eq!(seen, [("prometheus", "failed", Some(3)), ("loki", "not installed", None)]);
+    }
+
+    #[test]
+    fn the_versions_are_those_that_are_installed() {
+        let (_, bundle) = testing::scope();
+        let mut status = Status {
+            releases: Asked::Known(releases_of(&bundle, &[])),
+            components: Asked::Unknown(String::new()),
+            alerts: Asked::Unknown(String::new()),
+        };
+        let place = ("drivemaster-monitoring".to_owned(), "prometheus".to_owned());
+        let installed = StoredRelease { chart_version: "0.0.1".to_owned(), ..StoredRelease::default() };
+        status.learn_versions(&[(place, installed)].into());
+        let Asked::Known(releases) = status.releases else { panic!() };
+        let versions: Vec<Option<&str>> = releases.iter().map(|release| release.chart_version.as_deref()).collect();
+        assert_eq!(versions, [Some("0.0.1"), None]);
+        assert_eq!(releases[0].configured_chart_version, bundle.releases[0].chart.version);
     }
 
     #[test]

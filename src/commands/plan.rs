@@ -11,8 +11,8 @@ use crate::event::{Event, Stage};
 use crate::helm::RenderedFor;
 use crate::plan::change::{Rendered, makes_keys};
 use crate::plan::{
-    Action, Bookkeeping, Drifted, Frozen, Plan, ReleaseChange, Step, StoredRelease, Target as PlanTarget, limit,
-    narrow, plan_within, release_change,
+    Action, Bookkeeping, Drifted, Frozen, Plan, Reason, ReleaseChange, Step, StoredRelease, Target as PlanTarget,
+    limit, narrow, plan_within, release_change,
 };
 use crate::record::{Intent, encode_intent};
 use crate::render::Bundle;
@@ -279,7 +279,9 @@ pub(super) fn text(plan: &Plan, config: &Config, target: &Target) -> String {
 fn changes(plan: &Plan, step: &Step, now: Timestamp) -> Vec<String> {
     match plan.drift.get(&step.id) {
         Some(drifted) if matches!(step.target, PlanTarget::Release { .. }) => {
-            drifted.iter().flat_map(|one| one.lines(Some(now))).collect()
+            // What helm is run for stands first, where it is something else.
+            let others = step.changes.iter().take(usize::from(step.reason != Reason::Drift)).cloned();
+            others.chain(drifted.iter().flat_map(|one| one.lines(Some(now)))).collect()
         }
         Some(drifted) => step.changes.iter().map(|line| with_age(line, drifted, now)).collect(),
         None => step.changes.clone(),

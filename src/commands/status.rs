@@ -66,11 +66,14 @@ async fn look(session: &Session<'_>, config: &Config, bundle: &Bundle, target: &
         endpoints: BTreeMap::new(),
         events: session.events.clone(),
     };
-    let (status, observed, heads) = tokio::join!(
+    let (mut status, observed, heads) = tokio::join!(
         status(request),
         observe(&target.cluster, bundle, Inventory::default()),
         heads(&target.cluster, &config.namespaces.monitoring),
     );
+    if let Ok(observed) = &observed {
+        status.learn_versions(&observed.stored);
+    }
     let drift = match observed {
         Ok(observed) => Asked::Known(plan(bundle, &observed).drift.into_values().flatten().collect()),
         Err(error) => Asked::Unknown(chain_of(&error).join(": ")),
@@ -217,13 +220,20 @@ fn releases_text(releases: &[ReleaseStatus]) -> String {
     let mut rows = vec![head(&["RELEASE", "CHART", "APP", "STATUS", "REVISION", ""])];
     rows.extend(releases.iter().map(|release| {
         let revision = release.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string());
+        let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
+        let configured = &release.configured_chart_version;
+        let note = match &release.chart_version {
+            Some(installed) if installed != configured => format!("`deploy` brings chart {configured}"),
+            _ if release.differs => "made from another chart; see `plan`".to_owned(),
+            _ => String::new(),
+        };
         vec![
             release.name.clone(),
-            release.chart_version.clone(),
-            release.app_version.clone(),
+            version(&release.chart_version),
+            version(&release.app_version),
             release.status.clone(),
             revision,
-            if release.differs { "made from another chart; see `plan`".to_owned() } else { String::new() },
+            note,
         ]
     }));
     aligned(&rows)

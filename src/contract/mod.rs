@@ -54,6 +54,9 @@ pub struct Metric {
     /// A gauge whose 0 means something, such as `unlimited`, so that dividing by it needs a guard.
     #[serde(default)]
     pub may_be_zero: bool,
+    /// It comes with the first event of its kind, so that it may be missing while all is well.
+    #[serde(default)]
+    pub on_event: bool,
     /// Its labels depend on what the series is about, as those of `ALERTS` do.
     #[serde(default)]
     pub open_labels: bool,

@@ -1,7 +1,7 @@
 //! Why a query has no answer: questions to ask Prometheus one after the other, the first of which without
 //! an answer is the cause.
 
-use crate::promql::{Expr, Matcher, display_duration, parse, visit};
+use crate::promql::{Expr, MatchOp, Matcher, display_duration, parse, visit};
 use std::fmt;
 
 /// How far back a metric may have been seen last.
@@ -102,7 +102,8 @@ fn questions_of(expression: &Expr) -> Vec<Question> {
 }
 
 /// What to ask about the parts of the query `expression` in whose place a constant stands where they have no answer, as
-/// in `sum(failures) or vector(0)`: whether their metrics are known at all. No failure is a 0, no metric is none.
+/// in `sum(failures) or vector(0)`: whether their metrics are known at all, of the jobs that they are asked of. No
+/// failure is a 0, no metric is none. Of what a rule records its rule tells, and what has alternatives needs but one.
 ///
 /// # Errors
 /// It is no PromQL.
@@ -112,12 +113,43 @@ pub fn questions_behind_constants(expression: &str) -> Result<Vec<Question>, Str
     visit(&expression, &mut |part| {
         let Expr::Binary(binary) = part else { return };
         let is_constant = matches!(&*binary.rhs, Expr::Call(call) if call.func.name == "vector");
-        if is_constant && binary.op.to_string() == "or" {
-            asked.extend(questions_of(&binary.lhs));
+        if is_or(part) && is_constant {
+            let (mut found, mut has_alternatives) = (Vec::new(), false);
+            visit(&binary.lhs, &mut |inner| {
+                has_alternatives |= is_or(inner);
+                found.extend(of_job(inner));
+            });
+            asked.extend(found.into_iter().filter(|_| !has_alternatives));
         }
     });
-    asked.retain(|question| matches!(question.cause, Cause::NeverSeen { .. }));
     Ok(asked)
+}
+
+fn is_or(part: &Expr) -> bool {
+    matches!(part, Expr::Binary(binary) if binary.op.to_string() == "or")
+}
+
+/// Whether the metric that `part` selects is known, of its job where it names one.
+fn of_job(part: &Expr) -> Option<Question> {
+    let selector = match part {
+        Expr::VectorSelector(selector) => selector,
+        Expr::MatrixSelector(selector) => &selector.vs,
+        _ => return None,
+    };
+    let metric = selector.name.clone().filter(|metric| !metric.contains(':'))?;
+    let is_job = |matcher: &&Matcher| matcher.name == "job" && matcher.op == MatchOp::Equal;
+    let matcher = selector.matchers.matchers.iter().find(is_job).map(ToString::to_string);
+    let selected = matcher.as_ref().map_or_else(|| metric.clone(), |matcher| format!("{metric}{{{matcher}}}"));
+    let cause = match matcher {
+        Some(matcher) => Cause::NoMatch { metric, matcher },
+        None => Cause::NeverSeen { metric },
+    };
+    Some(Question { expression: seen(&selected), cause })
+}
+
+/// Whether anything of `selector` was there of late.
+fn seen(selector: &str) -> String {
+    format!("count(last_over_time({selector}[{SEEN}]))")
 }
 
 /// What a Prometheus that is old enough for every rule to have recorded something answers.
@@ -126,6 +158,14 @@ pub fn is_old_enough() -> String {
 }
 
 impl Cause {
+    /// The metric that it is about.
+    pub fn metric(&self) -> Option<&str> {
+        match self {
+            Cause::NeverSeen { metric } | Cause::NotRecorded { metric } | Cause::NoMatch { metric, .. } => Some(metric),
+            Cause::Ended { .. } | Cause::ShortWindow { .. } | Cause::NoTraffic | Cause::FilteredOut => None,
+        }
+    }
+
     /// The cause in a Prometheus that is too young for every rule to have recorded something. A metric that a rule
     /// records has a colon in its name.
     pub fn while_young(self) -> Self {
@@ -138,7 +178,6 @@ impl Cause {
 
 fn of_selector(metric: &str, matchers: &[Matcher], window: Option<String>, questions: &mut Vec<Question>) {
     let mut ask = |expression: String, cause: Cause| questions.push(Question { expression, cause });
-    let seen = |selector: &str| format!("count(last_over_time({selector}[{SEEN}]))");
     ask(seen(metric), Cause::NeverSeen { metric: metric.to_owned() });
     let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
     for (index, matcher) in texts.iter().enumerate() {
@@ -188,19 +227,25 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_constant_only_the_metrics_are_asked_for() {
-        for (expression, metrics) in [
-            ("sum(rate(a{b=\"c\"}[1m])) or vector(0)", &["a"][..]),
-            ("(sum(a) or vector(0)) / sum(b)", &["a"]),
-            ("(count(a unless on (x) b) or vector(0)) + (sum(c) or (vector(1)))", &["a", "b"]),
+    fn behind_a_constant_only_the_metrics_of_the_job_are_asked_for() {
+        let of_job = "count(last_over_time(a{job=\"x\"}[1h]))";
+        for (expression, questions) in [
+            ("sum(rate(a{b=\"c\"}[1m])) or vector(0)", &["count(last_over_time(a[1h]))"][..]),
+            ("sum(rate(a{b=\"c\", job=\"x\"}[1m])) or vector(0)", &[of_job]),
+            ("(sum(a{job=\"x\"}) or vector(0)) / sum(b)", &[of_job]),
+            (
+                "(count(a{job=\"x\"} unless on (x) b) or vector(0)) + (sum(c) or (vector(1)))",
+                &[of_job, "count(last_over_time(b[1h]))"],
+            ),
             ("sum(a) or sum(b)", &[]),
+            ("sum(a) or sum(b) or vector(0)", &[]),
+            ("sum(slo:a:ratio) or vector(0)", &[]),
             ("vector(0) or sum(a)", &[]),
             ("sum(a) and vector(0)", &[]),
         ] {
             let asked = questions_behind_constants(expression).unwrap();
-            let expected: Vec<Cause> =
-                metrics.iter().map(|metric| Cause::NeverSeen { metric: (*metric).to_owned() }).collect();
-            assert_eq!(asked.into_iter().map(|question| question.cause).collect::<Vec<_>>(), expected, "{expression}");
+            let asked: Vec<String> = asked.into_iter().map(|question| question.expression).collect();
+            assert_eq!(asked, questions, "{expression}");
         }
     }
 

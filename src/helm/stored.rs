@@ -32,9 +32,12 @@ struct Chart {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata {
     #[serde(default)]
     version: String,
+    #[serde(default)]
+    app_version: String,
 }
 
 /// The release of `namespace` under the key `release` of its Secret: base64 of gzip of JSON. Objects that
@@ -53,7 +56,8 @@ pub fn decode(content: &[u8], namespace: &str) -> Result<StoredRelease> {
     let document: Document = serde_json::from_slice(&text).ok().context("it is no release of Helm")?;
     let mut objects = manifest(&document.manifest).ok().context("its manifest is no YAML")?;
     objects.iter_mut().for_each(|object| object.place(namespace));
-    Ok(StoredRelease { chart_version: document.chart.metadata.version, values: document.config, manifest: objects })
+    let Metadata { version, app_version } = document.chart.metadata;
+    Ok(StoredRelease { chart_version: version, app_version, values: document.config, manifest: objects })
 }
 
 #[cfg(test)]
@@ -74,7 +78,7 @@ mod tests {
     #[test]
     fn a_release_comes_out_with_its_objects_in_their_place() {
         let document = json!({"name": "loki", "version": 3, "config": {"password": "s3cret"},
-            "chart": {"metadata": {"name": "loki", "version": "1.2.3"}, "templates": [{"data": "eA=="}]},
+            "chart": {"metadata": {"name": "loki", "version": "1.2.3", "appVersion": "3.7"}, "templates": [{"data": "eA=="}]},
             "manifest": "---\n# Source: a\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n\
                 apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: b}\n"});
         let plain = BASE64_STANDARD.encode(document.to_string());
@@ -82,7 +86,8 @@ mod tests {
             let stored = decode(text.as_bytes(), "m").unwrap();
             let names: Vec<String> = stored.manifest.iter().map(|object| object.reference().to_string()).collect();
             assert_eq!(names, ["ConfigMap m/a", "ClusterRole b"]);
-            assert_eq!((stored.chart_version.as_str(), &stored.values), ("1.2.3", &document["config"]));
+            assert_eq!((stored.chart_version.as_str(), stored.app_version.as_str()), ("1.2.3", "3.7"));
+            assert_eq!(stored.values, document["config"]);
             assert!(!format!("{stored:?}").contains("s3cret"));
         }
     }

@@ -252,6 +252,7 @@ mod tests {
     fn an_upgrade_tells_chart_values_objects_and_hooks() {
         let stored = StoredRelease {
             chart_version: "1.0.0".into(),
+            app_version: "1".into(),
             values: json!({"replicas": 1, "same": 1, "adminPassword": "old-s3cret", "gone": true}),
             manifest: vec![
                 object("ConfigMap", "same", json!({"data": {"a": "b"}})),

@@ -158,19 +158,19 @@ fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
 fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &Observed) {
     let id = release_id(&release.name);
     let place = (release.namespace.clone(), release.name.clone());
-    let (action, reason, changes) = match judge_release(release, observed.releases.get(&place), &plan.api_digest) {
-        Some(judged) => judged,
-        None => {
-            let drifted = observed.stored.get(&place).map(|stored| drift_of(stored, observed)).unwrap_or_default();
-            if drifted.is_empty() {
-                plan.unchanged.push(id);
-                return;
-            }
-            let changes = drifted.iter().flat_map(|one| one.lines(None)).collect();
-            plan.drift.insert(id.clone(), drifted);
-            (Action::Update, Reason::Drift, changes)
-        }
+    let drifted = observed.stored.get(&place).map(|stored| drift_of(stored, observed)).unwrap_or_default();
+    let judged = judge_release(release, observed.releases.get(&place), &plan.api_digest);
+    let Some((action, reason, mut changes)) =
+        judged.or_else(|| (!drifted.is_empty()).then_some((Action::Update, Reason::Drift, Vec::new())))
+    else {
+        plan.unchanged.push(id);
+        return;
     };
+    // Whatever helm is run for, it puts that back.
+    if !drifted.is_empty() {
+        changes.extend(drifted.iter().flat_map(|one| one.lines(None)));
+        plan.drift.insert(id.clone(), drifted);
+    }
     // All of them: a chart may put objects elsewhere, as the RBAC of service discovery with the platform.
     let mut needs: Vec<String> = bundle.namespaces.iter().map(|namespace| namespace.reference().to_string()).collect();
     let in_namespace = |reference: &ObjectRef| reference.namespace.as_ref() == Some(&release.namespace);

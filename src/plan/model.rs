@@ -64,6 +64,8 @@ pub struct ObservedRelease {
 pub struct StoredRelease {
     /// Version of the chart.
     pub chart_version: String,
+    /// Version of the program in it; empty where the chart says none.
+    pub app_version: String,
     /// The values it was given.
     pub values: Value,
     /// The objects of its manifest, each with its namespace.

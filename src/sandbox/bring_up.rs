@@ -27,7 +27,7 @@ const RESTART_PAUSE: Duration = Duration::from_millis(200);
 /// How much of a log is told with an error.
 const TOLD_LINES: usize = 12;
 
-/// Somebody took a port although it is kept, by binding to every address of the machine: choose again.
+/// Somebody listens on a port although it is kept, as `SO_REUSEADDR` lets everybody do: choose again.
 #[derive(Debug)]
 pub(super) struct PortTaken(String);
 

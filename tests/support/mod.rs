@@ -128,7 +128,7 @@ impl Answer {
     }
 }
 
-/// A port of loopback that nobody else chooses as long as this process lives.
+/// A port of loopback that no sandbox and no other test chooses as long as this process lives.
 #[cfg(feature = "sandbox")]
 pub fn free_port() -> u16 {
     let mut reserved = drivemaster_mon::sandbox::reserved_ports::ReservedPorts::default();

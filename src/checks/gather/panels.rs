@@ -3,13 +3,14 @@
 
 use super::super::facts::{Cause, DashboardFact, PanelFact, QueryFact};
 use crate::config::Config;
+use crate::contract::Contract;
 use crate::dashboard::expand::POINTS;
 use crate::dashboard::{Dashboard, Expansion, Question, is_old_enough, questions, questions_behind_constants};
 use crate::promql::parse_duration;
 use crate::render::Bundle;
 use crate::telemetry::{HttpError, Prometheus};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How many queries are under way at once.
@@ -32,13 +33,14 @@ pub(super) async fn panels(
     config: &Config,
     bundle: &Bundle,
 ) -> Result<BTreeMap<String, DashboardFact>, HttpError> {
+    let excused = excused(config);
     let scraped = parse_duration(&config.prometheus.scrape_interval).unwrap_or(Duration::from_secs(15));
     let mut facts = BTreeMap::new();
     for expected in &bundle.expected.dashboards {
         let model = bundle.model_of(expected).unwrap_or_default();
         let fact = match Dashboard::parse(&model) {
             Ok(dashboard) => {
-                let asked = stream::iter(asking(&dashboard, scraped)).map(|asking| ask(prometheus, asking));
+                let asked = stream::iter(asking(&dashboard, scraped)).map(|asking| ask(prometheus, asking, &excused));
                 DashboardFact::Panels(asked.buffered(AT_ONCE).try_collect().await?)
             }
             Err(lacks) => DashboardFact::Unreadable(lacks),
@@ -75,7 +77,23 @@ fn asking(dashboard: &Dashboard, scraped: Duration) -> Vec<Asking> {
     panels.chain(variables).chain(marks).collect()
 }
 
-async fn ask(prometheus: &Prometheus, asking: Asking) -> Result<PanelFact, HttpError> {
+/// The metrics that may be missing while all is well: those that come with an event, and those of programs that need
+/// not be there.
+fn excused(config: &Config) -> BTreeSet<String> {
+    // The embedded files, which their own tests read.
+    let (Ok(platform), Ok(programs)) = (Contract::embedded(), Contract::programs()) else { return BTreeSet::new() };
+    let may_be_away = |key: &str| config.verify.may_be_unknown.iter().any(|listed| listed == key);
+    let here = config.enabled_components().filter(|component| !may_be_away(component.key));
+    let here: BTreeSet<&str> =
+        here.flat_map(|component| programs.metrics_of(component.key)).map(|metric| metric.name.as_str()).collect();
+    let away = config.verify.may_be_unknown.iter().flat_map(|key| programs.metrics_of(key));
+    let away = away.filter(|metric| !here.contains(metric.name.as_str()));
+    let on_event = [&platform, &programs].into_iter().flat_map(|contract| contract.exporters.values().flatten());
+    let on_event = on_event.filter(|metric| metric.on_event);
+    away.chain(on_event).map(|metric| metric.name.clone()).collect()
+}
+
+async fn ask(prometheus: &Prometheus, asking: Asking, excused: &BTreeSet<String>) -> Result<PanelFact, HttpError> {
     let Asking { title, is_panel, may_be_empty, expressions } = asking;
     let mut queries = Vec::new();
     for expression in expressions {
@@ -84,9 +102,9 @@ async fn ask(prometheus: &Prometheus, asking: Asking) -> Result<PanelFact, HttpE
                 0 if may_be_empty => QueryFact::Data(0),
                 0 => QueryFact::Empty(cause(prometheus, &expression, !samples.is_empty()).await?),
                 numbers if may_be_empty => QueryFact::Data(numbers),
-                numbers => match unanswered(prometheus, questions_behind_constants(&expression)).await? {
-                    Some(cause @ Cause::NeverSeen { .. }) => QueryFact::Constant(cause),
-                    _ => QueryFact::Data(numbers),
+                numbers => match behind_constants(prometheus, &expression, excused).await? {
+                    Some(cause) => QueryFact::Constant(cause),
+                    None => QueryFact::Data(numbers),
                 },
             },
             Err(no @ HttpError::Status { .. }) => QueryFact::Refused(no.to_string()),
@@ -98,21 +116,37 @@ async fn ask(prometheus: &Prometheus, asking: Asking) -> Result<PanelFact, HttpE
 
 /// Why `expression` has no number; `answered` with samples that are none.
 async fn cause(prometheus: &Prometheus, expression: &str, answered: bool) -> Result<Cause, HttpError> {
-    let unanswered = unanswered(prometheus, questions(expression)).await?;
-    Ok(unanswered.unwrap_or(if answered { Cause::NoTraffic } else { Cause::FilteredOut }))
+    // What cannot be read here was read by Prometheus.
+    for question in questions(expression).unwrap_or_default() {
+        if is_unanswered(prometheus, &question.expression).await? {
+            let young = matches!(question.cause, Cause::NeverSeen { .. })
+                && is_unanswered(prometheus, &is_old_enough()).await?;
+            return Ok(if young { question.cause.while_young() } else { question.cause });
+        }
+    }
+    Ok(if answered { Cause::NoTraffic } else { Cause::FilteredOut })
 }
 
-/// The cause of the first of `questions` that has no answer. What cannot be read here was read by Prometheus.
-async fn unanswered(
+/// Which metric is missing, that is not `excused`, behind a constant in `expression`.
+async fn behind_constants(
     prometheus: &Prometheus,
-    questions: Result<Vec<Question>, String>,
+    expression: &str,
+    excused: &BTreeSet<String>,
 ) -> Result<Option<Cause>, HttpError> {
-    for question in questions.unwrap_or_default() {
-        if prometheus.query(&question.expression).await?.is_empty() {
-            let young = matches!(question.cause, Cause::NeverSeen { .. })
-                && prometheus.query(&is_old_enough()).await?.is_empty();
-            return Ok(Some(if young { question.cause.while_young() } else { question.cause }));
+    for Question { expression, cause } in questions_behind_constants(expression).unwrap_or_default() {
+        let is_excused = cause.metric().is_some_and(|metric| excused.contains(metric));
+        if !is_excused && is_unanswered(prometheus, &expression).await? {
+            return Ok(Some(cause));
         }
     }
     Ok(None)
+}
+
+/// Whether Prometheus has no answer to a question about a query; one that it refuses tells nothing.
+async fn is_unanswered(prometheus: &Prometheus, expression: &str) -> Result<bool, HttpError> {
+    match prometheus.query(expression).await {
+        Ok(samples) => Ok(samples.is_empty()),
+        Err(HttpError::Status { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -1,10 +1,10 @@
 //! Every panel of every dashboard shows data.
 
 use super::facts::{Cause, DashboardFact, Need, PanelFact, QueryFact};
+use super::targets::seconds_of;
 use super::{Again, Check, Facts, Scope, Severity, Verdict, counted};
-use crate::contract::Contract;
+use crate::config::Config;
 use crate::event::Outcome;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(super) const CHECK: Check = Check {
@@ -21,17 +21,18 @@ pub(super) const CHECK: Check = Check {
 /// Most rules record something in this time; those that need more are told, not waited for.
 const RECORDING: Duration = Duration::from_secs(30);
 
-/// What comes with an event of this run is scraped by then.
-const SCRAPED: Duration = Duration::from_secs(45);
+/// How many scrapes it takes until what this run sent is seen for sure, and how long it may be on its way before.
+const SCRAPES: u32 = 2;
+const ON_ITS_WAY: Duration = Duration::from_secs(15);
 
 fn judge_answers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
-    let excused = excused(scope);
+    let until_scraped = until_scraped(scope.config);
     let expected = scope.bundle.expected.dashboards.iter();
     expected
         .map(|dashboard| {
             let verdict = match &facts.panels {
                 Ok(answers) => match answers.get(&dashboard.uid) {
-                    Some(DashboardFact::Panels(panels)) => judge_panels(panels, &excused),
+                    Some(DashboardFact::Panels(panels)) => judge_panels(panels, until_scraped),
                     Some(DashboardFact::Unreadable(lacks)) => {
                         Verdict::fail(format!("its model is no dashboard: {lacks}")).hint("drivemaster-mon render")
                     }
@@ -49,22 +50,20 @@ fn judge_answers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
         .collect()
 }
 
-/// The metrics of programs that need not be there.
-fn excused(scope: &Scope<'_>) -> BTreeSet<String> {
-    // The embedded file, which its own tests read.
-    let Ok(known) = Contract::programs() else { return BTreeSet::new() };
-    let absent = scope.config.verify.may_be_unknown.iter().flat_map(|key| known.metrics_of(key));
-    absent.map(|metric| metric.name.clone()).collect()
+/// How long a metric that comes with the first span may still be missing: spans are sent on once they were sampled.
+fn until_scraped(config: &Config) -> Duration {
+    let of = |text: &str| Duration::from_secs(seconds_of(text));
+    of(&config.otel_collector.decision_wait) + of(&config.prometheus.scrape_interval) * SCRAPES + ON_ITS_WAY
 }
 
-fn judge_panels(panels: &[PanelFact], excused: &BTreeSet<String>) -> Verdict {
-    let wrong: Vec<String> = panels.iter().filter_map(|panel| problem(panel, excused)).collect();
+fn judge_panels(panels: &[PanelFact], until_scraped: Duration) -> Verdict {
+    let wrong: Vec<String> = panels.iter().filter_map(problem).collect();
     let total = panels.iter().filter(|panel| panel.is_panel).count();
     let are_all = |fits: fn(&QueryFact) -> bool| panels.iter().flat_map(|panel| &panel.queries).all(fits);
     let of = |what: &str| format!("{} of {} {what}", wrong.len(), counted(total, "panel"));
     if !wrong.is_empty() && are_all(is_shown) {
         let reason = of("show a constant in place of a metric");
-        return Verdict::new(Outcome::Warn, reason).evidence(wrong).again(Again::Within(SCRAPED));
+        return Verdict::new(Outcome::Warn, reason).evidence(wrong).again(Again::Within(until_scraped));
     }
     if !wrong.is_empty() && are_all(is_early) {
         let reason = of("wait for their first record");
@@ -104,11 +103,10 @@ fn is_early(query: &QueryFact) -> bool {
 }
 
 /// Why the panel does not show what it should; `None` when it does.
-fn problem(panel: &PanelFact, excused: &BTreeSet<String>) -> Option<String> {
+fn problem(panel: &PanelFact) -> Option<String> {
     let of = |what: String| format!("`{}`: {what}", panel.title);
     panel.queries.iter().find_map(|query| match query {
         QueryFact::Data(_) => None,
-        QueryFact::Constant(Cause::NeverSeen { metric }) if excused.contains(metric) => None,
         QueryFact::Constant(cause) => Some(of(format!("it shows a constant, as {cause}"))),
         QueryFact::Empty(cause) => Some(of(cause.to_string())),
         QueryFact::Refused(why) => Some(of(format!("Prometheus refuses its query: {why}"))),
@@ -184,12 +182,13 @@ mod tests {
         let verdict = of(DashboardFact::Panels(vec![panel("Failures", vec![constant()]), panel("Rate", vec![])]));
         assert_eq!(
             (verdict.outcome, verdict.reason.as_str(), verdict.again),
-            (Outcome::Warn, "1 of 2 panels show a constant in place of a metric", Again::Within(SCRAPED))
+            (
+                Outcome::Warn,
+                "1 of 2 panels show a constant in place of a metric",
+                Again::Within(Duration::from_secs(55))
+            )
         );
         assert_eq!(verdict.evidence, ["`Failures`: it shows a constant, as metric `a` was not seen within 1h"]);
-        // In the test's configuration Loki need not be there.
-        let away = QueryFact::Constant(Cause::NeverSeen { metric: "loki_ingester_memory_streams".to_owned() });
-        assert_eq!(of(DashboardFact::Panels(vec![panel("Streams", vec![away])])).outcome, Outcome::Pass);
         let empty = panel("Rate", vec![QueryFact::Empty(Cause::NoTraffic)]);
         let verdict = of(DashboardFact::Panels(vec![panel("Failures", vec![constant()]), empty]));
         assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::Fail, "2 of 2 panels without data"));

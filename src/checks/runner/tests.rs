@@ -99,11 +99,17 @@ async fn who_does_not_answer_late_is_asked_again_too() {
     let rounds: Vec<Facts> = vec![known(&[]); 30].into_iter().chain([away, known(&["http://a"])]).collect();
     let (report, asked, _) = run_on("alertmanager/known-to-prometheus", "", rounds).await;
     assert_eq!((report.results[0].outcome, asked), (Outcome::Pass, 32));
-    // Two troubles by turns do not go on for ever.
-    let away = Facts { known_alertmanagers: Err(CannotAsk::passing("connection reset")), ..Facts::default() };
-    let rounds: Vec<Facts> = (0..200).map(|round| if round % 2 == 0 { known(&[]) } else { away.clone() }).collect();
-    let (_, asked, _) = run_on("alertmanager/known-to-prometheus", "", rounds).await;
-    assert!((60..=71).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_troubles_by_turns_do_not_go_on_for_ever() {
+    let starting = program("grafana", Ok(Readiness::NotReady("answered 503".to_owned())));
+    let away = program("grafana", Err(CannotAsk::passing("connection reset")));
+    let rounds: Vec<Facts> =
+        (0..500).map(|round| if round % 2 == 0 { starting.clone() } else { away.clone() }).collect();
+    let (_, asked, _) = run_on("grafana/healthy", "", rounds).await;
+    // Until the timeout and the time that is left to the last of them.
+    assert!((60..=92).contains(&asked), "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
