@@ -117,7 +117,8 @@ pub(super) fn deploy(sandbox: &Sandbox, proxy: &FaultProxy, seed: &Seed) -> Ours
     let told = told.or_else(|| said.contains(seed.says[0]).then_some(took));
     let hint = document["error"]["hint"].as_str().unwrap_or_default();
     Ours {
-        visible: visible.unwrap_or(took),
+        // What nobody saw before it was told counts from the start.
+        visible: visible.unwrap_or_default(),
         told,
         took,
         code: output.status.code().unwrap_or(-1),
