@@ -215,7 +215,6 @@ impl State {
 type Waits = BTreeMap<String, (Again, Instant)>;
 
 /// How long a run is asking, and how long it may.
-#[derive(Clone, Copy)]
 struct Clock {
     started: Instant,
     timeout: Duration,

@@ -50,10 +50,9 @@ fn judge_answers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
         .collect()
 }
 
-/// How long a metric that comes with the first span may still be missing: spans are sent on once they were sampled.
+/// How long a metric that comes with what this run sent may still be missing.
 fn until_scraped(config: &Config) -> Duration {
-    let of = |text: &str| Duration::from_secs(seconds_of(text));
-    of(&config.otel_collector.decision_wait) + of(&config.prometheus.scrape_interval) * SCRAPES + ON_ITS_WAY
+    Duration::from_secs(seconds_of(&config.prometheus.scrape_interval)) * SCRAPES + ON_ITS_WAY
 }
 
 fn judge_panels(panels: &[PanelFact], until_scraped: Duration) -> Verdict {
@@ -185,7 +184,7 @@ mod tests {
             (
                 Outcome::Warn,
                 "1 of 2 panels show a constant in place of a metric",
-                Again::Within(Duration::from_secs(55))
+                Again::Within(Duration::from_secs(45))
             )
         );
         assert_eq!(verdict.evidence, ["`Failures`: it shows a constant, as metric `a` was not seen within 1h"]);
