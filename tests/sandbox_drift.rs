@@ -92,6 +92,8 @@ fn what_others_changed_is_shown_with_who_and_put_back() {
             what_helm_rolled_back_is_deployed_again(&case);
             an_autoscaler_is_left_alone(&case);
             a_plan_tells_what_a_release_would_change(&case);
+            a_plan_of_what_failed_goes_from_what_stands(&case);
+            an_api_that_nobody_asks_for_changes_nothing(&case);
             a_plan_is_limited_to_components(&case);
             a_watch_tells_each_change(&case);
         }
@@ -249,6 +251,51 @@ fn a_plan_tells_what_a_release_would_change(case: &Case) {
     // Without a helm everything else is still told.
     let without = case.sandbox.run(&case.words(&plan, "/nonexistent")).exits(0);
     without.prints("9000h").prints("what becomes of its objects is not known");
+}
+
+/// The upgrade after one that failed changes what the one before it deployed, and is no installation.
+fn a_plan_of_what_failed_goes_from_what_stands(case: &Case) {
+    let folder = case.sandbox.run.home.path().join("rendered");
+    case.run(&["render", "-o", folder.to_str().unwrap()]).exits(0);
+    let path = |part: &str| folder.join(part).to_str().unwrap().to_owned();
+    let (chart, values) = (path("charts/loki"), path("02-values/loki.yaml"));
+    let output = Command::new(&case.helm)
+        .args(["upgrade", "loki", &chart, "-f", &values, "--set", "resources.requests.memory=64Gi"])
+        .args(["-n", case.namespace])
+        .env("KUBECONFIG", case.sandbox.kubeconfig())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("must be less than or equal to memory limit"), "{said}");
+    let document = case.run(&[&["plan"], &CHANGED[..], &["-o", "json"]].concat()).exits(0).json();
+    let loki = case.step(&document, "release loki");
+    assert_eq!(loki["reason"]["status"], "failed", "{loki:#}");
+    let release = &loki["release"];
+    assert_eq!(release["fromVersion"], release["toVersion"], "{release:#}");
+    assert!(release["values"].to_string().contains("9000h"), "{release:#}");
+    let objects = release["objects"].as_array().unwrap();
+    assert!(!objects.is_empty() && objects.iter().all(|object| object["action"] == "update"), "{release:#}");
+    let status = case.run(&["status", "-o", "json"]).json();
+    let shown = status["releases"]["known"].as_array().unwrap().iter().find(|release| release["name"] == "loki").unwrap();
+    assert_eq!(shown["chartVersion"], release["fromVersion"], "{shown:#}");
+    case.run(&["deploy", "--no-verify"]).exits(0);
+    case.stands_as_planned();
+}
+
+/// An operator that somebody else installs brings an API that none of our charts asks for.
+fn an_api_that_nobody_asks_for_changes_nothing(case: &Case) {
+    const DEFINITION: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+        metadata: {name: widgets.example.org}\nspec: {group: example.org, scope: Namespaced, \
+        names: {kind: Widget, plural: widgets}, versions: [{name: v1, served: true, storage: true, \
+        schema: {openAPIV3Schema: {type: object}}}]}\n";
+    let file = case.sandbox.run.file("widgets.yaml", DEFINITION).display().to_string();
+    case.sandbox.kubectl(&["create", "-f", &file]);
+    case.sandbox.kubectl(&["wait", "--for=condition=Established", "-f", &file]);
+    let end = Instant::now() + Duration::from_secs(30);
+    while !case.sandbox.kubectl(&["api-versions"]).contains("example.org/v1") {
+        assert!(Instant::now() < end, "the API server does not list it");
+    }
+    case.stands_as_planned();
 }
 
 fn a_plan_is_limited_to_components(case: &Case) {

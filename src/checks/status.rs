@@ -70,7 +70,8 @@ pub struct ReleaseStatus {
     pub name: String,
     /// Namespace.
     pub namespace: String,
-    /// Version of the chart that is installed; `None` when none is `deployed`, or Helm's record of it cannot be read.
+    /// Version of the chart that is installed: of the revision that is `deployed`, or else of the one that failed last;
+    /// `None` when there is neither, or Helm's record of it cannot be read.
     pub chart_version: Option<String>,
     /// Version of the program in it.
     pub app_version: Option<String>,

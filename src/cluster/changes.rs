@@ -28,6 +28,8 @@ const KINDS: &[(&str, &str)] = &[
     ("monitoring.coreos.com/v1", "Prometheus"),
     ("monitoring.coreos.com/v1", "Alertmanager"),
 ];
+/// The shortest time between two reads of a namespace, however many ask: each is nine lists, without a cache.
+const BETWEEN_READS: Duration = Duration::from_millis(250);
 /// The first pause before a lost watch is opened again; doubled each time it fails at once.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -52,7 +54,7 @@ impl Changes {
                 watches.spawn(watch_kind(client.clone(), any, tell.clone()));
             }
         }
-        Changes { told, _watches: watches, client: client.clone(), reads: Shared::default() }
+        Changes { told, _watches: watches, client: client.clone(), reads: Shared::every(BETWEEN_READS) }
     }
 
     /// What `namespace` holds now or a little later.

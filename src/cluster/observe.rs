@@ -103,18 +103,18 @@ async fn own_objects(
         .await
 }
 
-/// What Helm keeps of those releases of `bundle` that are deployed.
+/// What Helm keeps of the revisions that it goes from when it upgrades releases of `bundle`.
 async fn stored(
     client: &Client,
     bundle: &Bundle,
     found: &BTreeMap<(String, String), ObservedRelease>,
 ) -> Result<BTreeMap<(String, String), StoredRelease>> {
     let places = bundle.releases.iter().map(|release| (release.namespace.clone(), release.name.clone()));
-    let deployed = places.filter_map(|place| {
-        let release = found.get(&place).filter(|release| release.status == "deployed")?;
-        Some((place, release.revision))
+    let bases = places.filter_map(|place| {
+        let base = found.get(&place)?.base?;
+        Some((place, base))
     });
-    stream::iter(deployed)
+    stream::iter(bases)
         .map(|(place, revision)| async move {
             let stored = deployed::stored(client, &place.0, &place.1, revision).await?;
             Ok::<_, anyhow::Error>(stored.map(|stored| (place, stored)))
@@ -186,26 +186,36 @@ pub(crate) async fn releases(client: &Client, namespace: &str) -> Result<Vec<Nam
 
 /// The newest revision of each release, by name, from the labels of all release Secrets.
 fn newest_revisions(secrets: impl Iterator<Item = BTreeMap<String, String>>) -> BTreeMap<String, ObservedRelease> {
-    let mut newest: BTreeMap<String, ObservedRelease> = BTreeMap::new();
+    let mut all: BTreeMap<String, Vec<ObservedRelease>> = BTreeMap::new();
     for labels in secrets {
         let label = |key: &str| labels.get(key).cloned();
         let Some(name) = label("name") else { continue };
-        let release = ObservedRelease {
+        all.entry(name).or_default().push(ObservedRelease {
             status: label("status").unwrap_or_default(),
             revision: label("version").and_then(|version| version.parse().ok()).unwrap_or_default(),
-            revisions: 1,
             chart_digest: label(CHART_DIGEST_LABEL),
             values_digest: label(VALUES_DIGEST_LABEL),
             api_digest: label(API_DIGEST_LABEL),
-        };
-        let known = newest.entry(name).or_default();
-        let revisions = known.revisions + 1;
-        if known.revisions == 0 || release.revision > known.revision {
-            *known = release;
-        }
-        known.revisions = revisions;
+            ..ObservedRelease::default()
+        });
     }
-    newest
+    let newest = all.into_iter().filter_map(|(name, mut revisions)| {
+        revisions.sort_by_key(|one| one.revision);
+        let (count, base) = (revisions.len() as u64, base(&revisions));
+        Some((name, ObservedRelease { revisions: count, base, ..revisions.pop()? }))
+    });
+    newest.collect()
+}
+
+/// The revision that Helm goes from when it upgrades the release with these, the newest last: the one that is
+/// deployed, or else what failed last (`prepareUpgrade` in its pkg/action/upgrade.go). One that is `pending-*` is
+/// taken away before; after an uninstalled one it installs.
+fn base(revisions: &[ObservedRelease]) -> Option<u64> {
+    let settled = || revisions.iter().rev().filter(|one| !one.status.starts_with("pending-"));
+    let newest = settled().next().filter(|newest| newest.status != "uninstalled")?;
+    let deployed = settled().find(|one| one.status == "deployed");
+    let failed = || Some(newest).filter(|newest| matches!(newest.status.as_str(), "failed" | "superseded"));
+    deployed.or_else(failed).map(|one| one.revision)
 }
 
 /// Which cluster this is, however it is reached.
@@ -350,6 +360,22 @@ mod tests {
         assert_eq!((found["a"].revision, found["a"].revisions, found["a"].status.as_str()), (10, 3, "failed"));
         assert_eq!(found["b"].chart_digest.as_deref(), Some("c"));
         assert_eq!(found["b"].values_digest, None);
+    }
+
+    #[test]
+    fn helm_goes_from_what_is_deployed_or_failed_last() {
+        let base_of = |statuses: &[&str]| {
+            let revisions = statuses.iter().zip(1..).map(|(status, number)| secret("a", &format!("{number}"), status));
+            newest_revisions(revisions)["a"].base
+        };
+        assert_eq!(base_of(&["superseded", "deployed"]), Some(2));
+        assert_eq!(base_of(&["deployed", "failed", "failed"]), Some(1), "what failed is not what stands");
+        assert_eq!(base_of(&["superseded", "failed"]), Some(2));
+        assert_eq!(base_of(&["deployed", "pending-upgrade"]), Some(1));
+        assert_eq!(base_of(&["failed", "pending-install"]), Some(1));
+        for installs in [&["pending-install"][..], &["superseded", "uninstalled"], &["deployed", "uninstalled"]] {
+            assert_eq!(base_of(installs), None, "{installs:?}");
+        }
     }
 
     #[test]

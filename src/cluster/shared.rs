@@ -1,26 +1,28 @@
-//! Reads that many ask for at the same time, done once.
+//! Reads that many ask for at the same time, done once, and not without end one after the other.
 
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The last read of each place.
 #[derive(Debug)]
 pub(super) struct Shared<T> {
     places: Mutex<BTreeMap<String, Arc<Place<T>>>>,
+    /// The shortest time from where one read of a place begins to where the next one does.
+    pause: Duration,
 }
 
 /// The last read of one place, and when it began; locked while one goes on.
 type Place<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
 
-impl<T> Default for Shared<T> {
-    fn default() -> Self {
-        Shared { places: Mutex::default() }
-    }
-}
-
 impl<T: Clone> Shared<T> {
+    /// Reads of one place that begin no sooner than `pause` after each other: who asks meanwhile waits for the next.
+    pub(super) fn every(pause: Duration) -> Self {
+        Shared { places: Mutex::default(), pause }
+    }
+
     /// What `place` holds now or a little later, by `read`: a read that begins after the question serves everybody who
     /// asked before it began.
     ///
@@ -37,6 +39,9 @@ impl<T: Clone> Shared<T> {
             && *begun > asked
         {
             return Ok(found.clone());
+        }
+        if let Some((begun, _)) = &*last {
+            tokio::time::sleep_until(*begun + self.pause).await;
         }
         let begun = Instant::now();
         let found = read().await?;
@@ -61,7 +66,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_ask_while_it_is_read_share_the_next_read() {
-        let (shared, count) = (Shared::default(), AtomicUsize::new(0));
+        let (shared, count) = (Shared::every(Duration::ZERO), AtomicUsize::new(0));
         let ask = async |after: u64, place: &str| {
             tokio::time::sleep(Duration::from_millis(after)).await;
             shared.get(place, async || next(&count).await).await.unwrap()
@@ -73,8 +78,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn reads_of_a_place_begin_no_sooner_than_the_pause_after_each_other() {
+        let (shared, count) = (Shared::every(Duration::from_millis(200)), AtomicUsize::new(0));
+        let begun = Instant::now();
+        let ask = async |after: u64, place: &str| {
+            tokio::time::sleep_until(begun + Duration::from_millis(after)).await;
+            let found = shared.get(place, async || next(&count).await).await.unwrap();
+            (found, begun.elapsed().as_millis())
+        };
+        let found = tokio::join!(ask(0, "a"), ask(60, "a"), ask(190, "a"), ask(600, "a"));
+        assert_eq!(found, ((1, 50), (2, 250), (2, 250), (3, 650)), "the last is not held up, nobody is told what is old");
+        assert_eq!(ask(650, "b").await, (4, 700), "another place is not held up by it");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_read_that_fails_or_is_given_up_is_not_shared() {
-        let (shared, count) = (Shared::default(), AtomicUsize::new(0));
+        let (shared, count) = (Shared::every(Duration::ZERO), AtomicUsize::new(0));
         shared.get("a", async || anyhow::bail!("no")).await.unwrap_err();
         let given_up = tokio::time::timeout(Duration::from_millis(10), shared.get("a", async || next(&count).await));
         let later = async {

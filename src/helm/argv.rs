@@ -17,12 +17,12 @@ pub struct Labels {
     pub chart: String,
     /// Short digest of the values.
     pub values: String,
-    /// Short digest of the API versions the cluster serves.
+    /// Short digest of the API versions that the chart may ask for, of those the cluster serves.
     pub api: String,
 }
 
 impl Labels {
-    /// The labels of `release` on a cluster that serves the API versions behind `api_digest`.
+    /// The labels of `release` on a cluster that serves the API versions behind `api_digest`, of those it may ask for.
     pub fn of(release: &Release, api_digest: &str) -> Self {
         Labels {
             chart: chart_digest(&release.chart),

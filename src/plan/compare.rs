@@ -1,5 +1,6 @@
 //! The comparison of what is to stand with what stands.
 
+use super::asked::asked;
 use super::bookkeeping::helm_writes;
 use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
@@ -24,9 +25,11 @@ pub fn plan_within(bundle: &Bundle, observed: &Observed, limit: Option<&BTreeSet
     // As they are once our definitions stand: else the second plan would see other versions than the first.
     let mut api_versions = observed.api_versions.clone();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
-    let api_digest = api_digest(&api_versions);
+    let releases = bundle.releases.iter();
+    let api_digests =
+        releases.map(|release| (release.name.clone(), api_digest(&asked(release, &api_versions)))).collect();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_kinds(&crd.0)));
-    let mut plan = Plan { api_versions, api_digest, ..Plan::default() };
+    let mut plan = Plan { api_versions, api_digests, ..Plan::default() };
     for manifest in &bundle.namespaces {
         plan_manifest(&mut plan, manifest, observed, Vec::new(), |manifest| Target::Namespace { manifest });
     }
@@ -158,8 +161,12 @@ fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
 fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &Observed) {
     let id = release_id(&release.name);
     let place = (release.namespace.clone(), release.name.clone());
-    let drifted = observed.stored.get(&place).map(|stored| drift_of(stored, observed)).unwrap_or_default();
-    let judged = judge_release(release, observed.releases.get(&place), &plan.api_digest);
+    let seen = observed.releases.get(&place);
+    // What a helm that failed wrote is nobody's drift, and is written anew.
+    let stands = seen.is_some_and(|seen| seen.status == "deployed");
+    let stored = observed.stored.get(&place).filter(|_| stands);
+    let drifted = stored.map(|stored| drift_of(stored, observed)).unwrap_or_default();
+    let judged = judge_release(release, seen, plan.api_digests.get(&release.name));
     let Some((action, reason, mut changes)) =
         judged.or_else(|| (!drifted.is_empty()).then_some((Action::Update, Reason::Drift, Vec::new())))
     else {
@@ -211,7 +218,7 @@ fn ends_by_itself(manifest: &Manifest) -> bool {
 fn judge_release(
     release: &Release,
     seen: Option<&ObservedRelease>,
-    api_digest: &str,
+    api_digest: Option<&String>,
 ) -> Option<(Action, Reason, Vec<String>)> {
     let chart = format!("chart {} {}", release.chart.name, release.chart.version);
     let Some(seen) = seen else {
@@ -235,8 +242,8 @@ fn judge_release(
     if seen.values_digest.as_deref() != Some(&*values_digest(&release.values)) {
         return update(Reason::Values, format!("values differ from revision {}", seen.revision));
     }
-    if seen.api_digest.as_deref() != Some(api_digest) {
-        return update(Reason::ApiVersions, "the cluster serves other API versions than before".to_owned());
+    if seen.api_digest.as_ref() != api_digest {
+        return update(Reason::ApiVersions, "the cluster serves other API versions that its chart asks for than before".to_owned());
     }
     None
 }
@@ -263,6 +270,8 @@ mod tests {
     use serde_json::json;
     use std::collections::BTreeMap;
 
+    const ASKS_FOR_PROBES: &str = "{{ .Capabilities.APIVersions.Has \"monitoring.coreos.com/v1/Probe\" }}";
+
     fn release(name: &str, needs: &[&str]) -> Release {
         Release {
             name: name.to_owned(),
@@ -271,7 +280,7 @@ mod tests {
                 name: name.to_owned(),
                 version: "0.1.0".to_owned(),
                 app_version: "1".to_owned(),
-                files: BTreeMap::from([("Chart.yaml".to_owned(), b"x".to_vec())]),
+                files: BTreeMap::from([("templates/a.yaml".to_owned(), ASKS_FOR_PROBES.as_bytes().to_vec())]),
             },
             values: json!({"a": 1}),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
@@ -303,7 +312,6 @@ mod tests {
     fn deployed(bundle: &Bundle) -> Observed {
         let mut observed = Observed::default();
         observed.api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
-        let api = api_digest(&observed.api_versions);
         for manifest in bundle.namespaces.iter().chain(bundle.own_objects()) {
             observed.objects.insert(manifest.reference(), manifest.0.clone());
         }
@@ -317,9 +325,10 @@ mod tests {
                     status: "deployed".to_owned(),
                     revision: 1,
                     revisions: 1,
+                    base: Some(1),
                     chart_digest: Some(chart_digest(&release.chart)),
                     values_digest: Some(values_digest(&release.values)),
-                    api_digest: Some(api.clone()),
+                    api_digest: Some(api_digest(&asked(release, &observed.api_versions))),
                 },
             );
         }
@@ -370,6 +379,35 @@ mod tests {
     }
 
     #[test]
+    fn an_api_that_no_chart_asks_for_changes_nothing() {
+        let bundle = bundle();
+        let mut observed = deployed(&bundle);
+        observed.api_versions.insert("widgets.example.org/v1".to_owned());
+        assert!(plan(&bundle, &observed).is_empty());
+        observed.api_versions.insert("monitoring.coreos.com/v1".to_owned());
+        let reasons: Vec<Reason> = plan(&bundle, &observed).steps.into_iter().map(|step| step.reason).collect();
+        assert_eq!(reasons, [Reason::ApiVersions, Reason::ApiVersions]);
+    }
+
+    #[test]
+    fn what_a_helm_that_failed_wrote_is_nobodys_drift() {
+        let bundle = bundle();
+        let mut observed = deployed(&bundle);
+        let place = ("monitoring".to_owned(), "jaeger".to_owned());
+        let manifest = bundle.objects.clone();
+        observed.stored.insert(place.clone(), StoredRelease { manifest, ..StoredRelease::default() });
+        observed.objects.remove(&bundle.objects[0].reference());
+        let reason = |observed: &Observed| {
+            let plan = plan(&bundle, observed);
+            let step = plan.steps.iter().find(|step| step.id == "release jaeger").unwrap().clone();
+            (step.reason, plan.drift.contains_key(&step.id))
+        };
+        assert_eq!(reason(&observed), (Reason::Drift, true));
+        observed.releases.get_mut(&place).unwrap().status = "failed".to_owned();
+        assert_eq!(reason(&observed), (Reason::Repair { status: "failed".to_owned() }, false));
+    }
+
+    #[test]
     fn each_change_has_its_reason() {
         type Change = fn(&mut Bundle, &mut Observed);
         let cases: [(&str, Change, Reason); 5] = [
@@ -414,7 +452,7 @@ mod tests {
                 chart_digest: ours.then(|| "d".to_owned()),
                 ..ObservedRelease::default()
             };
-            judge_release(&release("a", &[]), Some(&seen), "api").map(|(_, reason, _)| reason.to_string()).unwrap()
+            judge_release(&release("a", &[]), Some(&seen), None).map(|(_, reason, _)| reason.to_string()).unwrap()
         };
         for (status, ours, expected) in [
             ("pending-install", true, "repair (pending-install)"),
@@ -443,7 +481,7 @@ mod tests {
         let observed = deployed(&bundle);
         let second = plan(&bundle, &observed);
         assert!(second.is_empty(), "{:?}", second.steps);
-        assert_eq!(first.api_digest, second.api_digest);
+        assert_eq!(first.api_digests, second.api_digests);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! (Bundle, Observed) -> Plan: each step with its reason. Pure.
 
+mod asked;
 pub mod bookkeeping;
 pub mod certificate;
 pub mod change;
@@ -17,6 +18,7 @@ mod needs;
 pub mod reversal;
 pub mod untouched;
 
+pub use asked::asked;
 pub use bookkeeping::Bookkeeping;
 pub use change::{ReleaseChange, release_change};
 pub use compare::{plan, plan_within};

@@ -28,7 +28,7 @@ pub struct Observed {
     pub objects: BTreeMap<ObjectRef, Value>,
     /// Releases that exist, by namespace and name: the newest revision of each.
     pub releases: BTreeMap<(String, String), ObservedRelease>,
-    /// What Helm keeps of each deployed release, by namespace and name, where it could be read.
+    /// What Helm keeps of the [`ObservedRelease::base`] of each release, by namespace and name, where it could be read.
     pub stored: BTreeMap<(String, String), StoredRelease>,
     /// Objects of releases of which is not known whether they are there.
     pub unread: BTreeSet<ObjectRef>,
@@ -51,6 +51,8 @@ pub struct ObservedRelease {
     pub revision: u64,
     /// How many revisions Helm keeps of it.
     pub revisions: u64,
+    /// The revision that Helm goes from when it upgrades; `None` where it would install.
+    pub base: Option<u64>,
     /// Value of [`CHART_DIGEST_LABEL`].
     pub chart_digest: Option<String>,
     /// Value of [`VALUES_DIGEST_LABEL`].
@@ -91,8 +93,8 @@ pub struct Plan {
     /// kinds that those bring: `monitoring.coreos.com/v1` and `monitoring.coreos.com/v1/Probe`. Releases
     /// are rendered for them.
     pub api_versions: BTreeSet<String>,
-    /// Short digest of those versions without the kinds, stored with each release.
-    pub api_digest: String,
+    /// The short digest of those that each release may ask for, without the kinds, by its name; stored with it.
+    pub api_digests: BTreeMap<String, String>,
     /// What others changed of what steps are about, by the id of the step.
     pub drift: BTreeMap<String, Vec<Drifted>>,
     /// What the steps of releases would change, by the id of the step; only where that was asked of helm.

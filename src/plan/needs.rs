@@ -2,14 +2,12 @@
 //!
 //! The API server takes seconds for the definitions of the operators; most charts use none of them.
 
+use super::asked::{asks, is_definition, is_packed};
 use super::model::{Plan, Step, Target};
 use crate::object::{Manifest, ObjectRef};
 use crate::render::Bundle;
 use crate::render::bundle::Chart;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What a chart asks the cluster's API versions by, in its templates.
-const ASKS: &str = "Capabilities.APIVersions";
 
 /// A definition of the bundle.
 struct Definition {
@@ -71,21 +69,20 @@ fn is_of(object: &ObjectRef, definition: &Definition) -> bool {
 /// The ids of the definitions that `chart` has to do with.
 fn uses<'d>(chart: &Chart, objects: &[Manifest], definitions: &'d [Definition]) -> BTreeMap<&'d str, Use> {
     let files = || chart.files.iter().map(|(path, content)| (path, String::from_utf8_lossy(content)));
-    // A subchart that is still packed is not looked into.
-    let is_packed = chart.files.keys().any(|path| path.ends_with(".tgz"));
+    let is_packed = is_packed(chart);
     let mut brought: BTreeSet<String> = BTreeSet::new();
-    for (_, text) in files().filter(|(path, _)| path.starts_with("crds/") || path.contains("/crds/")) {
+    for (_, text) in files().filter(|(path, _)| is_definition(path)) {
         let names = text.lines().filter_map(|line| line.trim().strip_prefix("name:"));
         brought.extend(names.map(|name| name.trim().trim_matches(['"', '\'']).to_owned()));
     }
-    let asking: Vec<_> = files().map(|(_, text)| text).filter(|text| text.contains(ASKS)).collect();
+    let asking: Vec<_> = files().map(|(_, text)| text).filter(|text| asks(text)).collect();
     let made: Vec<ObjectRef> = objects.iter().map(Manifest::reference).collect();
     let judged = definitions.iter().filter_map(|definition| {
-        let asks = || asking.iter().any(|text| text.contains(&definition.group));
+        let asks_for = || asking.iter().any(|text| text.contains(&definition.group));
         let makes = || made.iter().any(|object| is_of(object, definition));
         let found = if is_packed || brought.contains(&definition.name) {
             Use::Brings
-        } else if makes() || asks() {
+        } else if makes() || asks_for() {
             Use::Uses
         } else {
             return None;

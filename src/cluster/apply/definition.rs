@@ -17,7 +17,9 @@ use tokio::time::Instant;
 
 /// The pause between two looks; doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The shortest time between two reads of what the API server lists, however many definitions are waited for.
+pub(super) const BETWEEN_READS: Duration = Duration::from_millis(100);
 /// How long it takes as a rule, many at once on a small machine: until then nothing is read or told.
 const USUAL: Duration = Duration::from_secs(3);
 

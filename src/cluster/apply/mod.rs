@@ -107,7 +107,8 @@ struct Worker {
     events: Events,
     deadline: Instant,
     fail_after: Duration,
-    api_digest: Arc<str>,
+    /// The digests of the API versions that releases ask for, by their names.
+    api_digests: Arc<BTreeMap<String, String>>,
     changes: Arc<Changes>,
     /// The names that the API server lists, of kinds in a version and of everything.
     kinds: Arc<Shared<BTreeSet<String>>>,
@@ -147,9 +148,9 @@ impl<'a> Run<'a> {
             events: context.events,
             deadline: context.deadline,
             fail_after: context.fail_after,
-            api_digest: plan.api_digest.as_str().into(),
+            api_digests: Arc::new(plan.api_digests.clone()),
             changes: Arc::new(Changes::watch(&context.cluster.client, namespaces)),
-            kinds: Arc::default(),
+            kinds: Arc::new(Shared::every(definition::BETWEEN_READS)),
             cluster: context.cluster,
             stop_waiting: stop_helm.child_token(),
             stop_helm,

@@ -35,7 +35,7 @@ pub(super) async fn deploy(
     {
         forget_pending(release, worker).await?;
     }
-    let labels = Labels::of(release, &worker.api_digest);
+    let labels = Labels::of(release, worker.api_digests.get(&release.name).map_or("", String::as_str));
     let mut outage = outage(worker);
     while let Err(error) = upgrade(step, release, &labels, worker).await {
         let lost = outage.outlast(&release.name, error).await?;

@@ -128,7 +128,7 @@ async fn run_with(
         cancel,
         cut_off: cut_off.clone(),
     };
-    let plan = Plan { steps, api_digest: "api".to_owned(), ..Plan::default() };
+    let plan = Plan { steps, ..Plan::default() };
     let result = apply(&plan, context).await;
     Ran { result, events: recorder.events(), log, is_cut_off: cut_off.is_raised() }
 }
