@@ -222,6 +222,10 @@ fn an_autoscaler_is_left_alone(case: &Case) {
     let document = case.run(&["deploy", "--no-verify", "-o", "json"]).exits(0).json();
     assert_eq!(document["changed"], false);
     assert_eq!(case.replicas(&grafana), "2");
+    // A chart that names the replicas sets them back whenever its release is upgraded, which is told.
+    let other = "grafana.resources.requests.cpu=123m";
+    let scaled_back = format!("Deployment {}/{GRAFANA} spec.replicas: 2 -> 1, until ", case.namespace);
+    case.run(&["plan", "--set", other]).exits(0).prints(&scaled_back);
     case.kubectl(&["delete", "hpa", GRAFANA]);
 }
 

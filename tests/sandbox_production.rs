@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::charts::charts_dir;
+use support::fault_proxy::{Fault, FaultProxy, Rule};
 use support::production::{archive_of_version, production, store_secrets};
 use support::sandbox::Sandbox;
 use support::{Answer, tool};
@@ -135,8 +136,13 @@ fn an_older_release_stands(story: &Story) -> Before {
     let lock = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("charts.lock.yaml")).unwrap();
     let lock = story.sandbox.run.file("older.lock.yaml", &lock.replace(version, older));
     let options = ["--charts", folder.to_str().unwrap(), "--charts-lock", lock.to_str().unwrap()];
-    let sets = ["--set", "loki.retention.audit=4380h", "--no-verify"];
-    story.sandbox.run(&production(&["deploy"], &[&options[..], &sets].concat())).exits(0);
+    let sets = ["--set", "loki.retention.audit=4380h"];
+    let options = [&options[..], &sets].concat();
+    deployed_by_a_disturbed_api_server(story, &options);
+    // Whatever was asked twice was done once.
+    let plan = story.sandbox.run(&production(&["plan", "-o", "json"], &options)).exits(0).json();
+    assert_eq!(plan["steps"], Value::Array(Vec::new()));
+    assert!(story.releases("helm").values().all(|(status, revision)| status == "deployed" && revision == "1"));
     assert!(!definition_of_rules(story).contains(NEWER_FIELD), "the older definitions know the newer field");
     let rule = story.sandbox.run.file(
         "rule.yaml",
@@ -151,6 +157,27 @@ fn an_older_release_stands(story: &Story) -> Before {
         secrets: secrets_of(story),
         rule: story.uids("prometheusrules")[&format!("{MONITORING}/theirs")].clone(),
     }
+}
+
+/// Eleven releases at once by an API server that is busy, faulty, contended and forgets who watches.
+fn deployed_by_a_disturbed_api_server(story: &Story, options: &[&str]) {
+    let proxy = FaultProxy::start(&story.sandbox.kubeconfig());
+    let kubeconfig = proxy.kubeconfig(story.sandbox.run.home.path());
+    let rules = [
+        Rule::new(Fault::EndAfter(Duration::from_secs(2))).of("GET", "watch=true").chance(0.5),
+        Rule::new(Fault::Busy(429, 1)).except("watch=true").chance(0.02).most(6),
+        Rule::new(Fault::Status(500, "InternalError")).except("watch=true").chance(0.03).most(12),
+        Rule::new(Fault::BreakOff).except("watch=true").chance(0.02).most(8),
+        Rule::new(Fault::Swallow).of("PATCH", "").chance(0.05).most(6),
+        Rule::new(Fault::Status(409, "Conflict")).of("PATCH", "").chance(0.05).most(6),
+        Rule::new(Fault::Busy(429, 1)).by("Helm").chance(0.02).most(6),
+    ];
+    proxy.script(7, &rules);
+    let values = story.sandbox.run.file("sandbox.yaml", include_str!("../values/sandbox.yaml"));
+    let reached = ["--kubeconfig", kubeconfig.to_str().unwrap(), "-f", values.to_str().unwrap(), "--yes", "--no-verify"];
+    let mut command = story.sandbox.run.command(&production(&["deploy"], &[options, &reached].concat()));
+    Answer::from(command.env("PATH", story.sandbox.path()).output().unwrap()).exits(0);
+    assert!(proxy.struck().iter().all(|count| *count > 0), "not all rules struck: {:?}", proxy.struck());
 }
 
 fn secrets_of(story: &Story) -> Value {

@@ -9,6 +9,7 @@ use crate::config::{Config, Profile};
 use crate::error::{Failure, Kind, chain_of};
 use crate::event::{Event, Stage};
 use crate::helm::RenderedFor;
+use crate::object::ObjectRef;
 use crate::plan::change::{Rendered, makes_keys};
 use crate::plan::{
     Action, Bookkeeping, Drifted, Frozen, Plan, Reason, ReleaseChange, Step, StoredRelease, Target as PlanTarget,
@@ -126,6 +127,8 @@ pub(super) struct Planned {
     pub(super) past: Past,
     /// What Helm keeps of the releases.
     stored: BTreeMap<(String, String), StoredRelease>,
+    /// The objects that stand.
+    live: BTreeMap<ObjectRef, Value>,
 }
 
 impl Planned {
@@ -164,7 +167,7 @@ impl Planned {
                 };
                 match rendered {
                     Ok(rendered) => {
-                        let change = release_change(release, stored, &rendered, &bundle.crds);
+                        let change = release_change(release, stored, &rendered, &bundle.crds, &self.live);
                         ((id.clone(), change), Some((release.name.clone(), rendered.objects)))
                     }
                     Err(error) => {
@@ -205,7 +208,7 @@ pub(super) async fn make(
     let past = past(&target.cluster, &config.namespaces.monitoring).await?;
     let observed = observe(&target.cluster, bundle, past.effect.inventory.clone()).await?;
     session.events.emit(Event::StageFinished { stage: Stage::Observe, summary: String::new() });
-    Ok(Planned { plan: plan_within(bundle, &observed, limit), past, stored: observed.stored })
+    Ok(Planned { plan: plan_within(bundle, &observed, limit), past, stored: observed.stored, live: observed.objects })
 }
 
 /// The plan as JSON.

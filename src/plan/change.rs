@@ -2,6 +2,7 @@
 
 use super::definitions::unknown_fields;
 use super::difference::{Mask, cut, whole_difference};
+use super::drift::{Owner, autoscaled};
 use super::model::{Action, StoredRelease};
 use crate::object::{Manifest, ObjectRef};
 use crate::render::bundle::Release;
@@ -67,7 +68,7 @@ pub struct Rendered {
 impl ReleaseChange {
     /// What is known where helm could not be asked, and why.
     pub fn unknown(release: &Release, stored: Option<&StoredRelease>, why: String) -> Self {
-        let known = release_change(release, stored, &Rendered::default(), &[]);
+        let known = release_change(release, stored, &Rendered::default(), &[], &BTreeMap::new());
         ReleaseChange {
             objects: Vec::new(),
             problems: vec![format!("what becomes of its objects is not known: {why}")],
@@ -77,12 +78,13 @@ impl ReleaseChange {
 }
 
 /// What deploying `release` would change of what Helm has `stored` of it. What the chart makes anew each time
-/// (passwords, certificates) is no change.
+/// (passwords, certificates) is no change. `live` has its objects as they stand.
 pub fn release_change(
     release: &Release,
     stored: Option<&StoredRelease>,
     rendered: &Rendered,
     definitions: &[Manifest],
+    live: &BTreeMap<ObjectRef, Value>,
 ) -> ReleaseChange {
     let values = stored.map(|stored| whole_difference(&release.values, &stored.values, Mask::Names));
     let event = if stored.is_some() { "upgrade" } else { "install" };
@@ -94,7 +96,10 @@ pub fn release_change(
         values: cut(values.unwrap_or_default()),
         objects: object_changes(&objects, stored, rendered.again.as_deref()),
         hooks: rendered.objects.iter().filter(is_hook).flat_map(|object| hooks_of(object, event)).collect(),
-        problems: objects.iter().flat_map(|object| problems_of(object, definitions)).collect(),
+        problems: objects
+            .iter()
+            .flat_map(|object| problems_of(object, definitions).into_iter().chain(set_back(object, live)))
+            .collect(),
     }
 }
 
@@ -178,6 +183,13 @@ fn hooks_of(object: &Manifest, event: &str) -> Vec<Hook> {
 pub fn problems_of(object: &Manifest, definitions: &[Manifest]) -> Vec<String> {
     let fields = unknown_fields(definitions, &object.0).into_iter();
     fields.map(|field| format!("{} {field}: its definition knows no such field", object.reference())).collect()
+}
+
+/// That helm sets back the replicas that an autoscaler chose, where the chart names some.
+fn set_back(object: &Manifest, live: &BTreeMap<ObjectRef, Value>) -> Option<String> {
+    let reference = object.reference();
+    let (manager, theirs, ours) = autoscaled(object, live.get(&reference)?, Owner::Helm)?;
+    Some(format!("{reference} spec.replicas: {theirs} -> {ours}, until {manager} scales it again"))
 }
 
 /// What makes keys, in the templates of charts.
@@ -277,7 +289,7 @@ mod tests {
             ],
             again: None,
         };
-        let change = release_change(&release(), Some(&stored), &rendered, &[]);
+        let change = release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new());
         assert_eq!((change.from_version.as_deref(), change.to_version.as_str()), (Some("1.0.0"), "2.0.0"));
         assert_eq!(change.values, ["~ adminPassword: (masked) -> (masked)", "~ replicas: 1 -> 2", "- gone"]);
         assert_eq!(
@@ -291,8 +303,33 @@ mod tests {
         );
         let events: Vec<&str> = change.hooks.iter().map(|hook| hook.event.as_str()).collect();
         assert_eq!(events, ["pre-upgrade", "post-upgrade"]);
-        let install = release_change(&release(), None, &rendered, &[]);
+        let install = release_change(&release(), None, &rendered, &[], &BTreeMap::new());
         assert_eq!((install.hooks.len(), install.objects.len(), install.values.len()), (1, 4, 0));
+    }
+
+    #[test]
+    fn replicas_of_an_autoscaler_that_helm_sets_back_are_told() {
+        let workload = |replicas: Value| object("Deployment", "w", json!({"spec": {"replicas": replicas}}));
+        let live = |manager: &str, subresource: Value| {
+            let mut live = workload(json!(3));
+            live.0["metadata"]["managedFields"] = json!([
+                {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}},
+                {"manager": manager, "operation": "Update", "subresource": subresource,
+                 "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            ]);
+            BTreeMap::from([(live.reference(), live.0)])
+        };
+        let told = |wanted: Value, live: &BTreeMap<ObjectRef, Value>| {
+            let rendered = Rendered { objects: vec![workload(wanted)], again: None };
+            release_change(&release(), None, &rendered, &[], live).problems
+        };
+        let scaled = live("autoscaler", json!("scale"));
+        assert_eq!(told(json!(1), &scaled), ["Deployment m/w spec.replicas: 3 -> 1, until autoscaler scales it again"]);
+        assert!(told(json!(3), &scaled).is_empty());
+        assert!(told(Value::Null, &scaled).is_empty(), "the chart names none");
+        assert!(told(json!(1), &live("kubectl-scale", json!("scale"))).is_empty(), "a person is no autoscaler");
+        assert!(told(json!(1), &live("kubectl-edit", Value::Null)).is_empty(), "that is drift");
+        assert!(told(json!(1), &BTreeMap::new()).is_empty());
     }
 
     #[test]
@@ -309,10 +346,10 @@ mod tests {
         };
         let stored = StoredRelease { manifest: made("MQ==", "1", "i:1"), ..StoredRelease::default() };
         let rendered = Rendered { objects: made("Mg==", "2", "i:1"), again: Some(made("Mw==", "3", "i:1")) };
-        assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[])), Vec::<String>::new());
+        assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new())), Vec::<String>::new());
         let rendered = Rendered { objects: made("Mg==", "2", "i:2"), again: Some(made("Mw==", "3", "i:2")) };
         let expected = ["updated ConfigMap m/c ~ data.image: i:1 -> i:2"];
-        assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[])), expected);
+        assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new())), expected);
     }
 
     #[test]

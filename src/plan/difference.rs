@@ -12,6 +12,11 @@ use similar::TextDiff;
 /// Lines kept of one long text's difference.
 const DIFF_LINES: usize = 40;
 
+/// Characters kept of a long value.
+const SHOWN: usize = 80;
+/// Characters shown before the first that differs in a long value.
+const BEFORE: usize = 20;
+
 /// What of a document is not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mask {
@@ -155,7 +160,11 @@ pub(super) fn told(path: &str, wanted: &Value, live: &Value, mask: Mask) -> Vec<
             lines.extend(text_difference(live, wanted, mask));
             lines
         }
-        (wanted, live) => vec![format!("~ {path}: {} -> {}", show(live, path, mask), show(wanted, path, mask))],
+        (wanted, live) => {
+            let (live, wanted) = (visible(live, path, mask), visible(wanted, path, mask));
+            let from = window(&live, &wanted);
+            vec![format!("~ {path}: {} -> {}", short(&live, from), short(&wanted, from))]
+        }
     }
 }
 
@@ -201,24 +210,44 @@ pub(super) fn is_empty(value: &Value) -> bool {
 }
 
 fn show(value: &Value, path: &str, mask: Mask) -> String {
+    short(&visible(value, path, mask), 0)
+}
+
+/// What may be seen of the value.
+fn visible(value: &Value, path: &str, mask: Mask) -> String {
     let is_text = !matches!(value, Value::Bool(_) | Value::Null);
     if mask.hides(path) && is_text || (mask == Mask::Secret && matches!(path, "data" | "stringData")) {
         return "(masked)".to_owned();
     }
-    let text = match value {
+    match value {
         Value::String(text) if mask == Mask::Names => masked_text(text),
         Value::String(text) => text.clone(),
         other if mask == Mask::Names => without_secrets(other).to_string(),
         other => other.to_string(),
-    };
+    }
+}
+
+/// The first line of `text` from its character `from` on, cut to [`SHOWN`].
+fn short(text: &str, from: usize) -> String {
     let line = text.lines().next().unwrap_or_default();
     let count = text.lines().count();
-    let short: String = line.chars().take(80).collect();
-    match (count > 1, short.len() < line.len()) {
-        (true, _) => format!("{short} ... ({count} lines)"),
-        (false, true) => format!("{short} ..."),
-        (false, false) => short,
+    let mut rest = line.chars().skip(from);
+    let short: String = rest.by_ref().take(SHOWN).collect();
+    let before = if from > 0 { "... " } else { "" };
+    match (count > 1, rest.next().is_some()) {
+        (true, _) => format!("{before}{short} ... ({count} lines)"),
+        (false, true) => format!("{before}{short} ..."),
+        (false, false) => format!("{before}{short}"),
     }
+}
+
+/// From which character on two texts are shown, so that what differs in long ones is seen.
+fn window(one: &str, other: &str) -> usize {
+    if one.chars().count().max(other.chars().count()) <= SHOWN {
+        return 0;
+    }
+    let alike = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+    if alike <= 2 * BEFORE { 0 } else { alike - BEFORE }
 }
 
 /// The same document, without what is called as secrets are.
@@ -283,6 +312,24 @@ mod tests {
             "data": {"k": "v"}
         });
         assert!(difference(&wanted, &live).is_empty());
+    }
+
+    #[test]
+    fn what_differs_in_a_long_value_is_seen() {
+        let query = |tail: &str| json!({"expr": format!("{}{tail}", "sum by (job) (rate(x[5m])) + ".repeat(5))});
+        assert_eq!(
+            difference(&query("rate(new[5m])"), &query("rate(old[5m])")),
+            ["~ expr: ... rate(x[5m])) + rate(old[5m]) -> ... rate(x[5m])) + rate(new[5m])"]
+        );
+        let long = |head: &str| json!({"expr": format!("{head}{}", "x".repeat(100))});
+        let shown = difference(&long("b"), &long("a"));
+        assert_eq!(shown, [format!("~ expr: a{} ... -> b{} ...", "x".repeat(79), "x".repeat(79))]);
+        // Characters and not bytes.
+        let word = |tail: &str| json!({"a": format!("{}{tail}", "ü".repeat(90))});
+        assert_eq!(
+            difference(&word("1"), &word("2")),
+            [format!("~ a: ... {}2 -> ... {}1", "ü".repeat(20), "ü".repeat(20))]
+        );
     }
 
     #[test]

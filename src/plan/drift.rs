@@ -137,6 +137,17 @@ pub fn drift(wanted: &Manifest, live: &Value, owner: Owner) -> Vec<Drifted> {
     judge.found
 }
 
+/// Who set the replicas of `live` through its subresource, as autoscalers do, where `wanted`, which `owner` writes,
+/// would set others: the manager, theirs and ours.
+pub fn autoscaled<'v>(wanted: &Manifest, live: &'v Value, owner: Owner) -> Option<(&'v str, i64, i64)> {
+    const REPLICAS: &str = "/spec/replicas";
+    let replicas = |object: &Value| object.pointer(REPLICAS).and_then(Value::as_i64);
+    let (ours, theirs) = (replicas(&wanted.0)?, replicas(live)?);
+    let has_them = |entry: &Entry<'_>| entry.manager != FIELD_MANAGER && entry.fields.pointer("/f:spec/f:replicas").is_some();
+    let scaler = entries(live, owner).into_iter().find(|entry| entry.is_rightful && has_them(entry))?;
+    (ours != theirs).then_some((scaler.manager, theirs, ours))
+}
+
 /// One entry of `managedFields`.
 struct Entry<'v> {
     manager: &'v str,
