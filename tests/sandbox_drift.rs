@@ -280,7 +280,8 @@ fn a_plan_of_what_failed_goes_from_what_stands(case: &Case) {
     let objects = release["objects"].as_array().unwrap();
     assert!(!objects.is_empty() && objects.iter().all(|object| object["action"] == "update"), "{release:#}");
     let status = case.run(&["status", "-o", "json"]).json();
-    let shown = status["releases"]["known"].as_array().unwrap().iter().find(|release| release["name"] == "loki").unwrap();
+    let shown =
+        status["releases"]["known"].as_array().unwrap().iter().find(|release| release["name"] == "loki").unwrap();
     assert_eq!(shown["chartVersion"], release["fromVersion"], "{shown:#}");
     case.run(&["deploy", "--no-verify"]).exits(0);
     case.stands_as_planned();

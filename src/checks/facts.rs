@@ -89,6 +89,8 @@ pub enum Need {
     SpanMetrics,
     /// [`Facts::schedules`].
     Schedules,
+    /// [`Facts::reconciliations`].
+    Reconciliations,
     /// [`Facts::pod_security`].
     PodSecurity,
     /// [`Facts::network_policies`].
@@ -277,6 +279,8 @@ pub struct Facts {
     pub span_metrics: Fact<SpanSeries>,
     /// The `Schedule` objects of Chaos Mesh in the platform's namespace.
     pub schedules: Fact<Vec<Value>>,
+    /// How often each controller of Chaos Mesh looked at an object.
+    pub reconciliations: Fact<Vec<Sample>>,
     /// Pod Security in each namespace of the bundle.
     pub pod_security: Fact<Vec<PodSecurityFact>>,
     /// The NetworkPolicies of the bundle's namespaces, as `namespace/name`.
@@ -342,6 +346,7 @@ impl Default for Facts {
             trace: not_asked(),
             span_metrics: not_asked(),
             schedules: not_asked(),
+            reconciliations: not_asked(),
             pod_security: not_asked(),
             network_policies: not_asked(),
         }

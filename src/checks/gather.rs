@@ -78,6 +78,10 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
             when!(Metrics, prometheus(reach, async |prometheus| metrics::metrics(&prometheus, bundle).await)),
             when!(Probes, prometheus(reach, async |prometheus| prometheus.query("probe_success").await)),
             when!(
+                Reconciliations,
+                prometheus(reach, async |prometheus| prometheus.query(&reconciliations(config)).await)
+            ),
+            when!(
                 KnownAlertmanagers,
                 prometheus(reach, async |prometheus| {
                     let known = prometheus.alertmanagers().await?.active_alertmanagers;
@@ -123,6 +127,7 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         panels,
         metrics,
         probes,
+        reconciliations,
         known_alertmanagers,
         loaded_routes,
         watchdog,
@@ -156,9 +161,17 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
         trace,
         span_metrics,
         schedules,
+        reconciliations,
         pod_security,
         network_policies,
     }
+}
+
+/// Asks how often each controller of Chaos Mesh looked at an object.
+fn reconciliations(config: &Config) -> String {
+    let job =
+        config.enabled_components().find(|component| component.key == "chaosMesh").map(|found| config.job_of(found));
+    format!("sum by (controller) (controller_runtime_reconcile_total{{job=\"{}\"}})", job.unwrap_or_default())
 }
 
 async fn programs(

@@ -4,6 +4,7 @@ mod alertmanager_configuration;
 mod alertmanager_known;
 mod alerts_firing;
 mod api_server;
+mod chaos_controllers;
 mod chaos_paused;
 mod dashboards;
 mod dashboards_answered;
@@ -74,6 +75,7 @@ pub(super) const REGISTRY: &[Check] = &[
     traces_round_trip::CHECK,
     traces_metrics::CHECK,
     programs::CHAOS_MESH,
+    chaos_controllers::CHECK,
     chaos_paused::CHECK,
 ];
 

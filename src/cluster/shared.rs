@@ -87,7 +87,11 @@ mod tests {
             (found, begun.elapsed().as_millis())
         };
         let found = tokio::join!(ask(0, "a"), ask(60, "a"), ask(190, "a"), ask(600, "a"));
-        assert_eq!(found, ((1, 50), (2, 250), (2, 250), (3, 650)), "the last is not held up, nobody is told what is old");
+        assert_eq!(
+            found,
+            ((1, 50), (2, 250), (2, 250), (3, 650)),
+            "the last is not held up, nobody is told what is old"
+        );
         assert_eq!(ask(650, "b").await, (4, 700), "another place is not held up by it");
     }
 

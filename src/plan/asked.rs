@@ -92,10 +92,10 @@ mod tests {
     fn the_group_may_stand_in_another_file_or_in_the_values() {
         let helper = "{{ define \"has\" }}{{ .Capabilities.APIVersions.Has .version }}{{ end }}";
         let files = [("templates/_a.tpl", helper), ("charts/b/templates/b.yaml", "{{ include \"has\" \"apps/v1\" }}")];
-        assert_eq!(asked_by(&files, json!({"kind": "certs.example.org/v1/Certificate"})), [
-            "apps/v1",
-            "certs.example.org/v1"
-        ]);
+        assert_eq!(
+            asked_by(&files, json!({"kind": "certs.example.org/v1/Certificate"})),
+            ["apps/v1", "certs.example.org/v1"]
+        );
     }
 
     #[test]

@@ -346,7 +346,10 @@ mod tests {
         };
         let stored = StoredRelease { manifest: made("MQ==", "1", "i:1"), ..StoredRelease::default() };
         let rendered = Rendered { objects: made("Mg==", "2", "i:1"), again: Some(made("Mw==", "3", "i:1")) };
-        assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new())), Vec::<String>::new());
+        assert_eq!(
+            shown(&release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new())),
+            Vec::<String>::new()
+        );
         let rendered = Rendered { objects: made("Mg==", "2", "i:2"), again: Some(made("Mw==", "3", "i:2")) };
         let expected = ["updated ConfigMap m/c ~ data.image: i:1 -> i:2"];
         assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new())), expected);

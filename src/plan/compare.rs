@@ -243,7 +243,10 @@ fn judge_release(
         return update(Reason::Values, format!("values differ from revision {}", seen.revision));
     }
     if seen.api_digest.as_ref() != api_digest {
-        return update(Reason::ApiVersions, "the cluster serves other API versions that its chart asks for than before".to_owned());
+        return update(
+            Reason::ApiVersions,
+            "the cluster serves other API versions that its chart asks for than before".to_owned(),
+        );
     }
     None
 }

@@ -143,7 +143,8 @@ pub fn autoscaled<'v>(wanted: &Manifest, live: &'v Value, owner: Owner) -> Optio
     const REPLICAS: &str = "/spec/replicas";
     let replicas = |object: &Value| object.pointer(REPLICAS).and_then(Value::as_i64);
     let (ours, theirs) = (replicas(&wanted.0)?, replicas(live)?);
-    let has_them = |entry: &Entry<'_>| entry.manager != FIELD_MANAGER && entry.fields.pointer("/f:spec/f:replicas").is_some();
+    let has_them =
+        |entry: &Entry<'_>| entry.manager != FIELD_MANAGER && entry.fields.pointer("/f:spec/f:replicas").is_some();
     let scaler = entries(live, owner).into_iter().find(|entry| entry.is_rightful && has_them(entry))?;
     (ours != theirs).then_some((scaler.manager, theirs, ours))
 }

@@ -4,6 +4,8 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used)]
 
+mod experiments;
+#[path = "../support/mod.rs"]
 mod support;
 
 use serde_json::Value;
@@ -99,6 +101,7 @@ fn the_whole_stack_is_deployed_upgraded_proven_and_taken_away() {
     the_api_server_had_nothing_to_say(&story);
     the_three_severities_are_routed(&story);
     every_rule_is_healthy_and_no_alert_fires(&story);
+    experiments::an_experiment_is_run_shown_and_taken_back(&story);
     an_annotated_service_is_scraped_once(&story);
     uninstall_leaves_what_holds_data(&story);
     the_oldest_helm_does_the_same(&story);
@@ -159,22 +162,24 @@ fn an_older_release_stands(story: &Story) -> Before {
     }
 }
 
-/// Eleven releases at once by an API server that is busy, faulty, contended and forgets who watches.
+/// Eleven releases at once by an API server that is busy, faulty, contended and forgets who watches. Of the rules that
+/// match a request each strikes until it did so often enough, then the next.
 fn deployed_by_a_disturbed_api_server(story: &Story, options: &[&str]) {
     let proxy = FaultProxy::start(&story.sandbox.kubeconfig());
     let kubeconfig = proxy.kubeconfig(story.sandbox.run.home.path());
     let rules = [
         Rule::new(Fault::EndAfter(Duration::from_secs(2))).of("GET", "watch=true").chance(0.5),
-        Rule::new(Fault::Busy(429, 1)).except("watch=true").chance(0.02).most(6),
-        Rule::new(Fault::Status(500, "InternalError")).except("watch=true").chance(0.03).most(12),
-        Rule::new(Fault::BreakOff).except("watch=true").chance(0.02).most(8),
-        Rule::new(Fault::Swallow).of("PATCH", "").chance(0.05).most(6),
-        Rule::new(Fault::Status(409, "Conflict")).of("PATCH", "").chance(0.05).most(6),
+        Rule::new(Fault::Swallow).of("PATCH", "").chance(0.1).most(3),
+        Rule::new(Fault::Status(409, "Conflict")).of("PATCH", "").chance(0.1).most(3),
+        Rule::new(Fault::Busy(429, 1)).except("watch=true").chance(0.05).most(4),
+        Rule::new(Fault::Status(500, "InternalError")).except("watch=true").chance(0.05).most(8),
+        Rule::new(Fault::BreakOff).except("watch=true").chance(0.05).most(5),
         Rule::new(Fault::Busy(429, 1)).by("Helm").chance(0.02).most(6),
     ];
     proxy.script(7, &rules);
-    let values = story.sandbox.run.file("sandbox.yaml", include_str!("../values/sandbox.yaml"));
-    let reached = ["--kubeconfig", kubeconfig.to_str().unwrap(), "-f", values.to_str().unwrap(), "--yes", "--no-verify"];
+    let values = story.sandbox.run.file("sandbox.yaml", include_str!("../../values/sandbox.yaml"));
+    let reached =
+        ["--kubeconfig", kubeconfig.to_str().unwrap(), "-f", values.to_str().unwrap(), "--yes", "--no-verify"];
     let mut command = story.sandbox.run.command(&production(&["deploy"], &[options, &reached].concat()));
     Answer::from(command.env("PATH", story.sandbox.path()).output().unwrap()).exits(0);
     assert!(proxy.struck().iter().all(|count| *count > 0), "not all rules struck: {:?}", proxy.struck());
@@ -220,6 +225,7 @@ fn ours_takes_over_and_verifies(story: &Story, before: &Before) {
     let checks: BTreeMap<&str, &Value> = all.iter().map(|check| (check["id"].as_str().unwrap(), check)).collect();
     for id in [
         "security/pod-security",
+        "chaos/controllers",
         "security/network-policies",
         "platform/probes",
         "prometheus-operator/ready",
