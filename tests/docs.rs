@@ -183,7 +183,6 @@ fn shown(row: &Firing) -> String {
         (Way::Live, Some(scenario)) => format!("live: `{scenario}`"),
         (Way::Live, None) => "live: it always fires".to_owned(),
         (Way::Backfill, _) => "backfilled blocks".to_owned(),
-        (Way::Unit, _) => format!("unit tests: {}", row.why.as_deref().unwrap()),
     }
 }
 
@@ -193,11 +192,7 @@ fn the_page_about_alerts_says_of_each_one_how_it_is_shown_to_fire() {
     let mut table = String::from("\n| alert | what | after | severity | shown |\n|---|---|---|---|---|\n");
     for alert in alerts_of_every_profile() {
         let name = &alert.name;
-        let of_alert: Vec<&Firing> = rows.iter().filter(|row| &row.alert == name).collect();
-        let of_objective = |row: &&&Firing| row.slo.is_some() && row.slo == alert.objective;
-        let named = of_alert.iter().any(|row| of_objective(&row));
-        let of_alert = of_alert.iter().filter(|row| if named { of_objective(row) } else { row.slo.is_none() });
-        let of_alert: Vec<String> = of_alert.map(|row| shown(row)).collect();
+        let of_alert: Vec<String> = rows.iter().filter(|row| &row.alert == name).map(shown).collect();
         assert!(!of_alert.is_empty(), "`{name}` has no row in `alerts/firing.yaml`");
         let Alert { summary, lasting, severity, .. } = &alert;
         let line = format!(
@@ -222,19 +217,17 @@ fn every_alert_is_shown_to_fire_in_the_way_that_its_windows_allow() {
         assert!(names.contains(name), "`alerts/firing.yaml` has a row for `{name}`, which is no alert");
         let before: Vec<&String> = row.after.iter().filter(|before| !names.contains(before.as_str())).collect();
         assert!(before.is_empty(), "`{name}` is to come after {before:?}, which are no alerts");
-        assert_eq!(row.why.is_some(), row.way == Way::Unit, "`{name}`: the reason goes with `unit`, and only with it");
         let windows: Vec<u64> = alerts.iter().filter(|alert| alert.name == name).map(longest_window).collect();
         let short = windows.iter().all(|seconds| *seconds <= 300);
         match row.way {
             Way::Live => assert!(short, "`{name}` is called live with windows of {windows:?} s"),
             Way::Backfill => assert!(!short, "`{name}` can be shown live: its windows are {windows:?} s"),
-            Way::Unit => {}
         }
         if let Some(binary) = &row.by {
             assert_eq!(row.way, Way::Backfill, "`{name}` is shown by `{binary}`");
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(binary).join("main.rs");
-            let source = std::fs::read_to_string(source).unwrap();
-            assert!(source.contains(&format!("\"{name}")), "`{binary}` does not name `{name}`");
+            let sources = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(binary)).unwrap();
+            let source = sources.map(|source| std::fs::read_to_string(source.unwrap().path()).unwrap());
+            assert!(source.collect::<String>().contains(&format!("\"{name}")), "`{binary}` does not name `{name}`");
         }
         assert!(tested.contains(name), "no unit test lets `{name}` fire");
     }

@@ -1,6 +1,6 @@
 //! A month of the healthy platform: nothing fires. The simulated platform is looked at every other hour; between two looks
-//! every series is a straight line, with a sample each minute. The objectives need samples closer to each other: their
-//! healthy service stands in `programs_slo`.
+//! every series is a straight line, with a sample each minute. The objectives need samples closer to each other: what is
+//! healthy of them stands in `programs_slo`.
 
 use crate::config;
 use crate::promtool;

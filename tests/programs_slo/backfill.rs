@@ -2,15 +2,15 @@
 
 use crate::support::{free_port, tool};
 use reqwest::Url;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Blocks of most of a week: promtool reads its input once for each.
-const BLOCKS: &str = "--max-block-duration=162h";
+/// Blocks of two months at most: promtool reads its input once for each.
+const BLOCKS: &str = "--max-block-duration=1458h";
 
 /// Distance of records in seconds.
 const STEP: i64 = 60;
@@ -48,7 +48,7 @@ impl OpenMetrics {
     }
 }
 
-/// A running Prometheus; it scrapes nothing and evaluates nothing.
+/// A running Prometheus; it scrapes nothing, and evaluates nothing but what its configuration names.
 pub(crate) struct Prometheus {
     child: Child,
     url: Url,
@@ -64,11 +64,16 @@ impl Drop for Prometheus {
 impl Prometheus {
     /// Starts one on the blocks in `folder` and waits until it is ready.
     pub(crate) async fn start(folder: &Path) -> Self {
+        Self::configured(folder, &json!({})).await
+    }
+
+    /// Starts one with `configuration`, whose files stand in `folder` too.
+    pub(crate) async fn configured(folder: &Path, configuration: &Value) -> Self {
         let port = free_port();
-        std::fs::write(folder.join("prometheus.yml"), "{}\n").unwrap();
+        std::fs::write(folder.join("prometheus.yml"), configuration.to_string()).unwrap();
         let child = Command::new(tool("prometheus"))
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=100y"])
-            .args(["--query.timeout=10m", "--query.max-samples=500000000"])
+            .args(["--query.timeout=10m", "--query.max-samples=500000000", "--rules.alert.for-grace-period=0s"])
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .current_dir(folder)
             .env_clear()
@@ -100,14 +105,22 @@ impl Prometheus {
         answer["data"].clone()
     }
 
-    /// The series of the query from `start` to `end`, with a value each minute.
-    async fn range(&self, query: &str, start: i64, end: i64) -> Vec<Value> {
+    /// What `path` below `/api/v1/` answers.
+    pub(crate) async fn api(&self, path: &str) -> Value {
+        let url = self.url.join("api/v1/").unwrap().join(path).unwrap();
+        let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        assert_eq!(answer["status"], "success", "{path}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// The series of the query over `span`.
+    async fn range(&self, query: &str, span: Span) -> Vec<Value> {
         let mut url = self.url.join("api/v1/query_range").unwrap();
         url.query_pairs_mut()
             .append_pair("query", query)
-            .append_pair("start", &start.to_string())
-            .append_pair("end", &end.to_string())
-            .append_pair("step", &STEP.to_string());
+            .append_pair("start", &span.start.to_string())
+            .append_pair("end", &span.end.to_string())
+            .append_pair("step", &span.step.to_string());
         let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         answer["data"]["result"].as_array().unwrap().clone()
@@ -124,19 +137,33 @@ impl Prometheus {
     }
 }
 
-/// Records what `rules` gave each minute from `start` to `end`, as if they had always been there, into
+/// Evaluations `step` seconds apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) start: i64,
+    /// The last one, where `step` meets it.
+    pub(crate) end: i64,
+    pub(crate) step: i64,
+}
+
+/// Each minute from `start` to `end`.
+pub(crate) fn minutes(start: i64, end: i64) -> Vec<Span> {
+    let part = |start: i64| Span { start, end: end.min(start + STEP * (POINTS - 1)), step: STEP };
+    (start..=end).step_by((STEP * POINTS) as usize).map(part).collect()
+}
+
+/// Records what `rules` gave in `spans`, one after the other, as if they had always been there, into
 /// the blocks in `folder`. A rule sees what was recorded before, not what is recorded with it.
 ///
 /// Not by `promtool tsdb create-blocks-from rules`: that evaluates at seconds that follow from a hash of the
 /// file's path, other ones in each run.
-pub(crate) async fn record(folder: &Path, rules: &[Value], start: i64, end: i64) {
+pub(crate) async fn record(folder: &Path, rules: &[Value], spans: &[Span]) {
     let prometheus = Prometheus::start(folder).await;
     let mut text = OpenMetrics::default();
     for rule in rules {
         let mut samples: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
-        for from in (start..=end).step_by((STEP * POINTS) as usize) {
-            let to = end.min(from + STEP * (POINTS - 1));
-            for series in prometheus.range(rule["expr"].as_str().unwrap(), from, to).await {
+        for span in spans {
+            for series in prometheus.range(rule["expr"].as_str().unwrap(), *span).await {
                 let values = series["values"].as_array().unwrap().iter();
                 let known = values
                     .map(|point| (point[0].as_f64().unwrap() as i64, point[1].as_str().unwrap().parse().unwrap()));

@@ -5,10 +5,12 @@
 
 mod backfill;
 mod cost;
+mod firing;
+mod stories;
 #[path = "../support/mod.rs"]
 mod support;
 
-use backfill::{OpenMetrics, Prometheus, record};
+use backfill::{OpenMetrics, Prometheus, minutes, record};
 use drivemaster_mon::config::{Profile, resolve};
 use drivemaster_mon::render::render;
 use serde_json::{Value, json};
@@ -78,19 +80,30 @@ fn traffic() -> OpenMetrics {
     text
 }
 
-/// The rules of the file `name`, as they are deployed for these services and this window.
-fn rules(name: &str, window: &str) -> Vec<Value> {
-    let services: Vec<Value> = SERVICES.iter().map(|(name, _)| json!({ "name": name, "port": 1 })).collect();
-    let mut sets = vec![format!("platform.services={}", Value::from(services)), format!("slo.window={window}")];
+/// The files of rules, as they are deployed with `setting` and with every objective about all these services.
+fn rule_files(services: &[&str], setting: &str) -> BTreeMap<String, String> {
+    let services: Vec<Value> = services.iter().map(|name| json!({ "name": name, "port": 1 })).collect();
+    let mut sets = vec![format!("platform.services={}", Value::from(services)), setting.to_owned()];
     for objective in ["learning-effectiveness", "user-engagement"] {
         sets.push(format!("slo.objectives.{objective}.services=[]"));
     }
     let config = resolve(Some(Profile::Local), &[], &[], &sets).unwrap();
     let objects = render(&config).unwrap().objects;
     let files = objects.iter().find(|object| object.reference().name == "drivemaster-rules").unwrap();
-    let file: Value = serde_yaml::from_str(files.0["data"][name].as_str().unwrap()).unwrap();
+    let files = files.0["data"].as_object().unwrap().iter();
+    files.map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned())).collect()
+}
+
+/// The rules in the text of a file.
+fn rules_in(text: &str) -> Vec<Value> {
+    let file: Value = serde_yaml::from_str(text).unwrap();
     let groups = file["groups"].as_array().unwrap().iter();
     groups.flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
+
+/// The rules of the file `name`, as they are deployed for these services and this window.
+fn rules(name: &str, window: &str) -> Vec<Value> {
+    rules_in(&rule_files(&SERVICES.map(|(service, _)| service), &format!("slo.window={window}"))[name])
 }
 
 fn records(rules: &[Value]) -> Vec<Value> {
@@ -114,9 +127,9 @@ async fn backfilled(folder: &Path) {
     // Each stage sees what the one before recorded; the last ones need the end only, but promtool no single moment.
     let first =
         [named(&errors, &["slo:sli_bad:rate5m", "slo:sli_total:rate5m"]), named(&reachable, &["slo:sli_slice:bad"])];
-    record(folder, &first.concat(), START, END).await;
-    record(folder, &named(&reachable, &["slo:sli_bad:rate5m"]), START, END).await;
-    record(folder, &named(&reachable, &["slo:sli_total:rate5m"]), START, END).await;
+    record(folder, &first.concat(), &minutes(START, END)).await;
+    record(folder, &named(&reachable, &["slo:sli_bad:rate5m"]), &minutes(START, END)).await;
+    record(folder, &named(&reachable, &["slo:sli_total:rate5m"]), &minutes(START, END)).await;
     let all = records(&errors).into_iter().chain(records(&reachable)).filter(|rule| {
         let made = ["slo:sli_bad:rate5m", "slo:sli_total:rate5m", "slo:sli_slice:bad"];
         !made.contains(&rule["record"].as_str().unwrap())
@@ -128,20 +141,18 @@ async fn backfilled(folder: &Path) {
             .any(|part| rule["record"].as_str().unwrap().contains(part))
     };
     let (derived, direct): (Vec<Value>, Vec<Value>) = all.into_iter().partition(late);
-    record(folder, &direct, END - 2 * MINUTE, END).await;
-    record(folder, &derived, END - MINUTE, END).await;
+    record(folder, &direct, &minutes(END - 2 * MINUTE, END)).await;
+    record(folder, &derived, &minutes(END - MINUTE, END)).await;
     record(
         folder,
         &both(&["slo:period_error_budget_remaining:ratio", "slo:period_error_budget_spent:ratio"]),
-        END - MINUTE,
-        END,
+        &minutes(END - MINUTE, END),
     )
     .await;
     record(
         folder,
         &named(&rules("slo-error-rate.yaml", "month"), &["slo:time_period:start_seconds"]),
-        END - MINUTE,
-        END,
+        &minutes(END - MINUTE, END),
     )
     .await;
 }

@@ -18,8 +18,6 @@ pub struct Alert {
     pub lasting: String,
     pub severity: String,
     pub expression: String,
-    /// The objective that it is made of.
-    pub objective: Option<String>,
 }
 
 /// The rules that `profile` deploys where the platform has every exporter, in the order of the files.
@@ -55,10 +53,7 @@ pub fn alerts_of_every_profile() -> Vec<Alert> {
     let mut found: Vec<Alert> = Vec::new();
     for rule in [Profile::Local, Profile::Production].into_iter().flat_map(rules) {
         let text = |value: &Value| value.as_str().unwrap_or_default().trim().to_owned();
-        let selectors = promql::parse(&text(&rule["expr"])).map(|expression| promql::selectors(&expression));
-        let mut matchers = selectors.iter().flatten().flat_map(|selector| &selector.matchers);
         let alert = Alert {
-            objective: matchers.find(|matcher| matcher.name == "slo").map(|matcher| matcher.value.clone()),
             name: text(&rule["alert"]),
             summary: text(&rule["annotations"]["summary"]),
             lasting: text(&rule["for"]),

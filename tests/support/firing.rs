@@ -8,7 +8,6 @@ use std::path::Path;
 pub enum Way {
     Live,
     Backfill,
-    Unit,
 }
 
 /// One row.
@@ -16,8 +15,6 @@ pub enum Way {
 #[serde(deny_unknown_fields)]
 pub struct Firing {
     pub alert: String,
-    /// The objective that it is of, where the row is about that one alone; a row without one is about the others.
-    pub slo: Option<String>,
     pub way: Way,
     /// Words of `sandbox scenario set`.
     pub scenario: Option<String>,
@@ -28,8 +25,6 @@ pub struct Firing {
     pub after: Vec<String>,
     /// The test binary that shows it on blocks, where it is another one than `programs_backfill`.
     pub by: Option<String>,
-    /// Why it is shown by unit tests only.
-    pub why: Option<String>,
 }
 
 #[derive(Deserialize)]
