@@ -37,7 +37,7 @@ mutants: tools ## change every rule in every small way and see whether its unit 
 mutants-of-objectives: tools ## the same for the rules that objectives are made into; most of an hour
 	@$(CARGO) test --locked --test programs_content -- --ignored --nocapture every_mutant_of_the_objectives
 
-month: tools ## 30 days of the healthy platform under every alert that is not made of an objective: nothing may fire
+month: tools ## 30 days of the healthy platform: no alert may fire, no budget may burn
 	@$(CARGO) test --locked --test programs_content -- --nocapture a_month
 
 soak: tools ## kill a hundred deploys at random points: the next one must come right; KILLS=number SEED=number

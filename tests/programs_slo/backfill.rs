@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Blocks of two months at most: promtool reads its input once for each.
-const BLOCKS: &str = "--max-block-duration=1458h";
+const LONG_BLOCKS: &str = "1458h";
+/// Blocks of most of a week, as a Prometheus has them that keeps a month or two.
+pub(crate) const USUAL_BLOCKS: &str = "162h";
 
 /// Distance of records in seconds.
 const STEP: i64 = 60;
@@ -36,13 +38,22 @@ impl OpenMetrics {
 
     /// Writes blocks of all samples into `folder`.
     pub(crate) fn import(self, folder: &Path) {
+        self.import_in(LONG_BLOCKS, folder);
+    }
+
+    /// Writes blocks that are so long at most.
+    pub(crate) fn import_in(self, blocks: &str, folder: &Path) {
         let input = folder.join("input.txt");
         let text: String = self.0.into_values().chain(["# EOF\n".to_owned()]).collect();
         std::fs::write(&input, text).unwrap();
         let arguments =
             ["openmetrics".to_owned(), input.display().to_string(), folder.join("data").display().to_string()];
         let mut command = Command::new(tool("promtool"));
-        let output = command.args(["tsdb", "create-blocks-from", BLOCKS]).args(arguments).output().unwrap();
+        let output = command
+            .args(["tsdb", "create-blocks-from", "--max-block-duration", blocks])
+            .args(arguments)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         std::fs::remove_file(input).unwrap();
     }

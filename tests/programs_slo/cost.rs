@@ -1,6 +1,6 @@
 //! What 30 days cost: samples that a real Prometheus reads for one evaluation, ours beside Sloth's and Pyrra's way.
 
-use crate::backfill::{OpenMetrics, Prometheus};
+use crate::backfill::{OpenMetrics, Prometheus, USUAL_BLOCKS};
 use crate::{DAY, END, expression, rules};
 
 /// Distance of scrapes and evaluations in seconds.
@@ -28,7 +28,7 @@ fn month() -> OpenMetrics {
 async fn thirty_days_read_few_samples() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
-    month().import(folder.path());
+    month().import_in(USUAL_BLOCKS, folder.path());
     let prometheus = Prometheus::start(folder.path()).await;
     let deployed = rules("slo-error-rate.yaml", "30d");
     let ours = expression(&deployed, "slo:sli_error:ratio_rate30d");
