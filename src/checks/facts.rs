@@ -121,6 +121,8 @@ pub struct ReleaseFact {
     pub status: String,
     /// Revision number.
     pub revision: u64,
+    /// The revision that stands: of a release that failed the one before, or this one.
+    pub base: Option<u64>,
     /// Short digest of the chart it was made from; `None` when we did not make it.
     pub chart_digest: Option<String>,
 }
@@ -279,7 +281,7 @@ pub struct Facts {
     pub span_metrics: Fact<SpanSeries>,
     /// The `Schedule` objects of Chaos Mesh in the platform's namespace.
     pub schedules: Fact<Vec<Value>>,
-    /// How often each controller of Chaos Mesh looked at an object.
+    /// How often each controller of Chaos Mesh's Schedules looked at one.
     pub reconciliations: Fact<Vec<Sample>>,
     /// Pod Security in each namespace of the bundle.
     pub pod_security: Fact<Vec<PodSecurityFact>>,

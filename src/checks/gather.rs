@@ -167,11 +167,14 @@ pub(super) async fn gather(questions: &Questions<'_>, needs: &BTreeSet<Need>) ->
     }
 }
 
-/// Asks how often each controller of Chaos Mesh looked at an object.
+/// Asks how often each controller of experiments looked at one.
 fn reconciliations(config: &Config) -> String {
     let job =
         config.enabled_components().find(|component| component.key == "chaosMesh").map(|found| config.job_of(found));
-    format!("sum by (controller) (controller_runtime_reconcile_total{{job=\"{}\"}})", job.unwrap_or_default())
+    format!(
+        "sum by (controller) (controller_runtime_reconcile_total{{job=\"{}\", controller=~\"schedule-.+\"}})",
+        job.unwrap_or_default()
+    )
 }
 
 async fn programs(

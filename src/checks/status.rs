@@ -81,6 +81,8 @@ pub struct ReleaseStatus {
     pub status: String,
     /// Revision; `None` when it is not installed.
     pub revision: Option<u64>,
+    /// The revision that stands, whose versions these are; another where the newest failed.
+    pub standing_revision: Option<u64>,
     /// True when what is installed was made from another chart than this program's.
     pub differs: bool,
 }
@@ -168,6 +170,7 @@ fn releases_of(bundle: &Bundle, found: &[ReleaseFact]) -> Vec<ReleaseStatus> {
             configured_chart_version: release.chart.version.clone(),
             status: fact.map_or_else(|| "not installed".to_owned(), |fact| fact.status.clone()),
             revision: fact.map(|fact| fact.revision),
+            standing_revision: fact.and_then(|fact| fact.base),
             differs: fact.is_some_and(|fact| fact.chart_digest.as_deref() != Some(&*chart_digest(&release.chart))),
         }
     };
@@ -263,6 +266,7 @@ mod tests {
             name: "prometheus".to_owned(),
             status: "failed".to_owned(),
             revision: 3,
+            base: Some(2),
             chart_digest: None,
         };
         let seen = releases_of(&bundle, &[fact]);

@@ -1,4 +1,4 @@
-//! Reads what Helm keeps of the deployed releases, and what became of their objects. Never writes.
+//! Reads what Helm keeps of the revisions of releases, and what became of their objects. Never writes.
 
 use crate::cluster::listed::{CONCURRENCY, listed, unless_refused};
 use crate::cluster::objects;

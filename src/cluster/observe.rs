@@ -208,8 +208,8 @@ fn newest_revisions(secrets: impl Iterator<Item = BTreeMap<String, String>>) -> 
 }
 
 /// The revision that Helm goes from when it upgrades the release with these, the newest last: the one that is
-/// deployed, or else what failed last (`prepareUpgrade` in its pkg/action/upgrade.go). One that is `pending-*` is
-/// taken away before; after an uninstalled one it installs.
+/// deployed, or else the newest where it failed or is superseded (`prepareUpgrade` in its pkg/action/upgrade.go). One
+/// of ours that is `pending-*` is taken away before; after an uninstalled one it installs.
 fn base(revisions: &[ObservedRelease]) -> Option<u64> {
     let settled = || revisions.iter().rev().filter(|one| !one.status.starts_with("pending-"));
     let newest = settled().next().filter(|newest| newest.status != "uninstalled")?;

@@ -14,8 +14,8 @@ pub(super) struct Shared<T> {
     pause: Duration,
 }
 
-/// The last read of one place, and when it began; locked while one goes on.
-type Place<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
+/// When the last read of one place began, and what it found where it succeeded; locked while one goes on.
+type Place<T> = tokio::sync::Mutex<Option<(Instant, Option<T>)>>;
 
 impl<T: Clone> Shared<T> {
     /// Reads of one place that begin no sooner than `pause` after each other: who asks meanwhile waits for the next.
@@ -35,7 +35,7 @@ impl<T: Clone> Shared<T> {
             Arc::clone(places.entry(place.to_owned()).or_default())
         };
         let mut last = place.lock().await;
-        if let Some((begun, found)) = &*last
+        if let Some((begun, Some(found))) = &*last
             && *begun > asked
         {
             return Ok(found.clone());
@@ -44,8 +44,9 @@ impl<T: Clone> Shared<T> {
             tokio::time::sleep_until(*begun + self.pause).await;
         }
         let begun = Instant::now();
+        *last = Some((begun, None));
         let found = read().await?;
-        *last = Some((begun, found.clone()));
+        *last = Some((begun, Some(found.clone())));
         Ok(found)
     }
 }
@@ -93,6 +94,15 @@ mod tests {
             "the last is not held up, nobody is told what is old"
         );
         assert_eq!(ask(650, "b").await, (4, 700), "another place is not held up by it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_read_that_failed_there_is_a_pause_as_well() {
+        let (shared, count) = (Shared::every(Duration::from_millis(200)), AtomicUsize::new(0));
+        let begun = Instant::now();
+        shared.get("a", async || anyhow::bail!("no")).await.unwrap_err();
+        shared.get("a", async || next(&count).await).await.unwrap();
+        assert_eq!(begun.elapsed().as_millis(), 250);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,8 +9,8 @@ use crate::config::{Config, Profile};
 use crate::error::{Failure, Kind, chain_of};
 use crate::event::{Event, Stage};
 use crate::helm::RenderedFor;
-use crate::object::ObjectRef;
-use crate::plan::change::{Rendered, makes_keys};
+use crate::object::{Manifest, ObjectRef};
+use crate::plan::change::{Rendered, Standing, makes_keys};
 use crate::plan::{
     Action, Bookkeeping, Drifted, Frozen, Plan, Reason, ReleaseChange, Step, StoredRelease, Target as PlanTarget,
     limit, narrow, plan_within, release_change,
@@ -129,6 +129,8 @@ pub(super) struct Planned {
     stored: BTreeMap<(String, String), StoredRelease>,
     /// The objects that stand.
     live: BTreeMap<ObjectRef, Value>,
+    /// Those of which that is not known.
+    unread: BTreeSet<ObjectRef>,
 }
 
 impl Planned {
@@ -167,7 +169,8 @@ impl Planned {
                 };
                 match rendered {
                     Ok(rendered) => {
-                        let change = release_change(release, stored, &rendered, &bundle.crds, &self.live);
+                        let change =
+                            release_change(release, stored, &rendered, &bundle.crds, &self.standing(id, stored));
                         ((id.clone(), change), Some((release.name.clone(), rendered.objects)))
                     }
                     Err(error) => {
@@ -183,6 +186,16 @@ impl Planned {
         self.plan.releases = changes;
         narrow(&mut self.plan, bundle, &objects.into_iter().flatten().collect());
         Ok(())
+    }
+
+    /// What stands of the objects of the release that the step `id` is about. What is gone of one that is deployed is drift.
+    fn standing(&self, id: &str, stored: Option<&StoredRelease>) -> Standing<'_> {
+        let is_repair =
+            self.plan.steps.iter().any(|step| step.id == id && matches!(step.reason, Reason::Repair { .. }));
+        let manifest = stored.filter(|_| is_repair).into_iter().flat_map(|stored| &stored.manifest);
+        let gone = manifest.map(Manifest::reference);
+        let gone = gone.filter(|object| !self.live.contains_key(object) && !self.unread.contains(object)).collect();
+        Standing { live: Some(&self.live), gone }
     }
 
     /// Reckons the writes of the record of this plan, where it has any step. Returns what is to be recorded.
@@ -208,7 +221,13 @@ pub(super) async fn make(
     let past = past(&target.cluster, &config.namespaces.monitoring).await?;
     let observed = observe(&target.cluster, bundle, past.effect.inventory.clone()).await?;
     session.events.emit(Event::StageFinished { stage: Stage::Observe, summary: String::new() });
-    Ok(Planned { plan: plan_within(bundle, &observed, limit), past, stored: observed.stored, live: observed.objects })
+    Ok(Planned {
+        plan: plan_within(bundle, &observed, limit),
+        past,
+        stored: observed.stored,
+        live: observed.objects,
+        unread: observed.unread,
+    })
 }
 
 /// The plan as JSON.

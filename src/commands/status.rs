@@ -224,6 +224,9 @@ fn releases_text(releases: &[ReleaseStatus]) -> String {
         let configured = &release.configured_chart_version;
         let note = match &release.chart_version {
             Some(installed) if installed != configured => format!("`deploy` brings chart {configured}"),
+            _ if release.standing_revision.is_some_and(|standing| release.revision != Some(standing)) => {
+                format!("revision {} stands", release.standing_revision.unwrap_or_default())
+            }
             _ if release.differs => "made from another chart; see `plan`".to_owned(),
             _ => String::new(),
         };

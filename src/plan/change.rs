@@ -65,10 +65,19 @@ pub struct Rendered {
     pub again: Option<Vec<Manifest>>,
 }
 
+/// What stands of the objects of a release.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing<'o> {
+    /// Those that are there, and others.
+    pub live: Option<&'o BTreeMap<ObjectRef, Value>>,
+    /// Those that Helm's record names and a helm that failed did not make.
+    pub gone: BTreeSet<ObjectRef>,
+}
+
 impl ReleaseChange {
     /// What is known where helm could not be asked, and why.
     pub fn unknown(release: &Release, stored: Option<&StoredRelease>, why: String) -> Self {
-        let known = release_change(release, stored, &Rendered::default(), &[], &BTreeMap::new());
+        let known = release_change(release, stored, &Rendered::default(), &[], &Standing::default());
         ReleaseChange {
             objects: Vec::new(),
             problems: vec![format!("what becomes of its objects is not known: {why}")],
@@ -78,13 +87,13 @@ impl ReleaseChange {
 }
 
 /// What deploying `release` would change of what Helm has `stored` of it. What the chart makes anew each time
-/// (passwords, certificates) is no change. `live` has its objects as they stand.
+/// (passwords, certificates) is no change.
 pub fn release_change(
     release: &Release,
     stored: Option<&StoredRelease>,
     rendered: &Rendered,
     definitions: &[Manifest],
-    live: &BTreeMap<ObjectRef, Value>,
+    standing: &Standing<'_>,
 ) -> ReleaseChange {
     let values = stored.map(|stored| whole_difference(&release.values, &stored.values, Mask::Names));
     let event = if stored.is_some() { "upgrade" } else { "install" };
@@ -94,11 +103,11 @@ pub fn release_change(
         from_version: stored.map(|stored| stored.chart_version.clone()),
         to_version: release.chart.version.clone(),
         values: cut(values.unwrap_or_default()),
-        objects: object_changes(&objects, stored, rendered.again.as_deref()),
+        objects: object_changes(&objects, stored, rendered.again.as_deref(), &standing.gone),
         hooks: rendered.objects.iter().filter(is_hook).flat_map(|object| hooks_of(object, event)).collect(),
         problems: objects
             .iter()
-            .flat_map(|object| problems_of(object, definitions).into_iter().chain(set_back(object, live)))
+            .flat_map(|object| problems_of(object, definitions).into_iter().chain(set_back(object, standing)))
             .collect(),
     }
 }
@@ -107,6 +116,7 @@ fn object_changes(
     objects: &[&Manifest],
     stored: Option<&StoredRelease>,
     again: Option<&[Manifest]>,
+    gone: &BTreeSet<ObjectRef>,
 ) -> Vec<ObjectChange> {
     let by_reference = |objects: &[Manifest]| -> BTreeMap<ObjectRef, Value> {
         objects.iter().map(|object| (object.reference(), object.0.clone())).collect()
@@ -117,7 +127,7 @@ fn object_changes(
     let mut kept = BTreeSet::new();
     for object in objects {
         let reference = object.reference();
-        let (action, lines) = match old.get(&reference) {
+        let (action, lines) = match old.get(&reference).filter(|_| !gone.contains(&reference)) {
             None => (Action::Create, Vec::new()),
             Some(old) => {
                 let mut new = object.0.clone();
@@ -186,9 +196,9 @@ pub fn problems_of(object: &Manifest, definitions: &[Manifest]) -> Vec<String> {
 }
 
 /// That helm sets back the replicas that an autoscaler chose, where the chart names some.
-fn set_back(object: &Manifest, live: &BTreeMap<ObjectRef, Value>) -> Option<String> {
+fn set_back(object: &Manifest, standing: &Standing<'_>) -> Option<String> {
     let reference = object.reference();
-    let (manager, theirs, ours) = autoscaled(object, live.get(&reference)?, Owner::Helm)?;
+    let (manager, theirs, ours) = autoscaled(object, standing.live?.get(&reference)?, Owner::Helm)?;
     Some(format!("{reference} spec.replicas: {theirs} -> {ours}, until {manager} scales it again"))
 }
 
@@ -289,7 +299,7 @@ mod tests {
             ],
             again: None,
         };
-        let change = release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new());
+        let change = release_change(&release(), Some(&stored), &rendered, &[], &Standing::default());
         assert_eq!((change.from_version.as_deref(), change.to_version.as_str()), (Some("1.0.0"), "2.0.0"));
         assert_eq!(change.values, ["~ adminPassword: (masked) -> (masked)", "~ replicas: 1 -> 2", "- gone"]);
         assert_eq!(
@@ -303,7 +313,7 @@ mod tests {
         );
         let events: Vec<&str> = change.hooks.iter().map(|hook| hook.event.as_str()).collect();
         assert_eq!(events, ["pre-upgrade", "post-upgrade"]);
-        let install = release_change(&release(), None, &rendered, &[], &BTreeMap::new());
+        let install = release_change(&release(), None, &rendered, &[], &Standing::default());
         assert_eq!((install.hooks.len(), install.objects.len(), install.values.len()), (1, 4, 0));
     }
 
@@ -321,7 +331,8 @@ mod tests {
         };
         let told = |wanted: Value, live: &BTreeMap<ObjectRef, Value>| {
             let rendered = Rendered { objects: vec![workload(wanted)], again: None };
-            release_change(&release(), None, &rendered, &[], live).problems
+            release_change(&release(), None, &rendered, &[], &Standing { live: Some(live), ..Standing::default() })
+                .problems
         };
         let scaled = live("autoscaler", json!("scale"));
         assert_eq!(told(json!(1), &scaled), ["Deployment m/w spec.replicas: 3 -> 1, until autoscaler scales it again"]);
@@ -330,6 +341,16 @@ mod tests {
         assert!(told(json!(1), &live("kubectl-scale", json!("scale"))).is_empty(), "a person is no autoscaler");
         assert!(told(json!(1), &live("kubectl-edit", Value::Null)).is_empty(), "that is drift");
         assert!(told(json!(1), &BTreeMap::new()).is_empty());
+    }
+
+    #[test]
+    fn what_a_helm_that_failed_did_not_make_is_made() {
+        let objects = ["there", "gone"].map(|name| object("ConfigMap", name, json!({"data": {"a": "b"}})));
+        let stored = StoredRelease { manifest: objects.to_vec(), ..StoredRelease::default() };
+        let standing = Standing { gone: [objects[1].reference()].into(), ..Standing::default() };
+        let rendered = Rendered { objects: objects.to_vec(), again: None };
+        let change = release_change(&release(), Some(&stored), &rendered, &[], &standing);
+        assert_eq!(shown(&change), ["created ConfigMap m/gone"]);
     }
 
     #[test]
@@ -347,12 +368,12 @@ mod tests {
         let stored = StoredRelease { manifest: made("MQ==", "1", "i:1"), ..StoredRelease::default() };
         let rendered = Rendered { objects: made("Mg==", "2", "i:1"), again: Some(made("Mw==", "3", "i:1")) };
         assert_eq!(
-            shown(&release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new())),
+            shown(&release_change(&release(), Some(&stored), &rendered, &[], &Standing::default())),
             Vec::<String>::new()
         );
         let rendered = Rendered { objects: made("Mg==", "2", "i:2"), again: Some(made("Mw==", "3", "i:2")) };
         let expected = ["updated ConfigMap m/c ~ data.image: i:1 -> i:2"];
-        assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[], &BTreeMap::new())), expected);
+        assert_eq!(shown(&release_change(&release(), Some(&stored), &rendered, &[], &Standing::default())), expected);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub fn plan_within(bundle: &Bundle, observed: &Observed, limit: Option<&BTreeSet
     let mut api_versions = observed.api_versions.clone();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_versions(&crd.0)));
     let releases = bundle.releases.iter();
-    let api_digests =
-        releases.map(|release| (release.name.clone(), api_digest(&asked(release, &api_versions)))).collect();
+    let digest = |release| api_digest(&asked(release, &api_versions, &observed.server_version));
+    let api_digests = releases.map(|release| (release.name.clone(), digest(release))).collect();
     api_versions.extend(bundle.crds.iter().flat_map(|crd| served_kinds(&crd.0)));
     let mut plan = Plan { api_versions, api_digests, ..Plan::default() };
     for manifest in &bundle.namespaces {
@@ -245,7 +245,7 @@ fn judge_release(
     if seen.api_digest.as_ref() != api_digest {
         return update(
             Reason::ApiVersions,
-            "the cluster serves other API versions that its chart asks for than before".to_owned(),
+            "the cluster has other versions that its chart asks for than before".to_owned(),
         );
     }
     None
@@ -331,7 +331,7 @@ mod tests {
                     base: Some(1),
                     chart_digest: Some(chart_digest(&release.chart)),
                     values_digest: Some(values_digest(&release.values)),
-                    api_digest: Some(api_digest(&asked(release, &observed.api_versions))),
+                    api_digest: Some(api_digest(&asked(release, &observed.api_versions, &observed.server_version))),
                 },
             );
         }

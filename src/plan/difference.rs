@@ -12,6 +12,8 @@ use similar::TextDiff;
 /// Lines kept of one long text's difference.
 const DIFF_LINES: usize = 40;
 
+/// What stands for what is not shown.
+const MASKED: &str = "(masked)";
 /// Characters kept of a long value.
 const SHOWN: usize = 80;
 /// Characters shown before the first that differs in a long value.
@@ -161,7 +163,12 @@ pub(super) fn told(path: &str, wanted: &Value, live: &Value, mask: Mask) -> Vec<
             lines
         }
         (wanted, live) => {
+            let is_alike = std::mem::discriminant(live) == std::mem::discriminant(wanted);
             let (live, wanted) = (visible(live, path, mask), visible(wanted, path, mask));
+            // They differ in what is not shown.
+            if live == wanted && live != MASKED && is_alike {
+                return vec![format!("~ {path}: {} {MASKED} -> {MASKED}", short(&live, 0))];
+            }
             let from = window(&live, &wanted);
             vec![format!("~ {path}: {} -> {}", short(&live, from), short(&wanted, from))]
         }
@@ -217,7 +224,7 @@ fn show(value: &Value, path: &str, mask: Mask) -> String {
 fn visible(value: &Value, path: &str, mask: Mask) -> String {
     let is_text = !matches!(value, Value::Bool(_) | Value::Null);
     if mask.hides(path) && is_text || (mask == Mask::Secret && matches!(path, "data" | "stringData")) {
-        return "(masked)".to_owned();
+        return MASKED.to_owned();
     }
     match value {
         Value::String(text) if mask == Mask::Names => masked_text(text),

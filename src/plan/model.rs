@@ -16,7 +16,7 @@ use std::fmt;
 pub const CHART_DIGEST_LABEL: &str = "drivemaster-mon/chart";
 /// Label of a Helm release with the short digest of its values.
 pub const VALUES_DIGEST_LABEL: &str = "drivemaster-mon/values";
-/// Label of a Helm release with the short digest of the cluster's API versions it was rendered for.
+/// Label of a Helm release with the short digest of what its chart asked of the cluster, see [`super::asked()`].
 pub const API_DIGEST_LABEL: &str = "drivemaster-mon/api";
 pub use crate::object::FIELD_MANAGER;
 
@@ -156,7 +156,7 @@ pub enum Reason {
     Version,
     /// The values or the content changed.
     Values,
-    /// The cluster serves other API versions than the release was rendered for.
+    /// The cluster has other versions of what the chart asks for than the release was rendered for.
     ApiVersions,
     /// Somebody else changed fields that are ours.
     Drift,

@@ -32,7 +32,7 @@ pub fn values_digest(values: &Value) -> String {
     short(hash)
 }
 
-/// The short digest of the API versions that a release is rendered for: over the sorted set of them.
+/// The short digest of the versions of a cluster that a release is rendered for: over the sorted set of them.
 pub fn api_digest(versions: &BTreeSet<String>) -> String {
     let mut hash = Sha256::new();
     for version in versions {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 const PLATFORM: &str = "drivemaster";
 /// How long what is about to happen may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Those two need no daemon on the nodes: the one that we deploy paused, and one that lasts.
+
+/// Two that need no daemon on the nodes: the one that we deploy paused, and one that lasts.
 pub(crate) fn an_experiment_is_run_shown_and_taken_back(story: &Story) {
     let schedule = get(story, "schedule/pod-kill");
     let lasting = json!({"action": "pod-failure", "mode": "one", "duration": "10m",

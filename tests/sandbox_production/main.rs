@@ -102,6 +102,7 @@ fn the_whole_stack_is_deployed_upgraded_proven_and_taken_away() {
     the_three_severities_are_routed(&story);
     every_rule_is_healthy_and_no_alert_fires(&story);
     experiments::an_experiment_is_run_shown_and_taken_back(&story);
+    no_program_was_forbidden_anything(&story);
     an_annotated_service_is_scraped_once(&story);
     uninstall_leaves_what_holds_data(&story);
     the_oldest_helm_does_the_same(&story);
@@ -324,6 +325,22 @@ fn the_api_server_had_nothing_to_say(story: &Story) {
         BTreeSet::from(PRIVILEGED.map(str::to_owned)),
         "the list of exceptions is longer than needed"
     );
+}
+
+/// What our programs may do is what they do: the real ones of the sandbox were refused nothing.
+fn no_program_was_forbidden_anything(story: &Story) {
+    let is_refused = |event: &&Value| matches!(event["responseStatus"]["code"].as_u64(), Some(401 | 403));
+    let of_program = |event: &Value| {
+        let user = event["user"]["username"].as_str().unwrap_or_default();
+        let account =
+            user.strip_prefix("system:serviceaccount:").filter(|account| !account.starts_with("kube-system:"));
+        account.map(|account| format!("{account}: {} {}", event["verb"], event["requestURI"]))
+    };
+    let audit = story.sandbox.audit();
+    let refused: BTreeSet<String> = audit.iter().filter(is_refused).filter_map(of_program).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    let programs: BTreeSet<String> = audit.iter().filter_map(of_program).collect();
+    assert!(programs.len() > 20, "{programs:?}");
 }
 
 /// amtool judges the configuration that the real Alertmanager runs.

@@ -83,6 +83,7 @@ pub(in crate::checks) async fn releases(client: &Client, bundle: &Bundle) -> Fac
         name,
         status: release.status,
         revision: release.revision,
+        base: release.base,
         chart_digest: release.chart_digest,
     };
     Ok(found.map(fact).collect())

@@ -9,7 +9,7 @@ pub(super) const CHECK: Check = Check {
     id: "chaos/controllers",
     title: "the controllers of Chaos Mesh look at the experiments",
     severity: Severity::Critical,
-    hint: "kubectl logs -n chaos-mesh deployment/chaos-controller-manager",
+    hint: "drivemaster-mon verify --only targets/chaos-mesh-controller-manager",
     doc: "docs/checks.md#chaos-controllers",
     component: Some("chaosMesh"),
     needs: &[Need::Reconciliations],

@@ -52,6 +52,7 @@ mod tests {
             name: name.to_owned(),
             status: status.to_owned(),
             revision: 2,
+            base: Some(2),
             chart_digest: None,
         }
     }

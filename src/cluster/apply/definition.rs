@@ -17,7 +17,9 @@ use tokio::time::Instant;
 
 /// The pause between two looks; doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest while what is asked is read once for all of them.
+const LONGEST_SHARED_PAUSE: Duration = Duration::from_millis(200);
 /// The shortest time between two reads of what the API server lists, however many definitions are waited for.
 pub(super) const BETWEEN_READS: Duration = Duration::from_millis(100);
 /// How long it takes as a rule, many at once on a small machine: until then nothing is read or told.
@@ -77,7 +79,8 @@ pub(super) async fn until_served(step: &Step, manifest: &Manifest, worker: &Work
             () = tokio::time::sleep_until(worker.deadline) => return Err(unhealthy(&reference, &cause)),
             () = tokio::time::sleep(pause) => {}
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        let is_shared = started.elapsed() < USUAL;
+        pause = (pause * 2).min(if is_shared { LONGEST_SHARED_PAUSE } else { LONGEST_PAUSE });
     }
 }
 

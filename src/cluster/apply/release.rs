@@ -7,6 +7,7 @@ use crate::cluster::outage::Outage;
 use crate::cluster::request::ask;
 use crate::cluster::uninstall::delete;
 use crate::cluster::wait::follow_hooks;
+use crate::error::{Failure, Kind};
 use crate::helm::Labels;
 use crate::object::{Manifest, ObjectRef};
 use crate::plan::model::CHART_DIGEST_LABEL;
@@ -35,7 +36,10 @@ pub(super) async fn deploy(
     {
         forget_pending(release, worker).await?;
     }
-    let labels = Labels::of(release, worker.api_digests.get(&release.name).map_or("", String::as_str));
+    let digest = worker.api_digests.get(&release.name).ok_or_else(|| {
+        Failure::new(Kind::Internal, format!("the plan does not know what the chart of `{}` asks for", release.name))
+    })?;
+    let labels = Labels::of(release, digest);
     let mut outage = outage(worker);
     while let Err(error) = upgrade(step, release, &labels, worker).await {
         let lost = outage.outlast(&release.name, error).await?;

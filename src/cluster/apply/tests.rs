@@ -128,7 +128,11 @@ async fn run_with(
         cancel,
         cut_off: cut_off.clone(),
     };
-    let plan = Plan { steps, ..Plan::default() };
+    let releases = steps.iter().filter_map(|step| match &step.target {
+        Target::Release { release } => Some((release.name.clone(), "api".to_owned())),
+        _ => None,
+    });
+    let plan = Plan { api_digests: releases.collect(), steps, ..Plan::default() };
     let result = apply(&plan, context).await;
     Ran { result, events: recorder.events(), log, is_cut_off: cut_off.is_raised() }
 }
