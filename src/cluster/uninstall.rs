@@ -357,11 +357,20 @@ fn before_releases(plan: &UninstallPlan, index: usize) -> bool {
     plan.removes.iter().skip(index + 1).any(|removal| matches!(removal, Removal::Release { .. }))
 }
 
+/// The group of the experiments.
+const CHAOS_MESH: &str = "chaos-mesh.org/";
+
+/// How the object is deleted. What a Schedule started is gone before the Schedule is: its faults are taken back by the
+/// controllers, which go next.
+fn deletion(reference: &ObjectRef) -> DeleteParams {
+    if reference.api_version.starts_with(CHAOS_MESH) { DeleteParams::foreground() } else { DeleteParams::background() }
+}
+
 /// Deletes the object; with `uid`, only that very one. One that is gone, or has made place for
 /// another of its name, is fine.
 pub(crate) async fn delete(client: &Client, reference: &ObjectRef, uid: Option<&str>) -> Result<()> {
     let api = objects::api(client, reference);
-    let mut parameters = DeleteParams::background();
+    let mut parameters = deletion(reference);
     if let Some(uid) = uid {
         parameters = parameters.preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
     }

@@ -3,8 +3,8 @@
 //! The Secret's data is never read: the authority's certificate and the end of the serving one stand
 //! in its annotations as well, and both are public.
 
-use super::compare::release_id;
 use super::model::{Action, Observed, Plan, Reason, Step, Target};
+use super::release::release_id;
 use crate::object::ObjectRef;
 use crate::render::bundle::WebhookCertificate;
 use jiff::Timestamp;

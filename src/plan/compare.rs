@@ -6,11 +6,12 @@ use super::certificate::{authority_id, plan_certificate};
 use super::difference::difference;
 use super::drift::{Drifted, Owner, drift};
 use super::inventory::plan_removals;
-use super::model::{Action, Observed, ObservedRelease, Plan, Reason, Step, StoredRelease, Target};
+use super::model::{Action, Observed, Plan, Reason, Step, Target};
+use super::release::{plan_release, release_id};
 use crate::chart::crds::{served_kinds, served_versions};
 use crate::object::{Manifest, ObjectRef};
-use crate::render::bundle::{Bundle, GeneratedSecret, Release, WebhookCertificate};
-use crate::render::digest::{api_digest, chart_digest, values_digest};
+use crate::render::bundle::{Bundle, GeneratedSecret, Release};
+use crate::render::digest::api_digest;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -77,16 +78,11 @@ fn needs_of(manifest: &Manifest, bundle: &Bundle) -> Vec<String> {
     reference.namespace.iter().map(|name| namespace_id(name)).chain(definition).collect()
 }
 
-/// The id of the step of a release.
-pub fn release_id(name: &str) -> String {
-    format!("release {name}")
-}
-
 fn namespace_id(name: &str) -> String {
     ObjectRef::cluster_scoped("v1", "Namespace", name).to_string()
 }
 
-fn secret_reference(secret: &GeneratedSecret) -> ObjectRef {
+pub(super) fn secret_reference(secret: &GeneratedSecret) -> ObjectRef {
     ObjectRef::namespaced("v1", "Secret", &secret.namespace, &secret.name)
 }
 
@@ -158,99 +154,6 @@ fn plan_secret(plan: &mut Plan, secret: &GeneratedSecret, observed: &Observed) {
     });
 }
 
-fn plan_release(plan: &mut Plan, release: &Release, bundle: &Bundle, observed: &Observed) {
-    let id = release_id(&release.name);
-    let place = (release.namespace.clone(), release.name.clone());
-    let seen = observed.releases.get(&place);
-    // What a helm that failed wrote is nobody's drift, and is written anew.
-    let stands = seen.is_some_and(|seen| seen.status == "deployed");
-    let stored = observed.stored.get(&place).filter(|_| stands);
-    let drifted = stored.map(|stored| drift_of(stored, observed)).unwrap_or_default();
-    let judged = judge_release(release, seen, plan.api_digests.get(&release.name));
-    let Some((action, reason, mut changes)) =
-        judged.or_else(|| (!drifted.is_empty()).then_some((Action::Update, Reason::Drift, Vec::new())))
-    else {
-        plan.unchanged.push(id);
-        return;
-    };
-    // Whatever helm is run for, it puts that back.
-    if !drifted.is_empty() {
-        changes.extend(drifted.iter().flat_map(|one| one.lines(None)));
-        plan.drift.insert(id.clone(), drifted);
-    }
-    // All of them: a chart may put objects elsewhere, as the RBAC of service discovery with the platform.
-    let mut needs: Vec<String> = bundle.namespaces.iter().map(|namespace| namespace.reference().to_string()).collect();
-    let in_namespace = |reference: &ObjectRef| reference.namespace.as_ref() == Some(&release.namespace);
-    needs.extend(
-        bundle
-            .generated_secrets
-            .iter()
-            .map(secret_reference)
-            .chain(bundle.webhook_certificates.iter().map(WebhookCertificate::secret_reference))
-            .chain(bundle.objects.iter().map(Manifest::reference))
-            .filter(in_namespace)
-            .map(|reference| reference.to_string()),
-    );
-    // A chart may make objects of any of the kinds; [`super::narrow`] leaves those that it does.
-    needs.extend(bundle.crds.iter().map(|crd| crd.reference().to_string()));
-    plan.steps.push(Step { id, action, reason, needs, changes, target: Target::Release { release: release.clone() } });
-}
-
-/// What is not as Helm wrote it.
-fn drift_of(stored: &StoredRelease, observed: &Observed) -> Vec<Drifted> {
-    let mut drifted = Vec::new();
-    for manifest in &stored.manifest {
-        let reference = manifest.reference();
-        match observed.objects.get(&reference) {
-            Some(live) => drifted.extend(drift(manifest, live, Owner::Helm)),
-            None if observed.unread.contains(&reference) || ends_by_itself(manifest) => {}
-            None => drifted.push(Drifted::gone(reference)),
-        }
-    }
-    drifted
-}
-
-/// Whether the cluster takes the object away once its work is done.
-fn ends_by_itself(manifest: &Manifest) -> bool {
-    manifest.0["kind"] == "Job" && manifest.0.pointer("/spec/ttlSecondsAfterFinished").is_some()
-}
-
-fn judge_release(
-    release: &Release,
-    seen: Option<&ObservedRelease>,
-    api_digest: Option<&String>,
-) -> Option<(Action, Reason, Vec<String>)> {
-    let chart = format!("chart {} {}", release.chart.name, release.chart.version);
-    let Some(seen) = seen else {
-        return Some((Action::Create, Reason::New, vec![chart]));
-    };
-    let update = |reason: Reason, change: String| Some((Action::Update, reason, vec![change]));
-    if seen.status != "deployed" {
-        let status = seen.status.clone();
-        // Whoever holds our lock knows that no helm of ours is at work any more; of others nobody knows.
-        let ours = seen.chart_digest.is_some() && status.starts_with("pending-");
-        let reason = match status.as_str() {
-            "uninstalling" => Reason::Stuck { status },
-            pending if pending.starts_with("pending-") && !ours => Reason::Stuck { status },
-            _ => Reason::Repair { status },
-        };
-        return update(reason, format!("revision {} is `{}`", seen.revision, seen.status));
-    }
-    if seen.chart_digest.as_deref() != Some(&*chart_digest(&release.chart)) {
-        return update(Reason::Version, format!("{chart} differs from revision {}", seen.revision));
-    }
-    if seen.values_digest.as_deref() != Some(&*values_digest(&release.values)) {
-        return update(Reason::Values, format!("values differ from revision {}", seen.revision));
-    }
-    if seen.api_digest.as_ref() != api_digest {
-        return update(
-            Reason::ApiVersions,
-            "the cluster has other versions that its chart asks for than before".to_owned(),
-        );
-    }
-    None
-}
-
 /// The releases so that each comes after those it needs; a circle keeps the order given.
 pub(super) fn in_order(releases: &[Release]) -> Vec<&Release> {
     let mut ordered: Vec<&Release> = Vec::new();
@@ -268,8 +171,11 @@ pub(super) fn in_order(releases: &[Release]) -> Vec<&Release> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::model::{ObservedRelease, StoredRelease};
+    use super::super::release::judge_release;
     use super::*;
     use crate::render::bundle::{Chart, Expected};
+    use crate::render::digest::{chart_digest, values_digest};
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -371,6 +277,19 @@ mod tests {
         let releases: Vec<&Step> =
             plan.steps.iter().filter(|step| matches!(step.target, Target::Release { .. })).collect();
         assert!(releases.iter().all(|step| step.needs.contains(&"Namespace platform".to_owned())), "{releases:?}");
+    }
+
+    #[test]
+    fn a_release_comes_after_rights_wherever_they_are() {
+        let mut bundle = bundle();
+        let object = |api_version: &str, kind: &str| {
+            Manifest(json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "namespace": "other"}}))
+        };
+        bundle.objects = vec![object("rbac.authorization.k8s.io/v1", "RoleBinding"), object("v1", "ConfigMap")];
+        let plan = plan(&bundle, &Observed::default());
+        let release = plan.steps.iter().find(|step| step.id == "release jaeger").unwrap();
+        assert!(release.needs.contains(&"RoleBinding other/a".to_owned()), "{:?}", release.needs);
+        assert!(!release.needs.contains(&"ConfigMap other/a".to_owned()), "{:?}", release.needs);
     }
 
     #[test]

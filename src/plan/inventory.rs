@@ -1,7 +1,8 @@
 //! What a deploy left in the cluster, and what of it the next one takes away again.
 
-use super::compare::{in_order, release_id};
+use super::compare::in_order;
 use super::model::{Action, Observed, Plan, Reason, Step, Target};
+use super::release::release_id;
 use crate::object::{FIELD_MANAGER, MANAGED_BY_LABEL, ObjectRef};
 use crate::render::Bundle;
 use crate::render::bundle::WebhookCertificate;

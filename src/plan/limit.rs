@@ -1,7 +1,7 @@
 //! A plan for some of the components alone. Pure.
 
-use super::compare::release_id;
 use super::model::{Action, Plan, Step, Target};
+use super::release::release_id;
 use crate::error::{Failure, Kind};
 use crate::object::ObjectRef;
 use crate::render::Bundle;

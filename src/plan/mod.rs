@@ -15,6 +15,7 @@ mod masked_text;
 pub mod model;
 mod moved;
 mod needs;
+pub mod release;
 pub mod reversal;
 pub mod untouched;
 

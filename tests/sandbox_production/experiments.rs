@@ -13,20 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Two that need no daemon on the nodes: the one that we deploy paused, and one that lasts.
 pub(crate) fn an_experiment_is_run_shown_and_taken_back(story: &Story) {
     let schedule = get(story, "schedule/pod-kill");
-    let lasting = json!({"action": "pod-failure", "mode": "one", "duration": "10m",
-        "selector": {"namespaces": [PLATFORM], "labelSelectors": {"app": "user-service"}}});
     let before = story.uids("pods");
-    for (name, fault) in [("kills", schedule["spec"]["podChaos"].clone()), ("lasts", lasting)] {
-        let experiment = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "PodChaos",
-            "metadata": {"name": name, "namespace": PLATFORM}, "spec": fault});
-        let file = story.sandbox.run.file("experiment.json", &experiment.to_string());
-        story.sandbox.kubectl(&["create", "-f", file.to_str().unwrap()]);
-        until(&format!("`{name}` is injected"), || {
-            let conditions = get(story, &format!("podchaos/{name}"))["status"]["conditions"].clone();
-            let injected = json!({"type": "AllInjected", "status": "True"});
-            conditions.as_array().is_some_and(|all| all.contains(&injected))
-        });
-    }
+    inject(story, "kills", &schedule["spec"]["podChaos"], json!([]));
+    inject(story, "lasts", &lasting(), json!([]));
     let killed = |pods: &BTreeMap<String, String>| {
         before.keys().any(|name| name.starts_with(&format!("{PLATFORM}/")) && !pods.contains_key(name))
     };
@@ -43,9 +32,45 @@ pub(crate) fn an_experiment_is_run_shown_and_taken_back(story: &Story) {
     story.sandbox.kubectl(&["delete", "podchaos", "kills", "lasts", "-n", PLATFORM, "--timeout=60s"]);
     // A rate, so that it takes the second event of a kind.
     shown(13, "events of the controller");
-    let pods: Value =
-        serde_json::from_str(&story.sandbox.kubectl(&["get", "pods", "-n", PLATFORM, "-o", "json"])).unwrap();
-    assert!(!pods.to_string().contains("registry.k8s.io/pause"), "a pod was left failing");
+    nothing_is_left(story);
+}
+
+/// An experiment is under way, as a Schedule of ours starts it, when everything is taken away: its fault is taken back
+/// while there is somebody who can.
+pub(crate) fn uninstall_takes_a_fault_back(story: &Story, uninstall: impl FnOnce()) {
+    let schedule = get(story, "schedule/redis-failure");
+    let owner = json!({"apiVersion": schedule["apiVersion"], "kind": "Schedule", "name": "redis-failure",
+        "uid": schedule["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true});
+    inject(story, "redis-failure-1", &lasting(), json!([owner]));
+    uninstall();
+    nothing_is_left(story);
+}
+
+/// The fault of a pod for longer than any test.
+fn lasting() -> Value {
+    json!({"action": "pod-failure", "mode": "one", "duration": "10m",
+        "selector": {"namespaces": [PLATFORM], "labelSelectors": {"app": "user-service"}}})
+}
+
+/// Makes an experiment, and waits until its fault is there.
+fn inject(story: &Story, name: &str, fault: &Value, owners: Value) {
+    let experiment = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "PodChaos", "spec": fault,
+        "metadata": {"name": name, "namespace": PLATFORM, "ownerReferences": owners}});
+    let file = story.sandbox.run.file("experiment.json", &experiment.to_string());
+    story.sandbox.kubectl(&["create", "-f", file.to_str().unwrap()]);
+    until(&format!("`{name}` is injected"), || {
+        let conditions = get(story, &format!("podchaos/{name}"))["status"]["conditions"].clone();
+        let injected = json!({"type": "AllInjected", "status": "True"});
+        conditions.as_array().is_some_and(|all| all.contains(&injected))
+    });
+}
+
+/// No experiment is there, and no pod runs what a fault put into it.
+fn nothing_is_left(story: &Story) {
+    let left = story.sandbox.kubectl(&["get", "podchaos", "-n", PLATFORM, "-o", "name"]);
+    assert_eq!(left.trim(), "");
+    let pods = story.sandbox.kubectl(&["get", "pods", "-n", PLATFORM, "-o", "json"]);
+    assert!(!pods.contains("registry.k8s.io/pause"), "a pod was left failing");
 }
 
 fn get(story: &Story, object: &str) -> Value {

@@ -317,3 +317,14 @@ fn what_goes_with_the_namespace_of_the_lock_is_split_off() {
     let (before, last) = plan.split_at(&ObjectRef::cluster_scoped("v1", "Namespace", "kept"));
     assert_eq!((before.removes, last.removes), (removes, Vec::new()));
 }
+
+#[tokio::test]
+async fn what_a_schedule_started_is_taken_back_before_it_is_gone() {
+    let (client, log) = scripted(|_| Answer::Json(200, json!({"kind": "Status", "apiVersion": "v1"})));
+    let schedule = ObjectRef::namespaced("chaos-mesh.org/v1alpha1", "Schedule", "m", "kill");
+    delete(&client, &schedule, Some("u")).await.unwrap();
+    delete(&client, &ObjectRef::namespaced("v1", "ConfigMap", "m", "rules"), Some("u")).await.unwrap();
+    let asked = log.lock().unwrap();
+    let policies: Vec<&str> = asked.iter().map(|asked| asked.body["propagationPolicy"].as_str().unwrap()).collect();
+    assert_eq!(policies, ["Foreground", "Background"]);
+}
