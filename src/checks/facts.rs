@@ -121,7 +121,7 @@ pub struct ReleaseFact {
     pub status: String,
     /// Revision number.
     pub revision: u64,
-    /// The revision that stands: of a release that failed the one before, or this one.
+    /// The revision that stands: this one, or the one before where this one failed.
     pub base: Option<u64>,
     /// Short digest of the chart it was made from; `None` when we did not make it.
     pub chart_digest: Option<String>,

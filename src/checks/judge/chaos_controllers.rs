@@ -28,7 +28,7 @@ fn judge_controllers(scope: &Scope<'_>, facts: &Facts) -> Vec<Verdict> {
             Err(why) => Verdict::unknown(why),
             Ok(controllers) => match controllers.iter().filter(|sample| sample.value > 0.0).count() {
                 // They start after the program does, and Prometheus scrapes them now and then.
-                0 => Verdict::fail(format!("none of them looked at any of {}", counted(experiments, "experiment")))
+                0 => Verdict::fail(format!("none of them looked at the {}", counted(experiments, "experiment")))
                     .hint(format!(
                         "kubectl logs -n {} deployment/chaos-controller-manager",
                         scope.config.namespaces.chaos_mesh
@@ -64,7 +64,7 @@ mod tests {
         for none in [&[][..], &[0.0, 0.0]] {
             let verdict = judged(none);
             assert_eq!((verdict.outcome, verdict.again), (Outcome::Fail, Again::UntilTimeout));
-            assert_eq!(verdict.reason, "none of them looked at any of 1 experiment");
+            assert_eq!(verdict.reason, "none of them looked at the 1 experiment");
         }
         let verdict = judged(&[0.0, 3.0, 1.0]);
         assert_eq!((verdict.outcome, verdict.evidence), (Outcome::Pass, vec!["2 controllers at work".to_owned()]));
