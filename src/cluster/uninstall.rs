@@ -432,9 +432,14 @@ pub(crate) async fn until_gone(
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     }
-    Err(Failure::new(Kind::Unhealthy, format!("`{reference}` is still being deleted"))
-        .hint(format!("kubectl get {} -o yaml", reference.kubectl_name()))
-        .caused_by(anyhow::anyhow!(last)))
+    let failure = Failure::new(Kind::Unhealthy, format!("`{reference}` is still being deleted"));
+    if reference.api_version.starts_with(CHAOS_MESH) {
+        let namespace = reference.namespace.as_deref().unwrap_or_default();
+        return Err(failure
+            .hint(format!("kubectl get podchaos,networkchaos,stresschaos -n {namespace}"))
+            .caused_by(anyhow::anyhow!("Chaos Mesh has not taken back what it started: {last}")));
+    }
+    Err(failure.hint(format!("kubectl get {} -o yaml", reference.kubectl_name())).caused_by(anyhow::anyhow!(last)))
 }
 
 /// What the namespace controller says is left.

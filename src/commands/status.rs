@@ -222,14 +222,14 @@ fn releases_text(releases: &[ReleaseStatus]) -> String {
         let revision = release.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string());
         let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "-".to_owned());
         let configured = &release.configured_chart_version;
-        let note = match &release.chart_version {
-            Some(installed) if installed != configured => format!("`deploy` brings chart {configured}"),
-            _ if release.standing_revision.is_some_and(|standing| release.revision != Some(standing)) => {
-                format!("revision {} stands", release.standing_revision.unwrap_or_default())
-            }
-            _ if release.differs => "made from another chart; see `plan`".to_owned(),
-            _ => String::new(),
+        let standing = release.standing_revision.filter(|standing| release.revision != Some(*standing));
+        let standing = standing.map(|standing| format!("revision {standing} stands"));
+        let other = match &release.chart_version {
+            Some(installed) if installed != configured => Some(format!("`deploy` brings chart {configured}")),
+            _ if release.differs && standing.is_none() => Some("made from another chart; see `plan`".to_owned()),
+            _ => None,
         };
+        let note = standing.into_iter().chain(other).collect::<Vec<_>>().join("; ");
         vec![
             release.name.clone(),
             version(&release.chart_version),

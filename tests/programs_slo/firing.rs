@@ -197,7 +197,9 @@ async fn evaluated(prometheus: &Prometheus) {
             _ => !name.ends_with("-alerts") || before.get(name) != Some(time),
         };
         let mut now = evaluations(prometheus).await;
+        let began = Instant::now();
         while !now.iter().all(|(name, time)| is_over(name, time)) {
+            assert!(began.elapsed() < Duration::from_secs(120), "a group is not evaluated: {now:#?}");
             tokio::time::sleep(Duration::from_millis(500)).await;
             now = evaluations(prometheus).await;
         }

@@ -328,3 +328,17 @@ async fn what_a_schedule_started_is_taken_back_before_it_is_gone() {
     let policies: Vec<&str> = asked.iter().map(|asked| asked.body["propagationPolicy"].as_str().unwrap()).collect();
     assert_eq!(policies, ["Foreground", "Background"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_fault_is_told_who_takes_it_back() {
+    let schedule = ObjectRef::namespaced("chaos-mesh.org/v1alpha1", "Schedule", "m", "kill");
+    let found = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "Schedule",
+        "metadata": {"name": "kill", "namespace": "m", "uid": "u"}});
+    let (client, _log) = scripted(move |_| Answer::Json(200, found.clone()));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let error = until_gone(&client, &schedule, "u", deadline, &CancellationToken::new()).await.unwrap_err();
+    let told = chain_of(&error).join(": ");
+    assert!(told.contains("`Schedule m/kill` is still being deleted: Chaos Mesh has not taken back"), "{told}");
+    let hint = failure_of(&error).unwrap().hint.clone().unwrap();
+    assert!(hint.starts_with("kubectl get podchaos,networkchaos,stresschaos -n m"), "{hint}");
+}
